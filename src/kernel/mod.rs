@@ -1,0 +1,40 @@
+//! Linux: namespaces, netlink, sysctls, packet sockets. The only module that enters a namespace, opens a netlink socket or
+//! starts a process.
+
+use std::rc::Rc;
+
+use crate::name::{HostName, Id, NamespaceName};
+
+pub mod apply;
+pub mod command;
+pub mod conntrack;
+pub mod netns;
+pub mod nft;
+pub mod observe;
+pub mod sandbox;
+pub mod wire;
+
+pub use netns::Netns;
+
+/// What applying an operation needs to know of the lab around the namespace; [`crate::lab`] answers.
+pub trait Surroundings {
+    /// A router namespace of a host.
+    fn namespace(&self, host: &HostName, name: &NamespaceName) -> Option<Rc<Netns>>;
+    /// Enters a namespace that was made.
+    fn insert(&self, host: &HostName, name: &NamespaceName, netns: Rc<Netns>);
+    /// Forgets one that was removed; the kernel reaps it when the last descriptor goes.
+    fn remove(&self, host: &HostName, name: &NamespaceName);
+    /// Where the other end of a device on `network` goes: a bridge of the host, or of the provider segment.
+    fn plug(&self, host: &HostName, network: &Id) -> Option<Plug>;
+    /// A device index that nobody in the lab has.
+    fn new_index(&self) -> u32;
+}
+
+/// A bridge to plug into.
+#[derive(Clone)]
+pub struct Plug {
+    /// The namespace that has the bridge.
+    pub netns: Rc<Netns>,
+    /// The bridge's device index.
+    pub bridge: u32,
+}

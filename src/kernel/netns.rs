@@ -1,0 +1,4 @@
+//! (being written)
+
+/// An open network namespace.
+pub struct Netns;

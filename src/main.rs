@@ -1,0 +1,3 @@
+//! The `dvrlab` program.
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! The sysctls that are part of a namespace's state.
+
+/// Keys below `net.ipv4.conf.DEVICE.` (`all`, `default` and `lo` count as devices) that are watched.
+pub const IPV4_CONF: [&str; 9] = [
+    "forwarding",
+    "proxy_arp",
+    "arp_ignore",
+    "arp_announce",
+    "send_redirects",
+    "rp_filter",
+    "promote_secondaries",
+    "accept_redirects",
+    "arp_accept",
+];
+
+/// Keys below `net.ipv6.conf.DEVICE.` that are watched.
+pub const IPV6_CONF: [&str; 6] = ["forwarding", "accept_ra", "disable_ipv6", "autoconf", "addr_gen_mode", "proxy_ndp"];
+
+/// Keys without a device that are watched.
+pub const WATCHED: [&str; 5] = [
+    "net.ipv4.ip_forward",
+    "net.ipv4.ip_nonlocal_bind",
+    "net.ipv6.ip_nonlocal_bind",
+    "net.netfilter.nf_conntrack_tcp_loose",
+    "net.netfilter.nf_conntrack_tcp_be_liberal",
+];

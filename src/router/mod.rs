@@ -1,0 +1,11 @@
+//! The server's view of each host: an [`Intent`](crate::api::Intent) and a host name give the [`HostConfig`] that the host's
+//! agent is sent, and the [`Topology`](crate::topology::Topology) that carries it.
+//!
+//! Never: a kernel word; those begin in [`crate::namespace`].
+
+mod config;
+
+pub use config::{
+    AddressScopes, AgentOptions, FixedIp, FloatingIpConfig, HostConfig, NeighbourPort, PortConfig, RouteConfig,
+    RouterConfig, SubnetConfig,
+};

@@ -1,0 +1,88 @@
+//! What the lab consists of besides routers: hosts with their layer 2, provider segments, instances and the outside.
+//!
+//! A value derived from the Intent; [`crate::lab`] makes the kernel look like it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::name::{HostName, Id, Name};
+use crate::net::{IpNet, Mac};
+
+/// The whole lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Hosts on the underlay.
+    pub hosts: BTreeMap<HostName, HostTopology>,
+    /// Provider segments, one for each external network, with their MTU.
+    pub segments: BTreeMap<Id, u32>,
+    /// Instances and machines outside, each a namespace with a kernel stack.
+    pub nodes: BTreeMap<Name, NodeTopology>,
+}
+
+/// A host's layer 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTopology {
+    /// Its address on the underlay, where its VXLAN tunnels end.
+    pub underlay: Ipv4Addr,
+    /// The source MAC that other hosts see instead of a router port's.
+    pub dvr_mac: Mac,
+    /// Tenant networks with a port on this host.
+    pub networks: BTreeMap<Id, NetworkTopology>,
+}
+
+/// A tenant network on one host: a bridge, and a VXLAN port if other hosts have it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkTopology {
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// In bytes.
+    pub mtu: u32,
+    /// The distributed router ports on it: MAC and addresses. The same on every host.
+    pub router_ports: BTreeMap<Mac, BTreeSet<IpAddr>>,
+    /// Ports of this host, instances' and SNAT ports', with the MAC of the router port that is their gateway: frames
+    /// from another host's DVR MAC to them get that source.
+    pub local_ports: BTreeMap<Mac, Option<Mac>>,
+    /// Ports on other hosts (layer-2 population): MAC to the host.
+    pub remote_ports: BTreeMap<Mac, HostName>,
+    /// Other hosts that have the network: where broadcasts go.
+    pub peers: BTreeSet<HostName>,
+}
+
+/// A machine that is no router of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTopology {
+    /// Its devices, `eth0` first.
+    pub ports: Vec<NodePort>,
+    /// It routes (an upstream router).
+    pub forwards: bool,
+    /// Default gateway and further routes: destination and next hop.
+    pub routes: Vec<(IpNet, IpAddr)>,
+    /// More addresses and prefixes that its kernel owns.
+    pub also: Vec<IpNet>,
+    /// Answers probes to every port but these (protocol number and port); those its kernel refuses.
+    pub closed: BTreeSet<(u8, u16)>,
+}
+
+/// A device of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePort {
+    /// What it is plugged into.
+    pub attach: NodeAttach,
+    /// MAC.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+    /// Addresses with prefix length.
+    pub addresses: Vec<IpNet>,
+}
+
+/// What a node's device is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeAttach {
+    /// A tenant network on a host.
+    Tenant(HostName, Id),
+    /// A provider segment.
+    Segment(Id),
+    /// A cable to another node: that node and the index of its device.
+    Node(Name, usize),
+}
