@@ -9,8 +9,8 @@ use std::path::Path;
 use std::thread;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sched::{CloneFlags, unshare};
@@ -98,7 +98,12 @@ const TRIALS: [Trial; 9] = [
     ("VXLAN", vxlan, "no lab of more than one host", "load or build the kernel module `vxlan` (CONFIG_VXLAN)"),
     ("neighbour timing", neighbour_timing, "unreachable addresses take three seconds each", "use a newer kernel"),
     ("sysctl in a namespace", sysctl, NO_LAB, SYSCTL_REMEDY),
-    ("connection tracking", conntrack, "no NAT", "load or build the kernel module `nf_conntrack` (CONFIG_NF_CONNTRACK)"),
+    (
+        "connection tracking",
+        conntrack,
+        "no NAT",
+        "load or build the kernel module `nf_conntrack` (CONFIG_NF_CONNTRACK)",
+    ),
     ("bridge netfilter switch", bridge_netfilter, "none where the module `br_netfilter` is not loaded", "none needed"),
     ("packet socket", packet_socket, "no probes", "build the kernel with CONFIG_PACKET"),
 ];
@@ -113,7 +118,8 @@ pub(super) fn inside(record: &mut dyn Write) -> i32 {
             Ok(()) => Check { what: what.to_owned(), outcome: Outcome::Works },
             Err(error) => missing(what, chain(&error), costs, remedy),
         };
-        if serde_json::to_writer(&mut *record, &check).map_err(io::Error::from).and_then(|()| writeln!(record)).is_err() {
+        if serde_json::to_writer(&mut *record, &check).map_err(io::Error::from).and_then(|()| writeln!(record)).is_err()
+        {
             return 1;
         }
     }
@@ -185,8 +191,7 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     socket.bind_auto()?;
     socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
     let (answer, _sender) = socket.recv_from_full()?;
-    let answer: NetlinkMessage<RouteNetlinkMessage> =
-        NetlinkMessage::deserialize(&answer).map_err(io::Error::other)?;
+    let answer: NetlinkMessage<RouteNetlinkMessage> = NetlinkMessage::deserialize(&answer).map_err(io::Error::other)?;
     match answer.payload {
         NetlinkPayload::Error(error) => error.code.map_or(Ok(()), |_code| Err(error.to_io())),
         other => Err(io::Error::other(format!("not an acknowledgement: {other:?}"))),

@@ -175,9 +175,11 @@ fn remedy(step: Step, errno: Errno, machine: &Machine) -> String {
         "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for dvrlab"
             .to_owned()
     } else if machine.seccomp_filter {
-        "a seccomp profile forbids it: start the container with --privileged, or --security-opt seccomp=unconfined".to_owned()
+        "a seccomp profile forbids it: start the container with --privileged, or --security-opt seccomp=unconfined"
+            .to_owned()
     } else {
-        "user namespaces are forbidden here, as in a chroot: run outside of it, or as root with CAP_SYS_ADMIN".to_owned()
+        "user namespaces are forbidden here, as in a chroot: run outside of it, or as root with CAP_SYS_ADMIN"
+            .to_owned()
     }
 }
 
@@ -198,7 +200,8 @@ mod tests {
             (Step::Unshare, Errno::EINVAL, plain.clone()),
             (Step::Sysctl, Errno::EROFS, plain),
         ];
-        let sentences: Vec<String> = cases.iter().map(|(step, errno, machine)| remedy(*step, *errno, machine)).collect();
+        let sentences: Vec<String> =
+            cases.iter().map(|(step, errno, machine)| remedy(*step, *errno, machine)).collect();
         assert!(sentences[0].contains("user.max_net_namespaces"), "{}", sentences[0]);
         assert!(sentences[3].contains("apparmor"), "{}", sentences[3]);
         for (n, sentence) in sentences.iter().enumerate() {

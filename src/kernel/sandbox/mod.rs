@@ -102,8 +102,7 @@ impl Sandbox {
         let (Some(control), Some(record)) = (stage1.stdin.take(), stage1.stdout.take()) else {
             return Err(SandboxError::Pipe(io::ErrorKind::BrokenPipe.into()));
         };
-        let mut sandbox =
-            Self { stage1, control: Some(control), record: BufReader::new(record), writable: Vec::new() };
+        let mut sandbox = Self { stage1, control: Some(control), record: BufReader::new(record), writable: Vec::new() };
         sandbox.writable = sandbox.greet()?;
         sandbox.hand_over(job).map_err(SandboxError::Pipe)?;
         Ok(sandbox)

@@ -90,7 +90,8 @@ fn leave() -> Result<(), Refused> {
     match unshare(flags | CloneFlags::CLONE_NEWUSER) {
         Ok(()) => {}
         Err(refused) if uid.is_root() => {
-            return unshare(flags).map_err(|errno| at(Step::Unshare)(if errno == Errno::EPERM { refused } else { errno }));
+            return unshare(flags)
+                .map_err(|errno| at(Step::Unshare)(if errno == Errno::EPERM { refused } else { errno }));
         }
         Err(errno) => return Err(at(Step::Unshare)(errno)),
     }
