@@ -2,6 +2,15 @@
 //!
 //! In: a record. Out: text, the same for the same record. Never: a look at the lab, the clock or the terminal.
 
+/// Appends formatted text to a `String`.
+macro_rules! put {
+    ($text:expr, $($argument:tt)*) => { $text.push_str(&format!($($argument)*)) };
+}
+/// Appends a formatted line to a `String`.
+macro_rules! line {
+    ($text:expr, $($argument:tt)*) => {{ $text.push_str(&format!($($argument)*)); $text.push('\n'); }};
+}
+
 mod reach;
 mod rules;
 mod transcript;

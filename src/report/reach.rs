@@ -1,7 +1,6 @@
 //! `<scenario>.reach.snap`: who reached whom, as which source, through which host.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::flow::{ProbeReport, Protocol, Verdict, through, via};
@@ -30,10 +29,10 @@ pub fn reach(record: &Record) -> String {
         text.push_str(&step_title(step));
         text.push('\n');
         for change in &step.change {
-            writeln!(text, "  * {change}").expect("a String takes any text");
+            line!(text, "  * {change}");
         }
         for answer in &step.refused {
-            writeln!(text, "    refused: {answer}").expect("a String takes any text");
+            line!(text, "    refused: {answer}");
         }
         let now: BTreeMap<String, Row> =
             rows.iter().map(|row| (format!("{}/{}", row.ends, row.protocols), row.clone())).collect();
@@ -48,8 +47,7 @@ pub fn reach(record: &Record) -> String {
         }
         for (key, row) in &before {
             if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
-                writeln!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends)
-                    .expect("a String takes any text");
+                line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
             }
         }
         before = now;
@@ -102,15 +100,15 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     };
     let mut ends = flow.from.to_string();
     if let Some(source) = flow.source {
-        write!(ends, "@{source}").expect("a String takes any text");
+        put!(ends, "@{source}");
     }
     let target = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    write!(ends, " -> {target}").expect("a String takes any text");
+    put!(ends, " -> {target}");
     if let Some(port) = flow.source_port {
-        write!(ends, " from {port}").expect("a String takes any text");
+        put!(ends, " from {port}");
     }
     if let Some(ttl) = flow.ttl {
-        write!(ends, " ttl {ttl}").expect("a String takes any text");
+        put!(ends, " ttl {ttl}");
     }
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: path.join(" ") }
@@ -127,16 +125,16 @@ pub fn outcome_text(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> 
                     return format!("reaches {}", seen.responder.host.as_ref().map_or(responder, ToString::to_string));
                 }
                 if owners.get(&report.flow.to) != Some(&responder) {
-                    write!(text, "reaches {responder} ").expect("a String takes any text");
+                    put!(text, "reaches {responder} ");
                 }
                 let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.as_str());
                 let source = if itself { "itself".to_owned() } else { seen.source.to_string() };
-                write!(text, "as {source}").expect("a String takes any text");
+                put!(text, "as {source}");
                 for (n, host) in via(&report.path).into_iter().enumerate() {
                     let word = if n == 0 { " via" } else { "" };
-                    write!(text, "{word} {host}").expect("a String takes any text");
+                    put!(text, "{word} {host}");
                 }
-                write!(text, " ttl {}", seen.ttl).expect("a String takes any text");
+                put!(text, " ttl {}", seen.ttl);
             }
             if report.verdict == Verdict::NoAnswer {
                 text.push_str(" no answer");
@@ -146,19 +144,19 @@ pub fn outcome_text(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> 
         Verdict::NoRoute => text.push_str("no route"),
         Verdict::NoNeighbour => text.push_str("no neighbour"),
         Verdict::Prohibited => text.push_str("prohibited"),
-        Verdict::TooBig(mtu) => write!(text, "too big {mtu}").expect("a String takes any text"),
+        Verdict::TooBig(mtu) => put!(text, "too big {mtu}"),
         Verdict::Expired => text.push_str("expired"),
         Verdict::Dropped => text.push_str("dropped"),
         Verdict::Lost => text.push_str("lost"),
     }
     if let Some(by) = report.by {
         let by = owners.get(&by).cloned().unwrap_or_else(|| by.to_string());
-        write!(text, " by {by}").expect("a String takes any text");
+        put!(text, " by {by}");
     }
     if report.by.is_none()
         && let Some(at) = &report.at
     {
-        write!(text, " at {at}").expect("a String takes any text");
+        put!(text, " at {at}");
     }
     text
 }

@@ -1,7 +1,6 @@
 //! `<scenario>.rules.snap`: a namespace whole where it first appears, later the lines that went and came.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use similar::{ChangeTag, TextDiff};
 
@@ -24,13 +23,13 @@ pub fn rules(record: &Record) -> String {
             }
         }
         for place in before.keys().filter(|place| !now.contains_key(*place)) {
-            writeln!(body, "{place}  gone").expect("a String takes any text");
+            line!(body, "{place}  gone");
         }
         text.push('\n');
         text.push_str(&step_title(step));
         text.push('\n');
         for change in &step.change {
-            writeln!(text, "  * {change}").expect("a String takes any text");
+            line!(text, "  * {change}");
         }
         if body.is_empty() {
             text.push_str("nothing changed\n");
@@ -42,9 +41,9 @@ pub fn rules(record: &Record) -> String {
 }
 
 fn whole(text: &mut String, place: &str, lines: &[String]) {
-    writeln!(text, "{place}").expect("a String takes any text");
+    line!(text, "{place}");
     for line in lines {
-        writeln!(text, "    {line}").expect("a String takes any text");
+        line!(text, "    {line}");
     }
 }
 
@@ -60,10 +59,10 @@ fn changed(text: &mut String, place: &str, old: &[String], new: &[String]) {
             ChangeTag::Insert => '+',
         };
         if first {
-            writeln!(text, "{place}").expect("a String takes any text");
+            line!(text, "{place}");
             first = false;
         }
-        writeln!(text, "  {sign} {}", change.value()).expect("a String takes any text");
+        line!(text, "  {sign} {}", change.value());
     }
 }
 
@@ -74,9 +73,8 @@ fn shown(lines: &[Line]) -> Vec<String> {
         .filter(|line| !line.constant)
         .map(|line| format!("{} {}", kind_word(line.kind), line.text))
         .collect();
-    let constant = lines.iter().filter(|line| line.constant).count();
-    if constant > 0 {
-        shown.push(format!("and the {constant} lines of every such namespace"));
+    if lines.iter().any(|line| line.constant) {
+        shown.push("and what every such namespace has".to_owned());
     }
     shown
 }

@@ -1,7 +1,5 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use std::fmt::Write;
-
 use super::reach::{rows, step_title, table};
 use crate::record::{Outcome, Record, StepRecord};
 
@@ -21,16 +19,16 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
     let mut text = String::new();
     if detail >= Detail::Reach {
         if step.is_told() {
-            writeln!(text, "  {}", step_title(step)).expect("a String takes any text");
+            line!(text, "  {}", step_title(step));
         } else if detail >= Detail::Operations {
             let what = if step.number == 0 { "building what exists at the start" } else { "taking everything down" };
-            writeln!(text, "  {what}").expect("a String takes any text");
+            line!(text, "  {what}");
         }
         for change in &step.change {
-            writeln!(text, "    * {change}").expect("a String takes any text");
+            line!(text, "    * {change}");
         }
         for answer in &step.refused {
-            writeln!(text, "      refused: {answer}").expect("a String takes any text");
+            line!(text, "      refused: {answer}");
         }
     }
     if detail >= Detail::Operations {
@@ -50,7 +48,7 @@ fn operations(text: &mut String, step: &StepRecord) {
         for op in &host.ops {
             for (n, line) in op.command.lines().enumerate() {
                 let place = if n == 0 { format!("{}/{}", host.host, op.namespace) } else { String::new() };
-                writeln!(text, "      {place:<24} {line}").expect("a String takes any text");
+                line!(text, "      {place:<24} {line}");
             }
         }
     }
@@ -67,16 +65,16 @@ fn reachability(text: &mut String, step: &StepRecord, before: Option<&StepRecord
     let mut lines = String::new();
     table(&mut lines, &changed);
     for line in lines.lines() {
-        writeln!(text, "  {line}").expect("a String takes any text");
+        line!(text, "  {line}");
     }
 }
 
 fn failure_text(failure: &crate::record::Failure) -> String {
     let mut text = String::new();
     let line = failure.line.map_or(String::new(), |line| format!("line {line}: "));
-    writeln!(text, "    FAILED {line}{}", failure.text).expect("a String takes any text");
+    line!(text, "    FAILED {line}{}", failure.text);
     for detail in &failure.details {
-        writeln!(text, "           {detail}").expect("a String takes any text");
+        line!(text, "           {detail}");
     }
     text
 }
@@ -86,10 +84,9 @@ pub fn failures(record: &Record) -> String {
     let mut text = String::new();
     for (step, failure) in record.failures() {
         let line = failure.line.unwrap_or(step.line);
-        writeln!(text, "{}:{line}: {}: {}", record.path, step_title(step), failure.text)
-            .expect("a String takes any text");
+        line!(text, "{}:{line}: {}: {}", record.path, step_title(step), failure.text);
         for detail in &failure.details {
-            writeln!(text, "    {detail}").expect("a String takes any text");
+            line!(text, "    {detail}");
         }
     }
     text
