@@ -9,6 +9,7 @@ pub mod apply;
 pub mod command;
 pub mod conntrack;
 pub mod netns;
+pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
 pub mod sandbox;
