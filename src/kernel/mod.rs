@@ -9,6 +9,7 @@ pub mod apply;
 pub mod command;
 pub mod conntrack;
 pub mod extack;
+pub mod links;
 pub mod netns;
 pub mod nft;
 pub mod observe;
