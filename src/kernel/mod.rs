@@ -11,6 +11,7 @@ pub mod conntrack;
 pub mod extack;
 pub mod links;
 pub mod netns;
+pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
 pub mod request;

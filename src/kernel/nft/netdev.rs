@@ -2,6 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use netlink_sys::Socket;
+
+use super::error::{Cause, NftError};
+use super::expression::{
+    Expression, LINK_HEADER, META_L4PROTO, META_PROTOCOL, NETWORK_HEADER, TRANSPORT_HEADER, Verdict,
+};
+use super::message::{Base, NETDEV, Place, Transaction};
 use crate::name::DeviceName;
 use crate::namespace::PortRange;
 use crate::net::Mac;
@@ -92,5 +99,108 @@ impl NetdevRule {
     pub fn when(mut self, what: FrameMatch) -> Self {
         self.matches.push(what);
         self
+    }
+}
+
+/// EtherType of ARP.
+const ARP: u16 = 0x0806;
+/// ICMPv6 as a transport protocol.
+const ICMPV6: u8 = 58;
+/// Group bit of a MAC's first byte.
+const GROUP: u8 = 0x01;
+
+/// Puts a table of family netdev in place of the one of that name, or just makes it, all at once; without chains it is
+/// removed. Name it `dvrlab-...`: such tables are no part of what [`super::read`] shows.
+///
+/// # Errors
+/// [`NftError::Refused`] when the kernel does not take it; then the old table still stands.
+pub fn replace_netdev(socket: &Socket, table: &str, chains: &[NetdevChain]) -> Result<(), NftError> {
+    let cause = Cause::Table(table.to_owned());
+    let mut transaction = Transaction::begin(None);
+    // Deleting what is not there is an error, so it is made first.
+    transaction.new_table(NETDEV, table, &cause);
+    transaction.delete_table(NETDEV, table, &cause);
+    if !chains.is_empty() {
+        transaction.new_table(NETDEV, table, &cause);
+    }
+    for chain in chains {
+        let place = (table, chain.name.as_str());
+        let hook = match chain.hook {
+            NetdevHook::Ingress => 0,
+            NetdevHook::Egress => 1,
+        };
+        let base = Base { kind: "filter", hook, priority: chain.priority, device: Some(chain.device.as_str()) };
+        transaction.new_chain(NETDEV, place, Some(base), &Cause::Chain(chain.name.clone()));
+        for (position, rule) in chain.rules.iter().enumerate() {
+            let cause = Cause::Rule(chain.name.clone(), position);
+            transaction.new_rule(NETDEV, place, (&rule.expressions(), None), Place::End, &cause);
+        }
+    }
+    transaction.commit(socket)
+}
+
+impl NetdevRule {
+    fn expressions(&self) -> Vec<Expression> {
+        let matches = self.matches.iter().flat_map(FrameMatch::expressions);
+        matches.chain(self.actions.iter().flat_map(FrameAction::expressions)).collect()
+    }
+}
+
+fn equal(base: u32, offset: u32, value: &[u8]) -> [Expression; 2] {
+    let length = u32::try_from(value.len()).expect("a header field is short");
+    [Expression::Payload { base, offset, length }, Expression::Compare { not: false, value: value.to_vec() }]
+}
+
+fn meta(key: u32, value: &[u8]) -> [Expression; 2] {
+    [Expression::Meta(key), Expression::Compare { not: false, value: value.to_vec() }]
+}
+
+fn arp(offset: u32, value: &[u8]) -> Vec<Expression> {
+    [meta(META_PROTOCOL, &ARP.to_be_bytes()), equal(NETWORK_HEADER, offset, value)].concat()
+}
+
+fn icmpv6(offset: u32, value: &[u8]) -> Vec<Expression> {
+    [meta(META_L4PROTO, &[ICMPV6]), equal(TRANSPORT_HEADER, offset, value)].concat()
+}
+
+impl FrameMatch {
+    fn expressions(&self) -> Vec<Expression> {
+        match self {
+            Self::Destination(mac) => equal(LINK_HEADER, 0, &mac.0).to_vec(),
+            Self::Source(mac) => equal(LINK_HEADER, 6, &mac.0).to_vec(),
+            Self::Group => vec![
+                Expression::Payload { base: LINK_HEADER, offset: 0, length: 1 },
+                Expression::And(vec![GROUP]),
+                Expression::Compare { not: false, value: vec![GROUP] },
+            ],
+            Self::EtherType(number) => meta(META_PROTOCOL, &number.to_be_bytes()).to_vec(),
+            Self::ArpOperation(number) => arp(6, &number.to_be_bytes()),
+            Self::ArpSender(address) => arp(14, &address.octets()),
+            Self::ArpTarget(address) => arp(24, &address.octets()),
+            Self::Protocol(number) => meta(META_L4PROTO, &[*number]).to_vec(),
+            Self::DestinationPort(protocol, ports) => {
+                let (from, to) = (ports.first.to_be_bytes().to_vec(), ports.last.to_be_bytes().to_vec());
+                let [load, compare] = equal(TRANSPORT_HEADER, 2, &from);
+                let test = if from == to { compare } else { Expression::Range { not: false, from, to } };
+                [&meta(META_L4PROTO, &[*protocol])[..], &[load, test]].concat()
+            }
+            Self::Icmpv6Type(number) => icmpv6(0, &[*number]),
+            Self::NeighbourTarget(address) => icmpv6(8, &address.octets()),
+        }
+    }
+}
+
+impl FrameAction {
+    fn expressions(&self) -> Vec<Expression> {
+        let write = |mac: &Mac, offset| {
+            vec![Expression::Load(mac.0.to_vec()), Expression::Write { base: LINK_HEADER, offset, length: 6 }]
+        };
+        match self {
+            Self::Count => vec![Expression::Counter],
+            Self::SetDestination(mac) => write(mac, 0),
+            Self::SetSource(mac) => write(mac, 6),
+            Self::Drop => vec![Expression::Verdict(Verdict::Drop)],
+            Self::Accept => vec![Expression::Verdict(Verdict::Accept)],
+        }
     }
 }
