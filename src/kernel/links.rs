@@ -7,16 +7,18 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
 use super::extack::NetlinkError;
-use super::request::acknowledged;
+use super::request::{acknowledged, answers};
+use crate::name::DeviceName;
 use crate::net::Mac;
 
 /// Milliseconds between two requests for a neighbour's MAC. The kernel's floor is HZ/100; its default is 1000.
@@ -72,8 +74,7 @@ pub async fn veth(
 ) -> Result<(), NetlinkError> {
     let fd = far_netns.as_fd().as_raw_fd();
     let peer = far.on(LinkMessageBuilder::<LinkUnspec>::new()).setns_by_fd(fd).build();
-    let builder =
-        near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let builder = near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     add(handle, if up { builder.up() } else { builder }.build()).await
 }
 
@@ -130,6 +131,34 @@ pub async fn port_flags(
 /// Removes a device, and with a veth its other end.
 pub async fn delete(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
     acknowledged(handle, RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0).await
+}
+
+/// A request for devices without their counters, which are most of the answer's bytes.
+pub fn without_statistics() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+/// The device of that name.
+pub async fn named(handle: &Handle, device: &DeviceName) -> Result<LinkMessage, NetlinkError> {
+    let mut message = without_statistics();
+    message.attributes.push(LinkAttribute::IfName(device.as_str().to_owned()));
+    for answer in answers(handle, RouteNetlinkMessage::GetLink(message), 0).await? {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            return Ok(link);
+        }
+    }
+    Err(NetlinkError::of(Errno::ENODEV))
+}
+
+/// The MAC in an attribute, if that is what it holds.
+pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
+    if let LinkAttribute::Address(bytes) = attribute {
+        <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+    } else {
+        None
+    }
 }
 
 /// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery. A device is born

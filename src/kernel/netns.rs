@@ -3,12 +3,12 @@
 //! In: nothing (a new one), or the file of one that exists. Out: a [`Netns`]. Never: a name below `/run/netns`, and never
 //! a thread that stays inside: whoever has something to open does so by [`Netns::run_in`].
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -45,6 +45,9 @@ pub enum NetnsError {
     /// `lo` did not come up.
     #[error("set lo up")]
     Loopback(#[source] NetlinkError),
+    /// What devices inherit could not be set.
+    #[error("prepare a network namespace")]
+    Sysctl(#[source] SysctlError),
 }
 
 /// An open network namespace. It lives as long as this value and nothing else holds it.
@@ -55,6 +58,8 @@ pub struct Netns {
     handle: Handle,
     nf: ClosedAside<Socket>,
     sysctls: SysctlDirs,
+    /// A packet socket that announcements leave by, once one was made.
+    announcer: OnceCell<ClosedAside<OwnedFd>>,
     /// What the devices made here were plugged into, by device index. The kernel does not know.
     attachments: RefCell<BTreeMap<u32, Attach>>,
     /// Device indexes by name, as far as known: what was made here, and what the last observation saw.
@@ -71,15 +76,21 @@ struct Opened {
 }
 
 impl Netns {
-    /// Makes a namespace and sets its `lo` up. The netlink connection is spawned on `runtime`, which need not be running.
+    /// Makes a namespace, sets its `lo` up and duplicate address detection off. The netlink connection is spawned on `runtime`, which need not be running.
     pub fn create(runtime: &tokio::runtime::Handle) -> Result<Self, NetnsError> {
         let opened = on_scratch_thread(|| {
-            #[expect(clippy::disallowed_methods, reason = "a thread that ends here leaves its namespace for the new one")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread that ends here leaves its namespace for the new one"
+            )]
             nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
             loopback_up()?;
             open_here(runtime)
         })??;
-        Self::assemble(opened, runtime)
+        let netns = Self::assemble(opened, runtime)?;
+        // Devices made here inherit it: a link-local address is of use at once instead of a second later.
+        netns.sysctl_set("net.ipv6.conf.default.accept_dad", "0").map_err(NetnsError::Sysctl)?;
+        Ok(netns)
     }
 
     /// Opens the namespace of `file` (a `/proc/PID/ns/net`, or a bind mount of one) as it is.
@@ -102,6 +113,7 @@ impl Netns {
             handle,
             nf: ClosedAside(Some(nf)),
             sysctls,
+            announcer: OnceCell::new(),
             attachments: RefCell::default(),
             devices: RefCell::default(),
         })
@@ -137,6 +149,16 @@ impl Netns {
     /// Writes one.
     pub fn sysctl_set(&self, key: &str, value: &str) -> Result<(), SysctlError> {
         self.sysctls.set(key, value)
+    }
+
+    /// The packet socket for announcements, if one was opened.
+    pub(super) fn announcer(&self) -> Option<BorrowedFd<'_>> {
+        self.announcer.get().map(|socket| socket.as_fd())
+    }
+
+    /// Keeps one that was opened inside. It stays open, since closing a packet socket waits for an RCU grace period.
+    pub(super) fn set_announcer(&self, socket: OwnedFd) {
+        self.announcer.get_or_init(|| ClosedAside(Some(socket)));
     }
 
     /// Notes a device that was made, with what it leads to.
@@ -186,7 +208,10 @@ fn on_scratch_thread<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, NetnsEr
 }
 
 fn enter(file: &File) -> Result<(), NetnsError> {
-    #[expect(clippy::disallowed_methods, reason = "the one place that enters a namespace, on a thread that ends inside")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that enters a namespace, on a thread that ends inside"
+    )]
     nix::sched::setns(file, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)
 }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags};
 
 /// Why a sysctl could not be read or written.
@@ -25,7 +26,7 @@ pub enum SysctlError {
         key: String,
         /// Its errno.
         #[source]
-        source: io::Error,
+        source: Errno,
     },
 }
 
@@ -42,7 +43,8 @@ pub struct SysctlDirs {
 impl SysctlDirs {
     /// Opens them in the namespace of the calling thread.
     pub fn open() -> io::Result<Self> {
-        let dir = |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let dir =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let bridge = match dir("/proc/sys/net/bridge") {
             Ok(fd) => Some(fd),
             Err(rustix::io::Errno::NOENT) => None,
@@ -59,14 +61,14 @@ impl SysctlDirs {
     /// The value, without the final newline.
     pub fn get(&self, key: &str) -> Result<String, SysctlError> {
         let mut value = String::new();
-        self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|source| refused(key, source))?;
+        self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|error| refused(key, &error))?;
         value.truncate(value.trim_end().len());
         Ok(value)
     }
 
     /// Writes `value`.
     pub fn set(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        self.file(key, OFlags::WRONLY)?.write_all(value.as_bytes()).map_err(|source| refused(key, source))
+        self.file(key, OFlags::WRONLY)?.write_all(value.as_bytes()).map_err(|error| refused(key, &error))
     }
 
     fn file(&self, key: &str, mode: OFlags) -> Result<File, SysctlError> {
@@ -81,12 +83,13 @@ impl SysctlDirs {
         };
         let path = relative_path(rest).ok_or_else(unknown)?;
         let fd = rustix::fs::openat(dir, path.as_str(), mode | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| refused(key, errno.into()))?;
+            .map_err(|errno| refused(key, &errno.into()))?;
         Ok(File::from(fd))
     }
 }
 
-fn refused(key: &str, source: io::Error) -> SysctlError {
+fn refused(key: &str, error: &io::Error) -> SysctlError {
+    let source = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
     SysctlError::Refused { key: key.to_owned(), source }
 }
 
