@@ -3,6 +3,7 @@
 //! In: a [`crate::router::HostConfig`]. Out: a [`HostState`]. Never: a look at the kernel.
 
 mod iptables;
+mod iptables_parse;
 mod state;
 pub mod sysctl;
 
@@ -10,6 +11,7 @@ pub use iptables::{
     Chain, ChainName, DevicePattern, Hook, Match, NatTarget, PortRange, Rule, Ruleset, Table, Target, What,
     state as conntrack_state,
 };
+pub use iptables_parse::RuleTextError;
 pub use state::{
     Address, Attach, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKind, RouteProtocol,
     table_text,
