@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use proptest::prelude::*;
+
 use super::{
     AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node, NodePlace, Object, ObjectKind, Port, Router,
     Section, Settings, Snat, StaticRoute, Subnet,
@@ -176,4 +178,79 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["routes", router, rest @ ..] => vec![routes(intent, router, rest)],
         other => panic!("no such line: {other:?}"),
     }
+}
+
+/// Calls that a random history is made of. The first of them, in this order, build something.
+const LINES: &[&str] = &[
+    "network public external",
+    "network out external",
+    "network red",
+    "network blue",
+    "subnet public4 public 203.0.113.0/29",
+    "subnet out4 out 192.0.2.0/24",
+    "subnet red4 red 10.0.1.0/29",
+    "subnet blue4 blue 10.0.2.0/24",
+    "router r1",
+    "router r2",
+    "port p1 blue",
+    "port p2 red",
+    "attach r1 red4",
+    "attach r1 blue4",
+    "attach r2 p1",
+    "attach r2 red4",
+    "attach r1 p2",
+    "detach r1 red4",
+    "detach r1 blue4",
+    "detach r2 p1",
+    "detach r2 red4",
+    "gateway r1 network=public",
+    "gateway r2 network=out",
+    "gateway r1 network=out address=192.0.2.10",
+    "gateway r2 snat=off",
+    "clear r1",
+    "clear r2",
+    "move r1 net2",
+    "move r1 net1",
+    "instance vm1 cmp1 red",
+    "instance vm2 cmp2 blue",
+    "instance vm3 - red",
+    "instance vm4 cmp3 ports p2",
+    "boot vm3 cmp1",
+    "migrate vm1 cmp2",
+    "migrate vm2 cmp1",
+    "migrate vm1 cmp3",
+    "associate 203.0.113.6 vm1",
+    "associate 192.0.2.6 vm2",
+    "associate 192.0.2.7 vm3",
+    "associate 203.0.113.6 p2",
+    "disassociate 203.0.113.6",
+    "delete fip 203.0.113.6",
+    "delete instance vm1",
+    "delete instance vm2",
+    "delete instance vm4",
+    "delete port p1",
+    "delete port p2",
+    "delete router r1",
+    "delete router r2",
+    "delete subnet red4",
+    "delete subnet out4",
+    "delete network red",
+    "delete network out",
+    "outside isp gateway_of out",
+    "delete outside isp",
+];
+
+/// The hosts of a random history.
+const HOSTS: &[&str] =
+    &["host net1 dvr_snat", "host cmp1 dvr", "host cmp2 dvr", "host cmp3 dvr_no_external", "host net2 dvr_snat"];
+
+/// Intents that follow each other: the first so many calls of `LINES`, then any of them, refused ones left out.
+pub(crate) fn history() -> impl Strategy<Value = Vec<Intent>> {
+    (0_usize..44, proptest::collection::vec(0..LINES.len(), 0..60)).prop_map(|(built, picks)| {
+        let mut intents = vec![intent(HOSTS)];
+        for line in LINES.iter().take(built).chain(picks.iter().map(|pick| &LINES[*pick])) {
+            intents.extend(attempt(&intents[intents.len() - 1], line));
+        }
+        intents
+    })
 }
