@@ -181,27 +181,24 @@ pub struct ProbeReport {
     pub reply_ttl: Option<u8>,
 }
 
-/// Whether a device is a router's leg on a provider segment: `qg-` or `fg-`.
-fn is_external(device: Option<&DeviceName>) -> bool {
-    device.is_some_and(|device| device.as_str().starts_with("qg-") || device.as_str().starts_with("fg-"))
-}
-
-/// The hosts of the external legs that a packet crossed, in order; without any, the hosts whose namespaces routed it.
-pub fn via(path: &[Hop]) -> Vec<HostName> {
-    let legs: Vec<HostName> = path
+/// The hosts whose external legs (`qg-`, `fg-`) a way crossed, in order; without any, the hosts that routed it.
+pub fn via(path: &[Hop]) -> Vec<&HostName> {
+    let external = |device: &Option<DeviceName>| {
+        device.as_ref().is_some_and(|d| d.as_str().starts_with("qg-") || d.as_str().starts_with("fg-"))
+    };
+    let mut hosts: Vec<&HostName> = path
         .iter()
-        .filter(|hop| is_external(hop.entered.as_ref()) || is_external(hop.left.as_ref()))
-        .filter_map(|hop| hop.place.host.clone())
+        .filter(|hop| external(&hop.entered) || external(&hop.left))
+        .filter_map(|hop| hop.place.host.as_ref())
         .collect();
-    if !legs.is_empty() {
-        return legs;
+    if hosts.is_empty() {
+        hosts = path.iter().filter_map(|hop| hop.place.host.as_ref()).collect();
     }
-    let mut hosts: Vec<HostName> = path.iter().filter_map(|hop| hop.place.host.clone()).collect();
     hosts.dedup();
     hosts
 }
 
-/// The router namespaces that a packet passed, in order.
-pub fn through(path: &[Hop]) -> Vec<Place> {
-    path.iter().filter(|hop| hop.place.host.is_some()).map(|hop| hop.place.clone()).collect()
+/// The router namespaces of a way, in order.
+pub fn through(path: &[Hop]) -> Vec<&Place> {
+    path.iter().filter(|hop| hop.place.host.is_some()).map(|hop| &hop.place).collect()
 }

@@ -171,8 +171,8 @@ fn differs<T: PartialEq + Display>(clause: &str, seen: &T, expected: &T) -> Opti
     (seen != expected).then(|| format!("{clause} {seen}, not {expected}"))
 }
 
-fn list_differs<T: PartialEq + Display>(clause: &str, seen: &[T], expected: &[T]) -> Option<String> {
-    (!expected.is_empty() && seen != expected).then(|| format!("{clause} {}, not {}", joined(seen), joined(expected)))
+fn list_differs<T: PartialEq + Display>(clause: &str, seen: &[&T], expected: &[T]) -> Option<String> {
+    (!expected.is_empty() && !seen.iter().copied().eq(expected)).then(|| format!("{clause} {}, not {}", joined(seen), joined(expected)))
 }
 
 /// Whether a responder is what a name stands for: a node, or (for ARP and a router's own addresses) a host.

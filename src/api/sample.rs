@@ -1,0 +1,1 @@
+//! Intents for tests.
