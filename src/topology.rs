@@ -61,6 +61,9 @@ pub struct NodeTopology {
     pub also: Vec<IpNet>,
     /// Answers probes to every port but these (protocol number and port); those its kernel refuses.
     pub closed: BTreeSet<(u8, u16)>,
+    /// Ports besides the matrix's at which probes will come (protocol number and port): hidden from its kernel, which
+    /// would refuse them.
+    pub listen: BTreeSet<(u8, u16)>,
 }
 
 /// A device of a node.
