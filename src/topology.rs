@@ -13,7 +13,8 @@ use crate::net::{IpNet, Mac};
 pub struct Topology {
     /// Hosts on the underlay.
     pub hosts: BTreeMap<HostName, HostTopology>,
-    /// Provider segments, one for each external network, with their MTU.
+    /// Segments outside with their MTU: the provider segment of each external network, and `lan_NETWORK` for the servers
+    /// behind its upstream router, where there are any.
     pub segments: BTreeMap<Id, u32>,
     /// Instances and machines outside, each a namespace with a kernel stack.
     pub nodes: BTreeMap<Name, NodeTopology>,
