@@ -114,7 +114,13 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
     }
 }
 
-fn scenario_job(path: &str, text: &str, log: Option<&str>, hold: Option<u32>, out: &mut dyn Write) -> std::io::Result<()> {
+fn scenario_job(
+    path: &str,
+    text: &str,
+    log: Option<&str>,
+    hold: Option<u32>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     if let Some(filter) = log {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     }

@@ -60,7 +60,8 @@ impl Snapshot {
         if old.trim_end() == self.text.trim_end() {
             return Ok(None);
         }
-        let diff = TextDiff::from_lines(old.trim_end(), self.text.trim_end()).unified_diff().context_radius(2).to_string();
+        let diff =
+            TextDiff::from_lines(old.trim_end(), self.text.trim_end()).unified_diff().context_radius(2).to_string();
         Ok(Some(Difference::Changed(diff)))
     }
 

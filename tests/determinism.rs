@@ -20,7 +20,12 @@ fn three_rounds_of_four_labs_give_the_same_bytes() {
                     let file = &files[which];
                     scope.spawn(move || {
                         let text = std::fs::read_to_string(file).unwrap();
-                        let job = harness::Job::Scenario { path: file.to_string_lossy().into_owned(), text, log: None, hold: None };
+                        let job = harness::Job::Scenario {
+                            path: file.to_string_lossy().into_owned(),
+                            text,
+                            log: None,
+                            hold: None,
+                        };
                         let record = harness::run_scenario(common::program(), &job, &mut |_step| {}).unwrap();
                         (which, report::reach(&record), report::rules(&record))
                     })

@@ -28,12 +28,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.
-const PURE: &[&str] = &[
-    "name", "net", "flow", "topology", "api", "router", "namespace", "plan", "scenario", "record", "report", "run",
-];
+const PURE: &[&str] =
+    &["name", "net", "flow", "topology", "api", "router", "namespace", "plan", "scenario", "record", "report", "run"];
 
 /// Words that give the world away.
-const WORLD: &[&str] = &["std::fs", "std::io", "std::process", "std::thread", "std::env", "std::time", "nix::", "socket2::", "rtnetlink::"];
+const WORLD: &[&str] = &[
+    "std::fs",
+    "std::io",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "std::time",
+    "nix::",
+    "socket2::",
+    "rtnetlink::",
+];
 
 const LINES_MAX: usize = 500;
 
@@ -68,8 +77,16 @@ fn imports(code: &str) -> BTreeSet<String> {
         .flat_map(|(at, word)| {
             let rest = &code[at + word.len()..];
             match rest.strip_prefix('{') {
-                Some(list) => list.split('}').next().unwrap_or_default().split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned()).collect(),
-                None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()],
+                Some(list) => list
+                    .split('}')
+                    .next()
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(|name| name.trim().split("::").next().unwrap_or_default().to_owned())
+                    .collect(),
+                None => {
+                    vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()]
+                }
             }
         })
         .filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))

@@ -5,7 +5,8 @@ fn main() {
         return;
     }
     let here = |program: &str| {
-        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|place| place.join(program).exists()))
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|place| place.join(program).exists()))
     };
     let mut left_out = Vec::new();
     if std::env::var_os("DVRLAB_SKIP_LABS").is_some_and(|value| value == "1") {

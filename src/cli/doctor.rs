@@ -18,7 +18,10 @@ pub(super) fn doctor() -> i32 {
             Outcome::Works => out(&format!("ok       {}\n", check.what)),
             Outcome::Missing { reason, costs, remedy } => {
                 missing += 1;
-                out(&format!("MISSING  {}: {reason}\n         costs: {costs}\n         remedy: {remedy}\n", check.what));
+                out(&format!(
+                    "MISSING  {}: {reason}\n         costs: {costs}\n         remedy: {remedy}\n",
+                    check.what
+                ));
             }
         }
     }

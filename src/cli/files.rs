@@ -62,7 +62,8 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<PathBuf>, i32> {
 /// A file as it is, a directory's `*.yaml` in order of name.
 fn walk(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
     if fs::metadata(path)?.is_dir() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
         entries.sort();
         for entry in entries {
             walk(&entry, false, files)?;

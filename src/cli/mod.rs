@@ -35,7 +35,8 @@ pub struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 as expected, 1 an expectation, an invariant or a snapshot failed, 2 a scenario or an
+const EXIT_CODES: &str =
+    "Exit codes: 0 as expected, 1 an expectation, an invariant or a snapshot failed, 2 a scenario or an
 argument is wrong, 3 this machine cannot run labs, 4 nothing was selected, 70 a bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

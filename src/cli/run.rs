@@ -62,7 +62,9 @@ struct Finished {
 
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
     if arguments.accept && std::env::var_os("CI").is_some_and(|value| value == "true") {
-        err("error: snapshots are not accepted under CI=true: run with --accept on your own machine and commit the result\n");
+        err(
+            "error: snapshots are not accepted under CI=true: run with --accept on your own machine and commit the result\n",
+        );
         return super::EXIT_BAD_INPUT;
     }
     let loaded = match files::load(&arguments.paths, color) {
@@ -89,7 +91,10 @@ fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {
     let wanted = |one: &Loaded| {
         let scenario = &one.scenario;
         arguments.filter.is_empty()
-            || arguments.filter.iter().any(|text| scenario.name.contains(text) || scenario.tags.iter().any(|tag| tag == text))
+            || arguments
+                .filter
+                .iter()
+                .any(|text| scenario.name.contains(text) || scenario.tags.iter().any(|tag| tag == text))
     };
     let (first, every) = arguments.shard.unwrap_or((1, 1));
     loaded.into_iter().filter(wanted).enumerate().filter(|(n, _)| n % every == first - 1).map(|(_, one)| one).collect()
@@ -174,7 +179,10 @@ impl<'a> Printer<'a> {
                         self.code = worse(self.code, EXIT_NO_LAB);
                         sandbox.remedy().map(|remedy| format!("\n  {remedy}")).unwrap_or_default()
                     }
-                    HarnessError::Lab(_) | HarnessError::Ended { .. } | HarnessError::Pipe(_) | HarnessError::Garbled(_) => {
+                    HarnessError::Lab(_)
+                    | HarnessError::Ended { .. }
+                    | HarnessError::Pipe(_)
+                    | HarnessError::Garbled(_) => {
                         self.code = worse(self.code, EXIT_BUG);
                         String::new()
                     }
@@ -235,7 +243,9 @@ impl<'a> Printer<'a> {
             }
             bad = true;
             self.failed.push(match difference {
-                Difference::Missing => format!("{}: snapshots/{name} does not exist: `--accept` writes it\n", record.path),
+                Difference::Missing => {
+                    format!("{}: snapshots/{name} does not exist: `--accept` writes it\n", record.path)
+                }
                 Difference::Changed(diff) => format!(
                     "{}: snapshots/{name} differs (- snapshot, + this run; `--accept` takes this run):\n{diff}\n",
                     record.path

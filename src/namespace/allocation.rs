@@ -63,8 +63,12 @@ impl Allocations {
     }
 
     fn priorities(&mut self, config: &HostConfig, router: &RouterConfig, observed: &HostState) {
-        let wanting: BTreeSet<IpAddr> =
-            router.floating_ips.iter().filter(|one| super::qrouter::is_here(config, one)).filter_map(|one| one.fixed_ip_address).collect();
+        let wanting: BTreeSet<IpAddr> = router
+            .floating_ips
+            .iter()
+            .filter(|one| super::qrouter::is_here(config, one))
+            .filter_map(|one| one.fixed_ip_address)
+            .collect();
         let name = NamespaceName::of("qrouter-", &router.id);
         let mut taken: BTreeMap<u32, IpAddr> = BTreeMap::new();
         for rule in observed.namespaces.get(&name).into_iter().flat_map(|state| &state.rules) {

@@ -17,7 +17,12 @@ pub(super) fn agent_gateway<'a>(config: &'a HostConfig, network: &Id) -> Option<
 }
 
 /// All of it.
-pub(super) fn fip(config: &HostConfig, network: &Id, gateway: &PortConfig, allocations: &Allocations) -> NamespaceState {
+pub(super) fn fip(
+    config: &HostConfig,
+    network: &Id,
+    gateway: &PortConfig,
+    allocations: &Allocations,
+) -> NamespaceState {
     let name = NamespaceName::of("fip-", network);
     let mut state = NamespaceState::born();
     for family in Family::BOTH {

@@ -6,6 +6,7 @@ mod allocation;
 mod desired;
 mod fip;
 mod iptables;
+mod iptables_parse;
 mod parts;
 mod qrouter;
 mod skeleton;
@@ -13,11 +14,12 @@ mod snat;
 mod state;
 pub mod sysctl;
 
+pub use desired::desired;
 pub use iptables::{
     Chain, ChainName, DevicePattern, Hook, Match, NatTarget, PortRange, Rule, Ruleset, Table, Target, What,
     state as conntrack_state,
 };
-pub use desired::desired;
+pub use iptables_parse::RuleTextError;
 pub use skeleton::{NamespaceKind, skeleton};
 pub use state::{
     Address, Attach, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKind, RouteProtocol,

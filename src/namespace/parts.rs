@@ -92,7 +92,13 @@ impl<'a> ScopeMarks<'a> {
             .flat_map(|scopes| [scopes.v4.as_deref(), scopes.v6.as_deref()])
             .flatten()
             .collect();
-        Self(scopes.into_iter().zip(SCOPE_ID_MIN + 1..crate::net::SCOPE_ID_END).map(|(name, id)| (name, id << 16)).collect())
+        Self(
+            scopes
+                .into_iter()
+                .zip(SCOPE_ID_MIN + 1..crate::net::SCOPE_ID_END)
+                .map(|(name, id)| (name, id << 16))
+                .collect(),
+        )
     }
 
     pub(super) fn mark(&self, port: &PortConfig, family: Family) -> u32 {

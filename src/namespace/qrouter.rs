@@ -9,17 +9,12 @@ use super::skeleton::{jump, metadata_request, skeleton};
 use super::state::{Address, Attach, Link, NamespaceState, NextHop, PolicyRule, Route};
 use crate::api::AgentMode;
 use crate::name::{DeviceName, NamespaceName};
-use crate::net::{
-    FIP_TABLE, Family, IpNet, Mac, METADATA_MARK, ROUTER_MARK_MASK, TABLE_MAIN, family_of, host_net,
-};
+use crate::net::{FIP_TABLE, Family, IpNet, METADATA_MARK, Mac, ROUTER_MARK_MASK, TABLE_MAIN, family_of, host_net};
 use crate::router::{FloatingIpConfig, HostConfig, PortConfig, RouterConfig};
 
 /// Owners of ports that get no neighbour entry. Neutron: `dvr_local_router.DvrLocalRouter._set_subnet_arp_info`.
-const NO_NEIGHBOUR: [&str; 3] = [
-    "network:router_interface",
-    "network:ha_router_replicated_interface",
-    "network:router_interface_distributed",
-];
+const NO_NEIGHBOUR: [&str; 3] =
+    ["network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed"];
 
 /// A floating IP that this host itself serves.
 pub(super) fn is_here(config: &HostConfig, floating_ip: &FloatingIpConfig) -> bool {
@@ -146,7 +141,13 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// The pair to the fip namespace, and the table that leads over it.
-fn link(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, gateway: &PortConfig, allocations: &Allocations) {
+fn link(
+    state: &mut NamespaceState,
+    config: &HostConfig,
+    router: &RouterConfig,
+    gateway: &PortConfig,
+    allocations: &Allocations,
+) {
     let Some((ours, theirs)) = allocations.pair(&router.id) else { return };
     let device = rfp(router);
     let attach = Attach::Peer { namespace: NamespaceName::of("fip-", &gateway.network_id), device: fpr(router) };

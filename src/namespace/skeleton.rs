@@ -160,6 +160,5 @@ pub(super) fn metadata_request(family: Family, target: Target) -> Rule {
 
 /// What came in by the gateway device is marked, so that it is not taken for a hairpin.
 pub(super) fn ingress_mark(device: &crate::name::DeviceName) -> Rule {
-    Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK))
-        .when(What::InDevice(DevicePattern::Name(device.clone())))
+    Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(DevicePattern::Name(device.clone())))
 }

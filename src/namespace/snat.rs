@@ -61,7 +61,13 @@ fn external(state: &mut NamespaceState, device: &DeviceName, gateway: &PortConfi
 }
 
 /// Neutron: `router_info.RouterInfo._add_snat_rules`, `external_gateway_nat_snat_rules`; only the first IPv4 address counts.
-fn translation(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, gateway: &PortConfig, device: &DeviceName) {
+fn translation(
+    state: &mut NamespaceState,
+    config: &HostConfig,
+    router: &RouterConfig,
+    gateway: &PortConfig,
+    device: &DeviceName,
+) {
     let Some(address) = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address).find(IpAddr::is_ipv4) else { return };
     let name = DevicePattern::Name(device.clone());
     let rules = state.ruleset_mut(Family::V4);

@@ -81,10 +81,17 @@ impl Differ<'_> {
     /// Of a pair, the end whose namespace is named after a router makes both (`rfp-` before `fpr-`).
     fn link_add(&mut self, device: &DeviceName, link: &Link) {
         let peer = match &link.attach {
-            Attach::Peer { device: other, .. } if device.as_str().starts_with("fpr-") && other.as_str().starts_with("rfp-") => return,
-            Attach::Peer { namespace, device } => {
-                self.host.namespaces.get(namespace).and_then(|there| there.links.get(device)).map(|peer| (peer.mac, peer.mtu))
+            Attach::Peer { device: other, .. }
+                if device.as_str().starts_with("fpr-") && other.as_str().starts_with("rfp-") =>
+            {
+                return;
             }
+            Attach::Peer { namespace, device } => self
+                .host
+                .namespaces
+                .get(namespace)
+                .and_then(|there| there.links.get(device))
+                .map(|peer| (peer.mac, peer.mtu)),
             Attach::Network(_) | Attach::Foreign => None,
         };
         self.push(Action::LinkAdd { device: device.clone(), link: link.clone(), peer });

@@ -55,7 +55,9 @@ pub(super) fn order(mut ops: Vec<Op>) -> Vec<Op> {
         })
         .collect();
     ops.sort_by_key(|op| match &op.action {
-        Action::ConntrackPurge(address) if given_up.contains(&(op.namespace.clone(), *address)) => Phase::AddressesPurged,
+        Action::ConntrackPurge(address) if given_up.contains(&(op.namespace.clone(), *address)) => {
+            Phase::AddressesPurged
+        }
         _ => phase(op),
     });
     ops.dedup();

@@ -45,11 +45,7 @@ pub(super) fn lines(
     let mut lines = Vec::new();
     let mut push = |kind, text: String, constant| lines.push(Line { kind, text, constant });
     for (device, link) in &state.links {
-        push(
-            Kind::Device,
-            format!("{device} mtu {} state {}", link.mtu, if link.up { "up" } else { "down" }),
-            false,
-        );
+        push(Kind::Device, format!("{device} mtu {} state {}", link.mtu, if link.up { "up" } else { "down" }), false);
     }
     for address in &state.addresses {
         push(Kind::Address, address.to_string(), false);

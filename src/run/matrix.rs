@@ -3,8 +3,8 @@
 use crate::api::Intent;
 use crate::flow::{Flow, Protocol};
 use crate::name::Name;
-use crate::run::{Owners, is_upstream};
 use crate::net::Family;
+use crate::run::{Owners, is_upstream};
 use std::net::IpAddr;
 
 /// Who stands for which address: instances and machines outside.
@@ -30,7 +30,11 @@ pub(super) fn flows(intent: &Intent) -> Vec<Flow> {
         .map(|(name, node)| (name.clone(), node.addresses.clone()))
         .collect();
     let floating = intent.floating_ips.keys().copied();
-    let gateways = intent.routers.values().filter_map(|router| router.gateway.as_ref()).flat_map(|gateway| gateway.addresses.clone());
+    let gateways = intent
+        .routers
+        .values()
+        .filter_map(|router| router.gateway.as_ref())
+        .flat_map(|gateway| gateway.addresses.clone());
     let shared: Vec<IpAddr> = floating.chain(gateways).collect();
     let mut flows = Vec::new();
     for (from, own) in inside.iter().chain(&outside) {
@@ -38,7 +42,14 @@ pub(super) fn flows(intent: &Intent) -> Vec<Flow> {
         let targets = others.filter(|(name, _)| name != from).flat_map(|(_, addresses)| addresses.iter().copied());
         for to in targets.chain(shared.iter().copied()) {
             if own.iter().any(|address| Family::of(*address) == Family::of(to)) {
-                flows.extend(Protocol::MATRIX.map(|protocol| Flow { from: from.clone(), source: None, to, protocol, source_port: None, ttl: None }));
+                flows.extend(Protocol::MATRIX.map(|protocol| Flow {
+                    from: from.clone(),
+                    source: None,
+                    to,
+                    protocol,
+                    source_port: None,
+                    ttl: None,
+                }));
             }
         }
     }

@@ -105,7 +105,13 @@ impl<'a> Driver<'a> {
     }
 
     /// Asks the API; what it refuses changes nothing.
-    fn ask(&self, intent: Intent, operation: &Operation, restarted: &mut BTreeSet<HostName>, record: &mut StepRecord) -> Intent {
+    fn ask(
+        &self,
+        intent: Intent,
+        operation: &Operation,
+        restarted: &mut BTreeSet<HostName>,
+        record: &mut StepRecord,
+    ) -> Intent {
         record.change.push(operation.text.clone());
         let mut next = intent.clone();
         for event in &operation.events {
@@ -121,7 +127,11 @@ impl<'a> Driver<'a> {
             }
         }
         if let Some(kind) = operation.refused {
-            record.failures.push(failure(FailureKind::Api, Some(operation.line), format!("the API did not refuse it, but {kind} is expected")));
+            record.failures.push(failure(
+                FailureKind::Api,
+                Some(operation.line),
+                format!("the API did not refuse it, but {kind} is expected"),
+            ));
         }
         next
     }
@@ -130,7 +140,11 @@ impl<'a> Driver<'a> {
         if operation.refused == Some(rejected.kind) {
             record.refused.push(rejected.to_string());
         } else {
-            record.failures.push(failure(FailureKind::Api, Some(operation.line), format!("the API refused it: {rejected}")));
+            record.failures.push(failure(
+                FailureKind::Api,
+                Some(operation.line),
+                format!("the API refused it: {rejected}"),
+            ));
         }
     }
 
@@ -141,7 +155,8 @@ impl<'a> Driver<'a> {
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
         self.intent = next;
-        self.configs = self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
+        self.configs =
+            self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
@@ -247,7 +262,8 @@ impl<'a> Driver<'a> {
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);
-            let mine: Vec<ProbeReport> = wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
+            let mine: Vec<ProbeReport> =
+                wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
             for found in expected.judge(&mine, &self.intent) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 let mut failed = failure(FailureKind::Expectation, Some(expectation.line), text);
@@ -316,7 +332,8 @@ fn failure(kind: FailureKind, line: Option<usize>, text: String) -> Failure {
 fn dataplane_failure(error: &DataplaneError) -> Failure {
     let mut found = failure(FailureKind::OperationFailed, None, error.to_string());
     if let DataplaneError::Apply { host, failed } = error {
-        found.details = failed.iter().map(|one| format!("{host}/{}: {}: {}", one.op.namespace, one.op, one.reason)).collect();
+        found.details =
+            failed.iter().map(|one| format!("{host}/{}: {}: {}", one.op.namespace, one.op, one.reason)).collect();
     }
     found
 }
@@ -336,13 +353,19 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
         }
         let text = |state: Option<&namespace::NamespaceState>| match state {
             None => vec!["(no such namespace)".to_owned()],
-            Some(state) => {
-                lines::lines(name, state, &BTreeMap::new(), &none).iter().map(|line| format!("{:?} {}", line.kind, line.text)).collect()
-            }
+            Some(state) => lines::lines(name, state, &BTreeMap::new(), &none)
+                .iter()
+                .map(|line| format!("{:?} {}", line.kind, line.text))
+                .collect(),
         };
         let (is, should): (Vec<String>, Vec<String>) = (text(is), text(should));
-        let (is, should): (Vec<&str>, Vec<&str>) = (is.iter().map(String::as_str).collect(), should.iter().map(String::as_str).collect());
-        let mut found = failure(FailureKind::NotConverged, None, format!("{host}/{name}: what stands there is not what should (- observed, + desired)"));
+        let (is, should): (Vec<&str>, Vec<&str>) =
+            (is.iter().map(String::as_str).collect(), should.iter().map(String::as_str).collect());
+        let mut found = failure(
+            FailureKind::NotConverged,
+            None,
+            format!("{host}/{name}: what stands there is not what should (- observed, + desired)"),
+        );
         for change in TextDiff::from_slices(&is, &should).iter_all_changes() {
             match change.tag() {
                 ChangeTag::Equal => {}

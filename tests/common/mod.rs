@@ -57,9 +57,8 @@ pub struct Permit;
 impl Permit {
     /// Waits for it.
     pub fn wait() -> Self {
-        let mut standing = GONE
-            .wait_while(lock(), |standing| *standing >= LABS)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut standing =
+            GONE.wait_while(lock(), |standing| *standing >= LABS).unwrap_or_else(PoisonError::into_inner);
         *standing += 1;
         Self
     }
