@@ -75,8 +75,10 @@ impl Intent {
         };
         let (first, last) = usable(&found.cidr);
         if address < first || address > last {
-            let reason =
-                format!("{address} is the network or broadcast address of subnet {subnet} ({}), not a port's", found.cidr);
+            let reason = format!(
+                "{address} is the network or broadcast address of subnet {subnet} ({}), not a port's",
+                found.cidr
+            );
             return Err(Rejected::new(RejectedKind::InvalidIpForSubnet, reason));
         }
         match held.get(&address) {

@@ -131,8 +131,11 @@ impl Intent {
             return Err(invalid(format!("port {other} on network {} has the MAC {} already", port.network, port.mac)));
         }
         self.claim(&port.network, &port.addresses)?;
-        let addresses =
-            if port.addresses.is_empty() { self.automatic_addresses(name, &port.network)? } else { port.addresses.clone() };
+        let addresses = if port.addresses.is_empty() {
+            self.automatic_addresses(name, &port.network)?
+        } else {
+            port.addresses.clone()
+        };
         self.ports.insert(name.clone(), Port { addresses, ..port.clone() });
         Ok(())
     }
@@ -177,7 +180,9 @@ impl Intent {
     fn check_node(&self, name: &Name, node: &Node) -> Result<(), Rejected> {
         let (NodePlace::On(network) | NodePlace::Behind(network) | NodePlace::GatewayOf(network)) = &node.place;
         if !self.known_network(network)?.external {
-            return Err(invalid(format!("network {network} is not external, so outside node {name} cannot stand there")));
+            return Err(invalid(format!(
+                "network {network} is not external, so outside node {name} cannot stand there"
+            )));
         }
         match &node.place {
             NodePlace::GatewayOf(_) => Ok(()),
@@ -202,7 +207,8 @@ impl Intent {
         }
         let (first, last) = usable(&prefix);
         if address <= first || address > last {
-            let reason = format!("{address} is no server's address: {first} is the upstream router's, the last is {last}");
+            let reason =
+                format!("{address} is no server's address: {first} is the upstream router's, the last is {last}");
             return Err(invalid(reason));
         }
         match self.outside.iter().find(|(_, node)| node.addresses.contains(&address)) {

@@ -14,9 +14,9 @@ mod intent;
 mod lookup;
 mod resource;
 mod router;
-mod server_ports;
 #[cfg(test)]
 pub(crate) mod sample;
+mod server_ports;
 #[cfg(test)]
 mod tests;
 
