@@ -1,7 +1,7 @@
 //! The lab carries packets between its machines, and does with them what a distributed router's layer 2 does.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-mod common;
+mod inside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _};
@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::inside;
+use inside::inside;
 use dvrlab::flow::Place;
 use dvrlab::kernel::Netns;
 use dvrlab::lab::Lab;

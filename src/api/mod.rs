@@ -20,6 +20,7 @@ mod server_ports;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::{behind_hop, behind_prefix};
 pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};

@@ -26,6 +26,7 @@ use super::Surroundings;
 use super::extack::NetlinkError;
 use super::links;
 use super::netns::{Netns, NetnsError};
+use super::nft::{self, NftError};
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::plan::{Action, Op};
@@ -42,6 +43,9 @@ pub enum ApplyFailure {
     /// The sysctl could not be written.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// iptables rules could not be changed.
+    #[error(transparent)]
+    Nft(#[from] NftError),
     /// A frame could not be sent.
     #[error("send a frame")]
     Send(#[source] Errno),
@@ -129,7 +133,7 @@ async fn apply_inside(
         }
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
-        Action::Rules(_changes) => Ok(()),
+        Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
         Action::ConntrackPurge(_address) => Ok(()),
         Action::Announce(device, address) => announce::announce(netns, device, *address),
     }

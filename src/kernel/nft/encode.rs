@@ -104,7 +104,8 @@ fn payload(base: u32, offset: u32, length: u32) -> Expression {
     Expression::Payload { base, offset, length }
 }
 
-/// One source port and one destination port are read and compared at once.
+/// One source port and one destination port are read and compared at once. (iptables 1.8.9 does so with two inverted ones
+/// as well, which then hold when either differs; here `! --sport A ! --dport B` means what it says.)
 fn both_ports<'m>(
     one: &Match,
     rest: &'m [&'m Match],

@@ -12,8 +12,6 @@ mod link;
 mod route;
 mod rule;
 mod sysctl;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +26,7 @@ pub use sysctl::Baseline;
 use super::extack::NetlinkError;
 use super::links;
 use super::netns::Netns;
+use super::nft::{self, NftError};
 use super::request::dump;
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, NameError};
@@ -53,6 +52,9 @@ pub enum ObserveCause {
     /// A sysctl could not be read.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// iptables rules could not be read.
+    #[error(transparent)]
+    Nft(#[from] NftError),
     /// A device has a name that cannot be printed.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -89,5 +91,8 @@ pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<Nam
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     state.neighbours = address::neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
+    let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
+    state.rules_v4 = tables.v4;
+    state.rules_v6 = tables.v6;
     Ok(state)
 }
