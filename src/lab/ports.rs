@@ -42,10 +42,11 @@ fn rules(topology: &NodeTopology) -> Vec<NetdevRule> {
         Protocol::Icmp | Protocol::Arp => None,
     });
     let listened: BTreeSet<(u8, u16)> = matrix.chain(topology.listen.iter().copied()).collect();
-    let open = listened.difference(&topology.closed).map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
-    let hide = |(protocol, range)| {
-        NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range))
-    };
+    let open = listened
+        .difference(&topology.closed)
+        .map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
+    let hide =
+        |(protocol, range)| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range));
     open.chain([(TCP, PROBES), (UDP, PROBES)]).map(hide).collect()
 }
 
