@@ -1,3 +1,5 @@
+//! The rules against the kernel and, where it is installed, against iptables itself.
+
 mod generate;
 mod netdev;
 
