@@ -23,9 +23,11 @@ pub use address::add as add_address;
 pub use route::replace as replace_route;
 
 use super::Surroundings;
+use super::conntrack;
 use super::extack::NetlinkError;
 use super::links;
 use super::netns::{Netns, NetnsError};
+use super::nfnetlink::NfnetlinkError;
 use super::nft::{self, NftError};
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
