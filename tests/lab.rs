@@ -10,13 +10,14 @@ use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use inside::inside;
+use dvrlab::dataplane::Dataplane as _;
 use dvrlab::flow::Place;
 use dvrlab::kernel::Netns;
 use dvrlab::lab::Lab;
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::net::Mac;
 use dvrlab::topology::{HostTopology, NetworkTopology, NodeAttach, NodePort, NodeTopology, Topology};
+use inside::inside;
 use socket2::{Domain, Protocol, Socket, Type};
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -171,7 +172,7 @@ fn segments_and_cables_carry_packets_and_machines_route() {
 }
 
 /// Frames of a namespace's devices, the oldest first, until one fits.
-fn frame_that(socket: &Socket, fits: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+fn frame_that(socket: &Socket, mut fits: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
     let mut socket = socket;
     let mut bytes = [0; 2000];
     loop {

@@ -85,9 +85,7 @@ impl Lab {
     pub fn places(&self) -> Vec<(Place, Rc<Netns>)> {
         let routers = self.routers.borrow();
         let fabric = self.fabric.borrow();
-        let routers = routers.iter().map(|((host, name), netns)| {
-            (router_place(host, name), Rc::clone(netns))
-        });
+        let routers = routers.iter().map(|((host, name), netns)| (router_place(host, name), Rc::clone(netns)));
         let nodes = fabric
             .nodes
             .iter()

@@ -8,7 +8,7 @@ use dvrlab::kernel::sandbox::Sandbox;
 const INSIDE: &str = "DVRLAB_TEST_INSIDE";
 
 /// Starts this test again, alone, in a sandbox, and runs `body` there. The test harness names its threads after tests.
-pub fn inside(body: impl FnOnce()) {
+pub(crate) fn inside(body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
