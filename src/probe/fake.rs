@@ -78,6 +78,11 @@ impl Machine {
         self
     }
 
+    /// Makes it a node, in whose place the harness answers every port but these.
+    pub(super) fn node(self, closed: &[(u8, u16)]) -> Self {
+        Self { closed: Some(closed.iter().copied().collect()), ..self }
+    }
+
     pub(super) fn route(mut self, net: &str, gateway: &str) -> Self {
         self.routes.push((net.parse().unwrap(), gateway.parse().unwrap()));
         self
