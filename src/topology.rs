@@ -90,3 +90,21 @@ pub enum NodeAttach {
     /// A cable to another node: that node and the index of its device.
     Node(Name, usize),
 }
+
+impl Topology {
+    /// This topology with what of `before` must stay until routers have left it: networks and segments they are plugged into.
+    #[must_use]
+    pub fn while_leaving(&self, before: &Self) -> Self {
+        let mut both = self.clone();
+        for (segment, mtu) in &before.segments {
+            both.segments.entry(segment.clone()).or_insert(*mtu);
+        }
+        for (host, old) in &before.hosts {
+            let Some(new) = both.hosts.get_mut(host) else { continue };
+            for (network, content) in &old.networks {
+                new.networks.entry(network.clone()).or_insert_with(|| content.clone());
+            }
+        }
+        both
+    }
+}

@@ -174,8 +174,7 @@ fn push_tuple<P: Pusher>(to: PushTupleAttrs<P>, tuple: &Tuple) -> PushTupleAttrs
             to.nested_tuple_ip().push_ip_v4_src(source).push_ip_v4_dst(destination).end_nested()
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let to = to.nested_tuple_ip().push_ip_v6_src(source.into());
-            to.push_ip_v6_dst(destination.into()).end_nested()
+            to.nested_tuple_ip().push_ip_v6_src(source).push_ip_v6_dst(destination).end_nested()
         }
         // The kernel refuses a tuple without addresses.
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => to,
@@ -269,5 +268,118 @@ impl fmt::Display for Entry {
             write!(f, " zone={}", self.zone)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::kernel::nft::testing::{desired, in_netns, loopback_up, make, socket, succeed};
+
+    /// A namespace that tracks and translates: what is sent to `ADDRESS` port 53 goes to port 5300 of the other end.
+    fn tracking(family: Family) -> (Socket, UdpSocket, UdpSocket) {
+        loopback_up();
+        let (rules, host) = match family {
+            Family::V4 => {
+                ("ip4 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.2:5300", "127.0.0.1")
+            }
+            Family::V6 => ("ip6 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination [::1]:5300", "::1"),
+        };
+        let socket = socket();
+        make(&socket, &desired(rules)).unwrap();
+        let host: IpAddr = host.parse().unwrap();
+        let server = if host.is_ipv4() { "127.0.0.2".parse().unwrap() } else { host };
+        (socket, UdpSocket::bind((host, 4000)).unwrap(), UdpSocket::bind((server, 5300)).unwrap())
+    }
+
+    fn texts(socket: &Socket) -> Vec<String> {
+        dump(socket).unwrap().iter().map(Entry::to_string).collect()
+    }
+
+    #[test]
+    fn translated_connections_are_shown_and_purged() {
+        in_netns(|| {
+            let (socket, client, server) = tracking(Family::V4);
+            assert_eq!(count(&socket).unwrap(), 0);
+            assert_eq!(texts(&socket), [""; 0]);
+            client.send_to(b"?", "127.0.0.1:53").unwrap();
+            let asked = "udp src=127.0.0.1 dst=127.0.0.1 sport=4000 dport=53 [UNREPLIED] src=127.0.0.2 dst=127.0.0.1 sport=5300 dport=4000 mark=0";
+            assert_eq!(texts(&socket), [asked]);
+            let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
+            server.send_to(b"!", from).unwrap();
+            assert_eq!(texts(&socket), [asked.replace(" [UNREPLIED]", "")]);
+            client.send_to(b"?", "127.0.0.1:9").unwrap();
+            assert!(count(&socket).unwrap() >= 2);
+            assert_eq!(purge(&socket, "127.0.0.9".parse().unwrap()).unwrap(), 0);
+            assert_eq!(purge(&socket, "127.0.0.2".parse().unwrap()).unwrap(), 1);
+            assert!(texts(&socket).iter().all(|text| !text.contains("127.0.0.2")));
+            flush(&socket).unwrap();
+            assert_eq!(count(&socket).unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn a_known_connection_is_deleted_by_its_tuple_and_zone() {
+        in_netns(|| {
+            let (socket, client, _server) = tracking(Family::V6);
+            client.send_to(b"?", "[::1]:53").unwrap();
+            let tuple = Tuple {
+                protocol: UDP,
+                source: "::1".parse().unwrap(),
+                destination: "::1".parse().unwrap(),
+                detail: Detail::Ports(4000, 53),
+            };
+            let entries = dump(&socket).unwrap();
+            assert!(entries.iter().any(|entry| entry.original == tuple && entry.zone == 0), "{entries:?}");
+            assert!(!delete(&socket, 7, &tuple).unwrap(), "another zone");
+            assert!(delete(&socket, 0, &tuple).unwrap());
+            assert!(!delete(&socket, 0, &tuple).unwrap(), "it is gone");
+            assert_eq!(count(&socket).unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn zones_keep_connections_apart() {
+        in_netns(|| {
+            let (socket, client, _server) = tracking(Family::V4);
+            let zone = "-t raw -A OUTPUT -p udp -m udp --dport 9 -j CT --zone 7";
+            if succeed("iptables", zone, "").is_none() {
+                return;
+            }
+            client.send_to(b"?", "127.0.0.4:9").unwrap();
+            let entries = dump(&socket).unwrap();
+            let zoned = entries.iter().find(|entry| entry.zone == 7).unwrap();
+            assert!(zoned.to_string().ends_with(" mark=0 zone=7"), "{zoned}");
+            assert!(!delete(&socket, 0, &zoned.original).unwrap());
+            assert!(delete(&socket, 7, &zoned.original).unwrap());
+        });
+    }
+
+    #[test]
+    fn echo_requests_have_types_and_an_identifier() {
+        use socket2::{Domain, Protocol, Socket as Raw, Type};
+        for (family, domain, protocol, request, text) in [
+            (Family::V4, Domain::IPV4, Protocol::ICMPV4, 8, "icmp src=127.0.0.1 dst=127.0.0.3 type=8 code=0 id=77 "),
+            (Family::V6, Domain::IPV6, Protocol::ICMPV6, 128, "icmpv6 src=::1 dst=::1 type=128 code=0 id=77 "),
+        ] {
+            in_netns(|| {
+                let (socket, _client, _server) = tracking(family);
+                let echo = [request, 0, 0, 0, 0, 77, 0, 1];
+                // RFC 1071; the kernel fills in the one of ICMPv6.
+                let sum = !(u16::from(request) * 256 + 77 + 1);
+                let [high, low] = sum.to_be_bytes();
+                let echo = [&echo[..2], &[high, low], &echo[4..]].concat();
+                let to: IpAddr = if family == Family::V4 { "127.0.0.3" } else { "::1" }.parse().unwrap();
+                let raw = Raw::new(domain, Type::RAW, Some(protocol)).unwrap();
+                raw.send_to(&echo, &std::net::SocketAddr::new(to, 0).into()).unwrap();
+                let entries = dump(&socket).unwrap();
+                let found = entries.iter().find(|entry| entry.to_string().starts_with(text));
+                let found = found.unwrap_or_else(|| panic!("{:?}", texts(&socket)));
+                assert!(delete(&socket, found.zone, &found.original).unwrap());
+                assert!(!dump(&socket).unwrap().contains(found));
+            });
+        }
     }
 }

@@ -68,8 +68,8 @@ pub(super) struct Segment {
 pub(super) struct Node {
     pub(super) netns: Rc<Netns>,
     pub(super) topology: NodeTopology,
-    /// In the order of `topology.ports`.
-    pub(super) ports: Vec<Port>,
+    /// By their place in `topology.ports`.
+    pub(super) ports: BTreeMap<usize, Port>,
     /// The rules that hide ports, as they stand.
     pub(super) rules: Vec<NetdevChain>,
 }
@@ -92,6 +92,19 @@ impl Fabric {
             NodeAttach::Segment(segment) => Some(self.segments.get(segment)?.plug.clone()),
             NodeAttach::Node(_, _) => None,
         }
+    }
+
+    /// Every namespace, by the name that messages give it.
+    pub(super) fn namespaces(&self) -> Vec<(String, Rc<Netns>)> {
+        let underlay = self.underlay.iter().map(|plug| ("underlay".to_owned(), Rc::clone(&plug.netns)));
+        let hosts = self.hosts.iter().map(|(name, host)| (name.to_string(), Rc::clone(&host.netns)));
+        let nodes = self.nodes.iter().map(|(name, node)| (name.to_string(), Rc::clone(&node.netns)));
+        underlay.chain(hosts).chain(self.segments()).chain(nodes).collect()
+    }
+
+    /// Those of the provider segments.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (String, Rc<Netns>)> {
+        self.segments.iter().map(|(id, segment)| (format!("seg-{id}"), Rc::clone(&segment.plug.netns)))
     }
 
     /// What a router's device on `network` is plugged into: the host's bridge, else the provider segment.

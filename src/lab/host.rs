@@ -15,9 +15,10 @@ use super::fabric::{Host, Network, Tunnel};
 use super::layer2;
 use super::make::{self, Indexes, SWITCH_SYSCTLS, failed};
 use crate::dataplane::DataplaneError;
+use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End, Vxlan};
-use crate::kernel::nft::{NetdevChain, replace_netdev};
-use crate::kernel::{NetlinkError, Netns, Plug, apply};
+use crate::kernel::nft::{NetdevChain, NftError, replace_netdev};
+use crate::kernel::{Netns, Plug, apply};
 use crate::name::{DeviceName, HostName, Id};
 use crate::namespace::Route;
 use crate::net::{Ipv4Net, Mac, TABLE_MAIN};
@@ -69,13 +70,18 @@ fn uplink_mac(host: &HostName) -> Mac {
 }
 
 /// Enters every host in every other's neighbour table, so that a tunnel never waits for ARP.
-pub(super) async fn introduce(hosts: &BTreeMap<HostName, Host>, new: &BTreeSet<HostName>) -> Result<(), DataplaneError> {
+pub(super) async fn introduce(
+    hosts: &BTreeMap<HostName, Host>,
+    new: &BTreeSet<HostName>,
+) -> Result<(), DataplaneError> {
     let pairs = hosts.iter().flat_map(|(name, host)| hosts.iter().map(move |other| (name, host, other)));
-    let strangers = pairs.filter(|(name, _, (other, _))| name != other && (new.contains(*name) || new.contains(*other)));
+    let strangers =
+        pairs.filter(|(name, _, (other, _))| name != other && (new.contains(*name) || new.contains(*other)));
     try_join_all(strangers.map(|(name, host, (other, there))| async move {
-        apply::replace_neighbour(host.netns.handle(), host.eth0, IpAddr::V4(there.address), uplink_mac(other))
-            .await
-            .map_err(failed(format!("introduce host {other} to {name}")))
+        let neighbours = host.netns.handle().neighbours();
+        let entry = neighbours.add(host.eth0, IpAddr::V4(there.address)).link_layer_address(&uplink_mac(other).0);
+        let added = entry.replace().execute().await.map_err(NetlinkError::from);
+        added.map_err(failed(format!("introduce host {other} to {name}")))
     }))
     .await
     .map(drop)
@@ -136,7 +142,7 @@ async fn network(
     if !want.peers.is_empty() {
         let mut tunnel = match network.tunnel.take() {
             Some(tunnel) => tunnel,
-            None => self::tunnel(indexes, uplink, id, &network).await?,
+            None => tunnel(indexes, uplink, id, &network).await?,
         };
         entries(topology, uplink.netns, &mut tunnel, want).await?;
         network.tunnel = Some(tunnel);
@@ -194,18 +200,12 @@ async fn entries(
 }
 
 /// Puts the host's layer-2 rules in place if they are to be others.
-fn rules(
-    topology: &Topology,
-    name: &HostName,
-    host: &mut Host,
-    wanted: &HostTopology,
-) -> Result<(), crate::kernel::nft::NftError> {
+fn rules(topology: &Topology, name: &HostName, host: &mut Host, wanted: &HostTopology) -> Result<(), NftError> {
     let others: Vec<Mac> =
         topology.hosts.iter().filter(|(other, _)| *other != name).map(|(_, other)| other.dvr_mac).collect();
     let tunnels = wanted.networks.iter().filter(|(_, network)| !network.peers.is_empty());
-    let chains: Vec<NetdevChain> = tunnels
-        .flat_map(|(id, network)| layer2::chains(&tunnel_name(id), network, wanted.dvr_mac, &others))
-        .collect();
+    let chains: Vec<NetdevChain> =
+        tunnels.flat_map(|(id, network)| layer2::chains(&tunnel_name(id), network, wanted.dvr_mac, &others)).collect();
     if chains != host.rules {
         replace_netdev(host.netns.nf(), layer2::TABLE, &chains)?;
         host.rules = chains;

@@ -45,15 +45,17 @@ fn outgoing(network: &NetworkTopology, own: Mac) -> Vec<NetdevRule> {
         // E1: the local router is the only one to receive.
         rules.push(drop().when(FrameMatch::Destination(*gateway)));
         // E4: who asks for the gateway is answered here, not by every host.
-        rules.extend(addresses.iter().map(|address| match address {
-            IpAddr::V4(target) => {
-                drop().when(FrameMatch::Group).when(FrameMatch::EtherType(ARP)).when(FrameMatch::ArpTarget(*target))
+        rules.extend(addresses.iter().map(|address| {
+            match address {
+                IpAddr::V4(target) => {
+                    drop().when(FrameMatch::Group).when(FrameMatch::EtherType(ARP)).when(FrameMatch::ArpTarget(*target))
+                }
+                IpAddr::V6(target) => drop()
+                    .when(FrameMatch::Group)
+                    .when(FrameMatch::EtherType(IPV6))
+                    .when(FrameMatch::Icmpv6Type(NEIGHBOUR_SOLICITATION))
+                    .when(FrameMatch::NeighbourTarget(*target)),
             }
-            IpAddr::V6(target) => drop()
-                .when(FrameMatch::Group)
-                .when(FrameMatch::EtherType(IPV6))
-                .when(FrameMatch::Icmpv6Type(NEIGHBOUR_SOLICITATION))
-                .when(FrameMatch::NeighbourTarget(*target)),
         }));
         // E5, as it is meant: before E2 takes the source MAC away.
         rules.extend([ROUTER_ADVERTISEMENT, NEIGHBOUR_ADVERTISEMENT].map(|kind| {

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use tokio::runtime;
 
 use crate::dataplane::DataplaneError;
+use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End};
 use crate::kernel::sysctl::SysctlError;
-use crate::kernel::{NetlinkError, Netns, Plug};
+use crate::kernel::{Netns, Plug};
 use crate::net::Mac;
 
 /// Room for the largest frame on those ends of pairs that belong to no machine: what limits a frame is the machine's own
@@ -89,12 +90,7 @@ pub(super) fn set_sysctls(netns: &Netns, sysctls: &[(&str, &str)]) -> Result<(),
 
 /// Makes `near` in `netns`, up and with quick neighbour timing, and its other end a port of a bridge. Returns the index of
 /// the other end, which is named after it: devices of one name may meet on a bridge.
-pub(super) async fn plugged(
-    indexes: &Indexes,
-    netns: &Netns,
-    near: End<'_>,
-    plug: &Plug,
-) -> Result<u32, NetlinkError> {
+pub(super) async fn plugged(indexes: &Indexes, netns: &Netns, near: End<'_>, plug: &Plug) -> Result<u32, NetlinkError> {
     let port = indexes.next();
     let name = format!("t{port}");
     let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: PORT_MTU };

@@ -23,6 +23,10 @@ const UDP: u8 = 17;
 
 /// One chain a device.
 pub(super) fn chains(topology: &NodeTopology) -> Vec<NetdevChain> {
+    // A node that forwards is no end of a probe, and what it forwards is not its to hide.
+    if topology.forwards {
+        return Vec::new();
+    }
     let rules = rules(topology);
     let devices = (0..topology.ports.len()).map(node::device);
     let chain = |device: crate::name::DeviceName| NetdevChain {
@@ -42,10 +46,11 @@ fn rules(topology: &NodeTopology) -> Vec<NetdevRule> {
         Protocol::Icmp | Protocol::Arp => None,
     });
     let listened: BTreeSet<(u8, u16)> = matrix.chain(topology.listen.iter().copied()).collect();
-    let open = listened.difference(&topology.closed).map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
-    let hide = |(protocol, range)| {
-        NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range))
-    };
+    let open = listened
+        .difference(&topology.closed)
+        .map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
+    let hide =
+        |(protocol, range)| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range));
     open.chain([(TCP, PROBES), (UDP, PROBES)]).map(hide).collect()
 }
 

@@ -142,7 +142,7 @@ fn instance_node(intent: &Intent, instance: &Instance) -> Option<NodeTopology> {
     });
     let routes = ports.first().map(|port| default_routes(intent, &port.network, &port.addresses)).unwrap_or_default();
     let (also, closed) = (instance.also.clone(), instance.closed.clone());
-    Some(NodeTopology { ports: node_ports.collect(), forwards: false, routes, also, closed })
+    Some(NodeTopology { ports: node_ports.collect(), forwards: false, routes, also, closed, listen: BTreeSet::new() })
 }
 
 fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
@@ -170,7 +170,14 @@ fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
             (ports, true, given().collect())
         }
     };
-    NodeTopology { ports, forwards, routes, also: node.also.clone(), closed: node.closed.clone() }
+    NodeTopology {
+        ports,
+        forwards,
+        routes,
+        also: node.also.clone(),
+        closed: node.closed.clone(),
+        listen: BTreeSet::new(),
+    }
 }
 
 fn segment_port(intent: &Intent, node: &Name, network: &Name, addresses: &[IpAddr]) -> NodePort {

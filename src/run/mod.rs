@@ -12,15 +12,15 @@ use std::net::IpAddr;
 use similar::{ChangeTag, TextDiff};
 use tracing::{info, info_span};
 
-use crate::api::{Event, Intent, NodePlace, Rejected};
+use crate::api::{Event, Intent, NodePlace};
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
-use crate::name::HostName;
+use crate::name::{HostName, NamespaceName};
 use crate::namespace::{self, HostState, Kind};
 use crate::plan;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
 use crate::router::{self, HostConfig};
-use crate::scenario::{Expected, Operation, Scenario, Step};
+use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 
 /// Runs a scenario to its end, telling each step as it is done.
@@ -93,7 +93,7 @@ impl<'a> Driver<'a> {
         let mut restarted = BTreeSet::new();
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
-            next = self.ask(next, operation, &mut restarted, &mut record);
+            next = ask(next, operation, step.line, &mut restarted, &mut record);
         }
         if !step.operations.is_empty() {
             self.move_to(next, &restarted, &mut record);
@@ -104,54 +104,12 @@ impl<'a> Driver<'a> {
         record
     }
 
-    /// Asks the API; what it refuses changes nothing.
-    fn ask(
-        &self,
-        intent: Intent,
-        operation: &Operation,
-        restarted: &mut BTreeSet<HostName>,
-        record: &mut StepRecord,
-    ) -> Intent {
-        record.change.push(operation.text.clone());
-        let mut next = intent.clone();
-        for event in &operation.events {
-            match next.apply(event) {
-                Ok(changed) => next = changed,
-                Err(rejected) => {
-                    self.rejected(operation, &rejected, record);
-                    return intent;
-                }
-            }
-            if let Event::AgentRestarted(host) = event {
-                restarted.insert(host.clone());
-            }
-        }
-        if let Some(kind) = operation.refused {
-            record.failures.push(failure(
-                FailureKind::Api,
-                Some(operation.line),
-                format!("the API did not refuse it, but {kind} is expected"),
-            ));
-        }
-        next
-    }
-
-    fn rejected(&self, operation: &Operation, rejected: &Rejected, record: &mut StepRecord) {
-        if operation.refused == Some(rejected.kind) {
-            record.refused.push(rejected.to_string());
-        } else {
-            record.failures.push(failure(
-                FailureKind::Api,
-                Some(operation.line),
-                format!("the API refused it: {rejected}"),
-            ));
-        }
-    }
-
     /// Brings the lab from what is in force to `next`: fabric first, then each host in turn, then what fabric is no longer needed.
     fn move_to(&mut self, next: Intent, restarted: &BTreeSet<HostName>, record: &mut StepRecord) {
         let mut topology = router::topology(&next);
-        self.scenario.listen(&mut topology);
+        for node in topology.nodes.values_mut() {
+            node.listen.extend(scenario::ports_named(self.scenario));
+        }
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
         self.intent = next;
@@ -266,9 +224,7 @@ impl<'a> Driver<'a> {
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
             for found in expected.judge(&mine, &self.intent) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
-                let mut failed = failure(FailureKind::Expectation, Some(expectation.line), text);
-                failed.details = found.details;
-                record.failures.push(failed);
+                record.failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
             }
         }
     }
@@ -277,12 +233,10 @@ impl<'a> Driver<'a> {
         let mut failures = Vec::new();
         for expectation in &step.expectations {
             let Expected::State(expected) = &expectation.what else { continue };
-            let look = |place: &str, kind: Kind| lines_at(&record.state, place, kind);
-            for found in expected.judge(&look) {
+            let look = |place: &StatePlace, kind: Kind| lines_at(&record.state, place, kind);
+            if let Some(found) = expected.judge(&look) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
-                let mut failed = failure(FailureKind::Expectation, Some(expectation.line), text);
-                failed.details = found.details;
-                failures.push(failed);
+                failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
             }
         }
         record.failures.extend(failures);
@@ -307,6 +261,40 @@ impl<'a> Driver<'a> {
             record.failures.push(left);
         }
         record
+    }
+}
+
+/// Asks the API; what it refuses changes nothing.
+fn ask(
+    intent: Intent,
+    operation: &Operation,
+    line: usize,
+    restarted: &mut BTreeSet<HostName>,
+    record: &mut StepRecord,
+) -> Intent {
+    record.change.push(operation.text.clone());
+    match (operation.apply(&intent), operation.refused) {
+        (Ok(next), None) => {
+            restarted.extend(operation.events.iter().filter_map(|event| match event {
+                Event::AgentRestarted(host) => Some(host.clone()),
+                _ => None,
+            }));
+            next
+        }
+        (Ok(next), Some(kind)) => {
+            let text = format!("the API did not refuse it, but {kind} is expected");
+            record.failures.push(failure(FailureKind::Api, Some(line), text));
+            next
+        }
+        (Err(rejected), expected) => {
+            if expected == Some(rejected.kind) {
+                record.refused.push(rejected.to_string());
+            } else {
+                let text = format!("the API refused it: {rejected}");
+                record.failures.push(failure(FailureKind::Api, Some(line), text));
+            }
+            intent
+        }
     }
 }
 
@@ -344,7 +332,7 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
         return Vec::new();
     }
     let names: BTreeSet<_> = observed.namespaces.keys().chain(desired.namespaces.keys()).collect();
-    let none = |_: &_, _| namespace::Ruleset::default();
+    let none = |_: &NamespaceName, _| namespace::Ruleset::default();
     let mut failures = Vec::new();
     for name in names {
         let (is, should) = (observed.namespaces.get(name), desired.namespaces.get(name));
@@ -378,10 +366,12 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
     failures
 }
 
-/// The lines of a kind at a place: `HOST/NAMESPACE`, `HOST` with all its namespaces, or `all`.
-fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &str, kind: Kind) -> Vec<String> {
-    let inside = |name: &str| {
-        place == "all" || name == place || name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'))
+/// The lines of a kind at a place: one namespace, a host with all its namespaces, or all.
+fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
+    let inside = |name: &str| match place {
+        StatePlace::All => true,
+        StatePlace::Host(host) => name.strip_prefix(host.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        StatePlace::Namespace(..) | StatePlace::Node(_) => name == place.to_string(),
     };
     let here = state.iter().filter(|(name, _)| inside(name));
     if kind == Kind::Namespace {

@@ -48,8 +48,8 @@ pub enum ApplyFailure {
     /// iptables rules could not be changed.
     #[error(transparent)]
     Nft(#[from] NftError),
-    /// Connections could not be forgotten.
-    #[error(transparent)]
+    /// Connection tracking could not be purged.
+    #[error("purge connection tracking")]
     Conntrack(#[from] NfnetlinkError),
     /// A frame could not be sent.
     #[error("send a frame")]
@@ -139,7 +139,10 @@ async fn apply_inside(
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
         Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
-        Action::ConntrackPurge(address) => Ok(conntrack::purge(netns.nf(), *address).map(|_entries| ())?),
+        Action::ConntrackPurge(address) => {
+            conntrack::purge(netns.nf(), *address)?;
+            Ok(())
+        }
         Action::Announce(device, address) => {
             link::ready(surroundings, host, netns, device).await?;
             announce::announce(netns, device, *address)

@@ -215,6 +215,10 @@ impl Expression {
                 let chain = verdict.get_chain().ok().map(|name| name.to_string_lossy().into_owned());
                 Verdict::from_code(verdict.get_code().ok()?, chain).map(Self::Verdict)
             }
+            ExprOps::Immediate(data) => {
+                (data.get_dreg().ok()? == REGISTER).then_some(())?;
+                value(data.get_data().ok()?).map(Self::Load)
+            }
             ExprOps::Counter(_) => Some(Self::Counter),
             ExprOps::Match(data) => xt_match(&data).map(Self::Match),
             ExprOps::Target(data) => xt_target(&data).map(Self::Target),
