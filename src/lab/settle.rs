@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+    BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use crate::dataplane::DataplaneError;
@@ -46,19 +46,24 @@ async fn quiet(netns: &Netns) -> Result<(), NetlinkError> {
     }
 }
 
-/// Has a carrier that the stack, or the bridge it is a port of, has not taken note of yet.
+/// Has a carrier that the stack, or the bridge it is a port of, has not taken note of yet. Only for a pair does the kernel
+/// ever do so: bridges and tunnels may stay in the state "unknown", in which every device is born.
 fn pending(link: &LinkMessage) -> bool {
     let has = |what: fn(&LinkAttribute) -> bool| link.attributes.iter().any(what);
     let up = link.header.flags.contains(LinkFlags::Up);
     let carrier = has(|attribute| matches!(attribute, LinkAttribute::Carrier(1)));
-    let noted = has(|attribute| matches!(attribute, LinkAttribute::OperState(State::Up | State::Unknown)));
+    let pair = has(|attribute| infos(attribute).contains(&LinkInfo::Kind(InfoKind::Veth)));
+    let noted = has(|attribute| matches!(attribute, LinkAttribute::OperState(State::Up)));
     let port = has(|attribute| matches!(attribute, LinkAttribute::Controller(bridge) if *bridge != 0));
-    up && carrier && (!noted || (port && !link.attributes.iter().any(forwards)))
+    up && carrier && ((pair && !noted) || (port && !has(forwards)))
+}
+
+fn infos(attribute: &LinkAttribute) -> &[LinkInfo] {
+    if let LinkAttribute::LinkInfo(infos) = attribute { infos } else { &[] }
 }
 
 fn forwards(attribute: &LinkAttribute) -> bool {
-    let LinkAttribute::LinkInfo(infos) = attribute else { return false };
-    infos.iter().any(|info| {
+    infos(attribute).iter().any(|info| {
         let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
         port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
     })

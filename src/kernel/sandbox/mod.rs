@@ -25,6 +25,7 @@ mod stage;
 
 pub use doctor::{Check, Outcome, examine};
 pub use error::{Machine, SandboxError, Step};
+pub(crate) use mounts::NETNS;
 pub use stage::entry;
 
 /// A running sandbox. Dropping it ends every process in it.
