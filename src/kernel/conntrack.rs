@@ -174,8 +174,7 @@ fn push_tuple<P: Pusher>(to: PushTupleAttrs<P>, tuple: &Tuple) -> PushTupleAttrs
             to.nested_tuple_ip().push_ip_v4_src(source).push_ip_v4_dst(destination).end_nested()
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let to = to.nested_tuple_ip().push_ip_v6_src(source.into());
-            to.push_ip_v6_dst(destination.into()).end_nested()
+            to.nested_tuple_ip().push_ip_v6_src(source).push_ip_v6_dst(destination).end_nested()
         }
         // The kernel refuses a tuple without addresses.
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => to,
@@ -277,7 +276,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::kernel::nft::testing::{desired, in_netns, loopback_up, make, socket};
+    use crate::kernel::nft::testing::{desired, in_netns, loopback_up, make, socket, succeed};
 
     /// A namespace that tracks and translates: what is sent to `ADDRESS` port 53 goes to port 5300 of the other end.
     fn tracking(family: Family) -> (Socket, UdpSocket, UdpSocket) {
@@ -338,6 +337,23 @@ mod tests {
             assert!(delete(&socket, 0, &tuple).unwrap());
             assert!(!delete(&socket, 0, &tuple).unwrap(), "it is gone");
             assert_eq!(count(&socket).unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn zones_keep_connections_apart() {
+        in_netns(|| {
+            let (socket, client, _server) = tracking(Family::V4);
+            let zone = "-t raw -A OUTPUT -p udp -m udp --dport 9 -j CT --zone 7";
+            if succeed("iptables", zone, "").is_none() {
+                return;
+            }
+            client.send_to(b"?", "127.0.0.4:9").unwrap();
+            let entries = dump(&socket).unwrap();
+            let zoned = entries.iter().find(|entry| entry.zone == 7).unwrap();
+            assert!(zoned.to_string().ends_with(" mark=0 zone=7"), "{zoned}");
+            assert!(!delete(&socket, 0, &zoned.original).unwrap());
+            assert!(delete(&socket, 7, &zoned.original).unwrap());
         });
     }
 

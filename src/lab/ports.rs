@@ -23,6 +23,10 @@ const UDP: u8 = 17;
 
 /// One chain a device.
 pub(super) fn chains(topology: &NodeTopology) -> Vec<NetdevChain> {
+    // A node that forwards is no end of a probe, and what it forwards is not its to hide.
+    if topology.forwards {
+        return Vec::new();
+    }
     let rules = rules(topology);
     let devices = (0..topology.ports.len()).map(node::device);
     let chain = |device: crate::name::DeviceName| NetdevChain {

@@ -55,8 +55,8 @@ impl Differ<'_> {
         self.policy_rules(is_new);
         self.routes(&remade);
         self.neighbours(&remade);
-        self.sysctls(&remade);
-        self.iptables();
+        self.sysctls(&remade, is_new);
+        self.iptables(is_new);
     }
 
     /// Devices; gives the names of those that go, or go and come again.
@@ -169,7 +169,7 @@ impl Differ<'_> {
         }
     }
 
-    fn sysctls(&mut self, remade: &BTreeSet<DeviceName>) {
+    fn sysctls(&mut self, remade: &BTreeSet<DeviceName>, is_new: bool) {
         let of_remade = |key: &str| remade.iter().any(|device| key.split('.').any(|part| part == device.as_str()));
         for key in self.found.sysctls.keys() {
             if !self.wanted.sysctls.contains_key(key) && !of_remade(key) {
@@ -177,13 +177,24 @@ impl Differ<'_> {
             }
         }
         for (key, value) in &self.wanted.sysctls {
-            if self.found.sysctls.get(key) != Some(value) || of_remade(key) {
+            if (self.found.sysctls.get(key) != Some(value) || of_remade(key)) && !self.follows(key, is_new) {
                 self.push(Action::SysctlSet(key.clone(), value.clone()));
             }
         }
     }
 
-    fn iptables(&mut self) {
+    /// What the kernel does by itself: switching forwarding on sets it for every device, and a new device has it from then on.
+    fn follows(&self, key: &str, is_new: bool) -> bool {
+        let Some((family, rest)) = key.strip_prefix("net.").and_then(|key| key.split_once(".conf.")) else { return false };
+        let Some((device, last)) = rest.rsplit_once('.') else { return false };
+        let forwarding = last == "forwarding" && !(family == "ipv6" && device == "all");
+        let redirects = last == "accept_redirects" && device == "all";
+        let new_device = !self.found.links.keys().any(|found| found.as_str() == device);
+        let of_device = !matches!(device, "all" | "default" | "lo");
+        (is_new && (forwarding || redirects)) || (forwarding && of_device && new_device)
+    }
+
+    fn iptables(&mut self, is_new: bool) {
         let mut changes = RuleChanges::default();
         for family in Family::BOTH {
             ruleset(self.found.ruleset(family), self.wanted.ruleset(family), family, &mut changes);
@@ -191,7 +202,8 @@ impl Differ<'_> {
         if !changes.changes.is_empty() {
             let withdrawn = withdrawn(&changes);
             self.push(Action::Rules(changes));
-            for address in withdrawn {
+            // Nothing stands on translations that were not there.
+            for address in withdrawn.into_iter().filter(|_| !is_new) {
                 self.push(Action::ConntrackPurge(address));
             }
         }

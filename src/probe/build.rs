@@ -312,3 +312,102 @@ fn sum_icmp_v6(bytes: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
     let sum = icmpv6::checksum(&Icmpv6Packet::new(bytes).expect(FITS), &source, &destination);
     icmpv6::MutableIcmpv6Packet::new(bytes).expect(FITS).set_checksum(sum);
 }
+
+#[cfg(test)]
+mod tests {
+    use pnet::packet::ipv4::Ipv4Packet;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::probe::frame::parse;
+
+    fn ends() -> impl Strategy<Value = Ends> {
+        prop_oneof![
+            (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(a, b)| Ends::V4(a.into(), b.into())),
+            (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(a, b)| Ends::V6(a.into(), b.into())),
+        ]
+    }
+
+    fn segment() -> impl Strategy<Value = Segment<'static>> {
+        let payload = || prop::collection::vec(any::<u8>(), 0..100).prop_map(Into::into);
+        prop_oneof![
+            (any::<bool>(), any::<u16>(), any::<u16>(), payload())
+                .prop_map(|(reply, id, sequence, payload)| Segment::Echo { reply, id, sequence, payload }),
+            (any::<(u16, u16)>(), payload()).prop_map(|(ports, payload)| Segment::Udp { ports, payload }),
+            (any::<(u16, u16)>(), any::<u32>(), any::<u32>(), any::<u8>(), payload()).prop_map(
+                |(ports, sequence, acknowledgement, flags, payload)| Segment::Tcp {
+                    ports,
+                    sequence,
+                    acknowledgement,
+                    flags,
+                    payload,
+                }
+            ),
+        ]
+    }
+
+    fn datagram() -> impl Strategy<Value = Datagram<'static>> {
+        let plain = (ends(), any::<u8>(), segment()).prop_map(|(ends, ttl, segment)| Datagram { ends, ttl, segment });
+        let refusal = prop_oneof![
+            Just(Refusal::NoRoute),
+            Just(Refusal::HostUnreachable),
+            Just(Refusal::Refused),
+            Just(Refusal::Prohibited),
+            any::<u16>().prop_map(|mtu| Refusal::TooBig(mtu.into())),
+            Just(Refusal::Expired),
+        ];
+        (plain, any::<bool>(), refusal).prop_map(|(datagram, error, refusal)| {
+            if !error {
+                return datagram;
+            }
+            let ends = datagram.ends.reversed();
+            Datagram { ends, ttl: 64, segment: Segment::Error { refusal, quoted: Box::new(datagram) } }
+        })
+    }
+
+    fn packet() -> impl Strategy<Value = Packet<'static>> {
+        let mac = || any::<[u8; 6]>().prop_map(Mac);
+        let neighbour = || (ends(), mac()).prop_map(|(ends, mac)| Neighbour { ends, mac });
+        let body = prop_oneof![
+            neighbour().prop_map(Body::Ask),
+            neighbour().prop_map(Body::Tell),
+            datagram().prop_map(Body::Datagram),
+        ];
+        (mac(), mac(), body).prop_map(|(source, destination, body)| Packet { source, destination, body })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_built_reads_back(packet in packet()) {
+            let bytes = build(&packet);
+            prop_assert_eq!(parse(&bytes), Some(packet.clone()));
+            // Short frames are padded on real links.
+            let padded: Vec<u8> = bytes.iter().copied().chain([0; 24]).collect();
+            prop_assert_eq!(parse(&padded), Some(packet));
+        }
+
+        #[test]
+        fn no_bytes_upset_the_reader(mut bytes in prop::collection::vec(any::<u8>(), 0..120), kind in 0..3_usize) {
+            if let Some(place) = bytes.get_mut(12..14) {
+                place.copy_from_slice(&[[0x08, 0x00], [0x08, 0x06], [0x86, 0xdd]][kind]);
+            }
+            drop(parse(&bytes));
+        }
+    }
+
+    #[test]
+    fn headers_are_as_the_standards_have_them() {
+        let ends = Ends::V4([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let segment = Segment::Udp { ports: (20_000, 9000), payload: b"x".as_slice().into() };
+        let body = Body::Datagram(Datagram { ends, ttl: 64, segment });
+        let bytes = build(&Packet { source: Mac::ZERO, destination: Mac::BROADCAST, body });
+        assert_eq!(bytes[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 8, 0]);
+        assert_eq!(bytes[14..24], [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17]);
+        let ip = Ipv4Packet::new(&bytes[14..]).unwrap();
+        assert_eq!(ip.get_checksum(), ipv4::checksum(&ip));
+        assert_eq!(
+            asked_at(Ends::V6(Ipv6Addr::LOCALHOST, "fe80::1:2:345".parse().unwrap())).0,
+            [51, 51, 255, 2, 3, 69]
+        );
+    }
+}

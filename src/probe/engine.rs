@@ -71,6 +71,14 @@ pub enum ProbeError {
         /// The target.
         to: IpAddr,
     },
+    /// A flow's source is none of its sender's addresses.
+    #[error("{node} does not have {source_address}")]
+    ForeignSource {
+        /// The sender.
+        node: Name,
+        /// The source.
+        source_address: IpAddr,
+    },
     /// A source address of the other family than the target's.
     #[error("{from} and {to} are of different families")]
     MixedFamilies {
@@ -191,6 +199,9 @@ impl<'a> Engine<'a> {
             Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) => node.first_address(Family::of(flow.to)),
         };
         let from = flow.source.or(usual).ok_or_else(no_address)?;
+        if !node.owns(from) {
+            return Err(ProbeError::ForeignSource { node: flow.from.clone(), source_address: from });
+        }
         let ends = Ends::new(from, flow.to).ok_or(ProbeError::MixedFamilies { from, to: flow.to })?;
         let port = flow.source_port.unwrap_or_else(|| match flow.protocol {
             Protocol::Icmp => counters.echo_id(),

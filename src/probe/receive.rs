@@ -200,3 +200,53 @@ fn come_back(attempt: &mut Attempt, datagram: &Datagram<'_>) -> Next {
         (Segment::Echo { .. } | Segment::Udp { .. } | Segment::Tcp { .. } | Segment::Error { .. }, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Place;
+    use crate::probe::frame::Ends;
+    use crate::probe::respond::udp_answer;
+    use crate::probe::token::Counters;
+    use crate::probe::track::Conversation;
+
+    fn attempt() -> Attempt {
+        Attempt {
+            flow: 0,
+            token: Counters::default().token(),
+            protocol: Protocol::Udp(9000),
+            sender: 0,
+            ends: Ends::V4([10, 0, 1, 11].into(), [203, 0, 113, 101].into()),
+            port: 20_000,
+            ttl: 64,
+            fault: None,
+            requests: Vec::new(),
+            replies: Vec::new(),
+            arrived: None,
+            outcome: None,
+            conversation: Conversation::default(),
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_only_from_where_the_request_went() {
+        let responder = Place { host: None, name: "web".to_owned() };
+        let source = "10.0.1.11".parse().unwrap();
+        let seen = Seen { responder, source, source_port: Some(20_000), ttl: 62, mac: None };
+        let attempt = attempt();
+        let answer = udp_answer(attempt.token, attempt.ends, (20_000, 9000), &seen);
+        let outcome = |datagram: &Datagram<'_>| {
+            let mut attempt = attempt.clone();
+            come_back(&mut attempt, datagram);
+            attempt.outcome
+        };
+        assert_eq!(outcome(&answer), Some(Outcome::Answered(Some(seen.clone()), 64)));
+        // The fixed address behind the floating IP, not translated back.
+        let bare = Ends::V4([10, 0, 1, 12].into(), [10, 0, 1, 11].into());
+        assert_eq!(outcome(&Datagram { ends: bare, ..answer.clone() }), None);
+        let other_port = udp_answer(attempt.token, attempt.ends, (20_000, 9001), &seen);
+        assert_eq!(outcome(&other_port), None);
+        let cut = Segment::Udp { ports: (9000, 20_000), payload: attempt.token.request().into() };
+        assert_eq!(outcome(&Datagram { segment: cut, ..answer }), None);
+    }
+}

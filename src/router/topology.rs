@@ -170,7 +170,14 @@ fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
             (ports, true, given().collect())
         }
     };
-    NodeTopology { ports, forwards, routes, also: node.also.clone(), closed: node.closed.clone(), listen: BTreeSet::new() }
+    NodeTopology {
+        ports,
+        forwards,
+        routes,
+        also: node.also.clone(),
+        closed: node.closed.clone(),
+        listen: BTreeSet::new(),
+    }
 }
 
 fn segment_port(intent: &Intent, node: &Name, network: &Name, addresses: &[IpAddr]) -> NodePort {

@@ -23,9 +23,11 @@ pub use address::add as add_address;
 pub use route::replace as replace_route;
 
 use super::Surroundings;
+use super::conntrack;
 use super::extack::NetlinkError;
 use super::links;
 use super::netns::{Netns, NetnsError};
+use super::nfnetlink::NfnetlinkError;
 use super::nft::{self, NftError};
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
@@ -46,6 +48,9 @@ pub enum ApplyFailure {
     /// iptables rules could not be changed.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// Connection tracking could not be purged.
+    #[error("purge connection tracking")]
+    Conntrack(#[from] NfnetlinkError),
     /// A frame could not be sent.
     #[error("send a frame")]
     Send(#[source] Errno),
@@ -134,7 +139,10 @@ async fn apply_inside(
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
         Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
-        Action::ConntrackPurge(_address) => Ok(()),
+        Action::ConntrackPurge(address) => {
+            conntrack::purge(netns.nf(), *address)?;
+            Ok(())
+        }
         Action::Announce(device, address) => announce::announce(netns, device, *address),
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of netfilter need: a namespace, a socket in it, states from lines, changes between two states.
 
 use std::collections::BTreeMap;
+use std::process::{Command, Output, Stdio};
 
 use netlink_sys::Socket;
 
@@ -171,4 +172,35 @@ pub(crate) fn lines(ruleset: &Ruleset) -> BTreeMap<(String, String), Vec<String>
         }
     }
     all
+}
+
+fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
+    use std::io::Write as _;
+    #[expect(clippy::disallowed_methods, reason = "the reference that ours is compared with")]
+    let child = Command::new("sh")
+        .args(["-c", &format!("{program} {arguments}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("a shell");
+    match child.stdin.take().unwrap().write_all(input.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{program}: {error}"),
+        // A program that is not installed reads nothing.
+        Ok(()) | Err(_) => {}
+    }
+    let output = child.wait_with_output().unwrap();
+    if output.status.code() == Some(127) {
+        eprintln!("{program} is not installed: its part of the comparison was left out");
+        return None;
+    }
+    Some(output)
+}
+
+/// Runs a program that has to succeed and returns what it prints; nothing if it is not installed.
+pub(crate) fn succeed(program: &str, arguments: &str, input: &str) -> Option<String> {
+    let output = run(program, arguments, input)?;
+    let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments}: {errors}");
+    Some(text)
 }

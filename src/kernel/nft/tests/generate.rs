@@ -125,10 +125,11 @@ fn rule(family: Family, table: Table) -> BoxedStrategy<Rule> {
     (addresses, devices, protocols(), modules(), target(family, table))
         .prop_map(|((source, destination), (from, to), protocols, modules, mut target)| {
             let with_ports = matches!(protocols.first(), Some(Match { not: false, what: What::Protocol(6 | 17) }));
-            match &mut target {
-                Target::Snat(to) | Target::Dnat(to) if !with_ports => to.ports = None,
-                Target::Redirect(_) if !with_ports => target = Target::Accept,
-                _ => {}
+            if let (Target::Snat(to) | Target::Dnat(to), false) = (&mut target, with_ports) {
+                to.ports = None;
+            }
+            if matches!(target, Target::Redirect(_)) && !with_ports {
+                target = Target::Accept;
             }
             let basic = [source, destination, from, to].into_iter().flatten();
             Rule { matches: basic.chain(protocols).chain(modules).collect(), target }

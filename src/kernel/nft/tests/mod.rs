@@ -1,7 +1,9 @@
+//! The rules against the kernel and, where it is installed, against iptables itself.
+
 mod generate;
 mod netdev;
 
-use std::process::{Command, Output, Stdio};
+use std::fmt::Write as _;
 
 use netlink_bindings::nftables::{ExprListAttrs, RuleAttrs};
 use netlink_sys::Socket;
@@ -44,32 +46,6 @@ ip6 nat -A a -p tcp -j DNAT --to-destination [fd00::5]:80
 ip6 nat -A a -o qg-r1 -j SNAT --to-source fd00::6 --random-fully
 ip6 nat -A a -p tcp -j REDIRECT --to-ports 9000
 ";
-
-fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
-    use std::io::Write as _;
-    #[expect(clippy::disallowed_methods, reason = "the reference that ours is compared with")]
-    let child = Command::new("sh")
-        .args(["-c", &format!("{program} {arguments}")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.expect("a shell");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-    let output = child.wait_with_output().unwrap();
-    if output.status.code() == Some(127) {
-        eprintln!("{program} is not installed: its part of the comparison was left out");
-        return None;
-    }
-    Some(output)
-}
-
-fn succeed(program: &str, arguments: &str, input: &str) -> Option<String> {
-    let output = run(program, arguments, input)?;
-    let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments}: {errors}");
-    Some(text)
-}
 
 fn program(family: Family) -> &'static str {
     match family {
@@ -179,13 +155,13 @@ fn assert_same_kernel_objects(wanted: &Desired) {
         for (family, ruleset) in wanted {
             let mut text = String::new();
             for (table, chains) in &ruleset.tables {
-                text += &format!("*{}\n", table.name());
+                writeln!(text, "*{}", table.name()).unwrap();
                 for name in chains.keys().filter(|name| matches!(name, ChainName::Own(_))) {
-                    text += &format!(":{name} - [0:0]\n");
+                    writeln!(text, ":{name} - [0:0]").unwrap();
                 }
                 for (name, chain) in chains {
                     for rule in &chain.rules {
-                        text += &format!("-A {name} {rule}\n");
+                        writeln!(text, "-A {name} {rule}").unwrap();
                     }
                 }
                 text += "COMMIT\n";
