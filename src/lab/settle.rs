@@ -2,6 +2,9 @@
 //!
 //! In: namespaces. Out: nothing, when no device waits any more. Never: a wait for a device whose other end is down.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
+use super::make::failed;
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::request::answers;
@@ -28,7 +32,7 @@ pub(super) async fn settle(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneE
 async fn settle_one(name: &str, netns: &Netns) -> Result<(), DataplaneError> {
     let doing = || format!("wait for the devices of {name} to come up");
     match tokio::time::timeout(LIMIT, quiet(netns)).await {
-        Ok(waited) => waited.map_err(super::make::failed(doing())),
+        Ok(waited) => waited.map_err(failed(doing())),
         Err(_elapsed) => Err(DataplaneError::Topology { doing: doing(), reason: format!("not within {LIMIT:?}") }),
     }
 }
@@ -67,4 +71,37 @@ fn forwards(attribute: &LinkAttribute) -> bool {
         let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
         port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
     })
+}
+
+/// Waits until a namespace hears neighbour solicitations for its own IPv6 addresses: the kernel joins their multicast groups
+/// a little later, by itself.
+pub(super) async fn settle_groups(name: &str, netns: &Netns) -> Result<(), DataplaneError> {
+    let doing = || format!("wait until {name} hears neighbour solicitations");
+    let joined = async {
+        while !netns.run_in(joined).map_err(failed(doing()))?.map_err(failed(doing()))? {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    let late = |_elapsed| Err(DataplaneError::Topology { doing: doing(), reason: format!("not within {LIMIT:?}") });
+    tokio::time::timeout(LIMIT, joined).await.unwrap_or_else(late)
+}
+
+/// Whether every address of the calling thread's namespace has its solicited-node group (RFC 4291, 2.7.1).
+fn joined() -> io::Result<bool> {
+    let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+    let groups = fs::read_to_string("/proc/thread-self/net/igmp6")?;
+    let groups: BTreeSet<(&str, &str)> = groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            Some((fields.next()?, fields.next()?))
+        })
+        .collect();
+    Ok(addresses.lines().all(|line| {
+        let mut fields = line.split_whitespace();
+        let (Some(address), Some(device)) = (fields.next(), fields.next_back()) else { return true };
+        let group = address.get(26..).map(|tail| format!("ff0200000000000000000001ff{tail}"));
+        device == "lo" || group.is_none_or(|group| groups.contains(&(device, group.as_str())))
+    }))
 }
