@@ -22,6 +22,7 @@ mod doctor;
 mod error;
 mod mounts;
 mod stage;
+mod trials;
 
 pub use doctor::{Check, Outcome, examine};
 pub use error::{Machine, SandboxError, Step};
