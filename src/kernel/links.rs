@@ -5,9 +5,13 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoData, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo,
+    LinkMessage, State,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -25,6 +29,9 @@ use crate::net::Mac;
 const NEIGHBOUR_RETRY_MS: u64 = 10;
 /// Requests before a neighbour counts as dead: on veth none is lost.
 const NEIGHBOUR_PROBES: u32 = 1;
+
+/// How long [`ready`] waits. What is up at both ends is ready within milliseconds.
+const READY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a device will be.
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +166,35 @@ pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
     } else {
         None
     }
+}
+
+/// Waits until frames pass the device: until the kernel has noticed that both its ends are up, which it does some time after
+/// they are, and its bridge forwards. Says whether they do; a device whose other end stays down never gets there.
+pub async fn ready(handle: &Handle, index: u32) -> Result<bool, NetlinkError> {
+    let mut request = without_statistics();
+    request.header.index = index;
+    let passes = async {
+        loop {
+            let answers = answers(handle, RouteNetlinkMessage::GetLink(request.clone()), 0).await?;
+            let passes = |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if link.attributes.iter().all(lets_pass));
+            if answers.iter().any(passes) {
+                return Ok(true);
+            }
+        }
+    };
+    tokio::time::timeout(READY_LIMIT, passes).await.unwrap_or(Ok(false))
+}
+
+/// The attribute is none of those that say that a device, or its place in a bridge, is not yet working.
+fn lets_pass(attribute: &LinkAttribute) -> bool {
+    if let LinkAttribute::OperState(state) = attribute {
+        return *state == State::Up;
+    }
+    let LinkAttribute::LinkInfo(parts) = attribute else { return true };
+    parts.iter().all(|part| {
+        let LinkInfo::PortData(InfoPortData::BridgePort(port)) = part else { return true };
+        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+    })
 }
 
 /// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery. A device is born

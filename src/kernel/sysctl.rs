@@ -1,7 +1,9 @@
-//! Sysctls of one namespace through directory descriptors that were opened inside it, so that any thread can use them.
+//! Sysctls of one network namespace.
 //!
-//! In: a key as `sysctl` prints it. Out: its value. Never: `/proc/sys/net` itself, which always shows the reader's own
-//! namespace, while the directories below it stay those of the namespace in which they were opened.
+//! In: a key as `sysctl` prints it. Out: its value. Never: a look from outside. The kernel answers a thread of another
+//! namespace too, through a directory opened inside, but makes a new directory entry at each such look, beside all earlier
+//! ones, so that every look takes longer than the last. Nor `/proc/sys/net` itself, where the directories of all
+//! namespaces stand beside each other: those below it are opened once for each namespace.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -28,6 +30,9 @@ pub enum SysctlError {
         #[source]
         source: Errno,
     },
+    /// The thread could not enter the namespace.
+    #[error("enter a network namespace")]
+    Enter(#[source] Errno),
 }
 
 /// The directories of a namespace.
@@ -59,6 +64,8 @@ impl SysctlDirs {
     }
 
     /// The value, without the final newline.
+    ///
+    /// The thread must be in the namespace, here and for [`Self::set`].
     pub fn get(&self, key: &str) -> Result<String, SysctlError> {
         let mut value = String::new();
         self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|error| refused(key, &error))?;

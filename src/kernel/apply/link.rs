@@ -3,6 +3,7 @@
 use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use rtnetlink::LinkUnspec;
 
 use super::{ApplyFailure, address, gone, index};
@@ -122,6 +123,32 @@ pub(super) async fn leave(surroundings: &dyn Surroundings, host: &HostName, netn
         gone(result)
     }))
     .await?;
+    Ok(())
+}
+
+/// Waits until frames that leave by the device arrive at the other end's side.
+pub(super) async fn ready(
+    surroundings: &dyn Surroundings,
+    host: &HostName,
+    netns: &Netns,
+    device: &DeviceName,
+) -> Result<(), ApplyFailure> {
+    let link = links::named(netns.handle(), device).await?;
+    if !link.header.flags.contains(LinkFlags::Up) || !links::ready(netns.handle(), link.header.index).await? {
+        return Ok(());
+    }
+    let far = match netns.attachment(link.header.index) {
+        Attach::Network(network) => surroundings.plug(host, &network).map(|plug| plug.netns),
+        Attach::Peer { namespace, .. } => surroundings.namespace(host, &namespace),
+        Attach::Foreign => None,
+    };
+    let far_index = link
+        .attributes
+        .iter()
+        .find_map(|attribute| if let LinkAttribute::Link(index) = attribute { Some(*index) } else { None });
+    if let (Some(far), Some(index)) = (far, far_index) {
+        links::ready(far.handle(), index).await?;
+    }
     Ok(())
 }
 

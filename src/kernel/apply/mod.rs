@@ -143,7 +143,10 @@ async fn apply_inside(
             conntrack::purge(netns.nf(), *address)?;
             Ok(())
         }
-        Action::Announce(device, address) => announce::announce(netns, device, *address),
+        Action::Announce(device, address) => {
+            link::ready(surroundings, host, netns, device).await?;
+            announce::announce(netns, device, *address)
+        }
     }
 }
 

@@ -70,9 +70,9 @@ pub(super) async fn changed(
     baseline: &Baseline,
     devices: &[Device],
 ) -> Result<BTreeMap<String, String>, ObserveFailure> {
+    let values = netns.sysctls_get(baseline.namespace.keys().map(String::as_str)).map_err(reading("sysctls"))?;
     let mut changed = BTreeMap::new();
-    for (key, usual) in &baseline.namespace {
-        let value = netns.sysctl_get(key).map_err(reading("sysctls"))?;
+    for ((key, usual), value) in baseline.namespace.iter().zip(values) {
         if value != *usual {
             changed.insert(key.clone(), value);
         }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -129,6 +130,10 @@ impl Wire for LinuxWire {
         self.with(tap, |tap| tap.route(lookup))
     }
 
+    fn speaker(&self, tap: usize, to: IpAddr) -> Result<Option<IpAddr>, WireError> {
+        self.with(tap, |tap| tap.questions.speaker(to).map_err(|error| tap.failed("look up a source address", error)))
+    }
+
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         self.with(tap, |tap| tap.questions.neighbours_pending().map_err(|error| tap.failed("read neighbours", error)))
     }
@@ -226,19 +231,22 @@ impl Tap {
             if from.pkttype() == libc::PACKET_OTHERHOST || index == LOOPBACK_INDEX {
                 continue;
             }
-            let device = self.name(index)?;
+            // A frame from before its device was removed is none of the probes that are under way.
+            let Some(device) = self.name(index)? else { continue };
             see(Frame { tap, device: &device, outgoing: from.pkttype() == libc::PACKET_OUTGOING, bytes });
             count += 1;
         }
     }
 
-    fn name(&self, index: u32) -> Result<Rc<DeviceName>, WireError> {
+    /// The name of a device; none if there is no such device any more.
+    fn name(&self, index: u32) -> Result<Option<Rc<DeviceName>>, WireError> {
         if let Some(known) = self.names.borrow().get(&index) {
-            return Ok(Rc::clone(known));
+            return Ok(Some(Rc::clone(known)));
         }
-        let name = self.questions.device(index).map_err(|error| self.failed("look up a device", error))?;
-        let name = Rc::new(name.ok_or_else(|| self.no_device(index))?);
-        self.names.borrow_mut().insert(index, Rc::clone(&name));
+        let name = self.questions.device(index).map_err(|error| self.failed("look up a device", error))?.map(Rc::new);
+        if let Some(name) = &name {
+            self.names.borrow_mut().insert(index, Rc::clone(name));
+        }
         Ok(name)
     }
 
@@ -247,7 +255,8 @@ impl Tap {
         let found = self.questions.route(lookup.source, lookup.destination, input);
         match found.map_err(|error| self.failed("look up a route", error))? {
             Found::Via { index, gateway } => {
-                Ok(RouteAnswer::Via { device: self.name(index)?, next_hop: gateway.unwrap_or(lookup.destination) })
+                let device = self.name(index)?.ok_or_else(|| self.no_device(index))?;
+                Ok(RouteAnswer::Via { device, next_hop: gateway.unwrap_or(lookup.destination) })
             }
             Found::Local => Ok(RouteAnswer::Local),
             Found::Unreachable => Ok(RouteAnswer::Unreachable),

@@ -5,29 +5,11 @@ use std::time::Duration;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 
 use super::*;
-use crate::kernel::links::without_statistics;
+use crate::kernel::apply::link;
 use crate::kernel::request::dump;
-
-/// Waits until every device of `netns` has carrier, which the kernel reports some time after both ends are up.
-fn wait_for_carrier(lab: &TestLab, netns: &Netns) {
-    let down = || {
-        let request = RouteNetlinkMessage::GetLink(without_statistics());
-        let answers = lab.runtime.block_on(dump(netns.handle(), request)).unwrap();
-        answers.iter().any(|answer| {
-            matches!(answer, RouteNetlinkMessage::NewLink(link) if link.attributes.contains(&LinkAttribute::Carrier(0)))
-        })
-    };
-    for _ in 0..100_000 {
-        if !down() {
-            return;
-        }
-    }
-    panic!("no carrier");
-}
 
 #[test]
 fn a_device_on_a_network_reaches_the_others_there() {
@@ -44,8 +26,10 @@ fn a_device_on_a_network_reaches_the_others_there() {
         assert_eq!(state.addresses, [Address { device: qr.clone(), net }].into());
     }
     let [a, b] = ["qrouter-a", "qrouter-b"].map(|namespace| lab.netns(namespace));
-    wait_for_carrier(&lab, &a);
-    wait_for_carrier(&lab, &b);
+    for netns in [&a, &b] {
+        let ready = link::ready(&lab, &lab.host, netns, &qr);
+        lab.runtime.block_on(ready).unwrap();
+    }
     let receiver = b.run_in(|| UdpSocket::bind("10.0.1.2:7").unwrap()).unwrap();
     receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     a.run_in(|| UdpSocket::bind("10.0.1.1:0").unwrap().send_to(b"hello", "10.0.1.2:7").unwrap()).unwrap();
@@ -117,7 +101,7 @@ fn a_device_changes_in_place() {
     lab.router("qrouter-r1");
     let qr = device("qr-red");
     let before = lab.state("qrouter-r1");
-    wait_for_carrier(&lab, &lab.netns("qrouter-r1"));
+    lab.runtime.block_on(link::ready(&lab, &lab.host, &lab.netns("qrouter-r1"), &qr)).unwrap();
     lab.apply("qrouter-r1", Action::LinkMtu(qr.clone(), 1342));
     lab.apply("qrouter-r1", Action::LinkMac(qr.clone(), Mac([2, 0, 0, 0, 0, 9])));
     let mut expected = before.clone();
@@ -175,7 +159,7 @@ fn announcements_are_heard() {
         lab.apply(namespace, link_add(&qr, on_network("red", Mac([2, 0, 0, 0, 0, last]))));
         let net = format!("10.0.1.{last}/24").parse().unwrap();
         lab.apply(namespace, Action::AddressAdd(Address { device: qr.clone(), net }));
-        wait_for_carrier(&lab, &lab.netns(namespace));
+        lab.runtime.block_on(link::ready(&lab, &lab.host, &lab.netns(namespace), &qr)).unwrap();
     }
     for key in [
         "net.ipv4.conf.qr-red.arp_accept",
@@ -198,5 +182,5 @@ fn announcements_are_heard() {
         .count();
     assert_eq!(heard, 2, "{answers:#?}");
     let reason = lab.try_apply("fip-public", Action::Announce(device("fg-none"), "10.0.1.77".parse().unwrap()));
-    assert_eq!(reason.unwrap_err(), "send a frame: ENODEV: No such device");
+    assert_eq!(reason.unwrap_err(), "ENODEV: No such device");
 }

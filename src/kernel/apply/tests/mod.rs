@@ -16,9 +16,9 @@ use crate::kernel::links::{End, bridge};
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::{Netns, Plug, Surroundings};
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
-use crate::namespace::{Address, Attach, Link, NamespaceState, PolicyRule};
-use crate::net::Mac;
-use crate::plan::{Action, Op};
+use crate::namespace::{Address, Attach, ChainName, Hook, Link, NamespaceState, PolicyRule, Rule, Table};
+use crate::net::{Family, Mac};
+use crate::plan::{Action, ChainChange, Op, RuleChanges};
 
 /// A host with router namespaces, and a namespace with a bridge for each of two networks.
 struct TestLab {
@@ -193,4 +193,19 @@ fn forwarding_shows_on_every_device() {
     let unknown = Action::SysctlSet("net.ipv4.conf.qr-none.forwarding".to_owned(), "1".to_owned());
     let reason = lab.try_apply("snat-r1", unknown).unwrap_err();
     assert_eq!(reason, "reach sysctl net.ipv4.conf.qr-none.forwarding: ENOENT: No such file or directory");
+}
+
+#[test]
+fn iptables_rules_and_purges_reach_netfilter() {
+    let lab = TestLab::new();
+    lab.apply("snat-r1", Action::NamespaceAdd);
+    let rule: Rule = "-s 10.0.1.0/24 -j SNAT --to-source 203.0.113.5".parse().unwrap();
+    let chain = ChainName::Builtin(Hook::Postrouting);
+    let change = |change| Action::Rules(RuleChanges { changes: vec![(Family::V4, Table::Nat, change)] });
+    lab.apply("snat-r1", change(ChainChange::Insert(chain.clone(), 0, rule.clone())));
+    let nat = lab.state("snat-r1").rules_v4.tables.remove(&Table::Nat).unwrap();
+    assert_eq!(nat[&chain].rules, [rule.clone()]);
+    lab.apply("snat-r1", change(ChainChange::Delete(chain, 0, rule)));
+    assert_eq!(lab.state("snat-r1"), empty());
+    lab.apply("snat-r1", Action::ConntrackPurge("203.0.113.5".parse().unwrap()));
 }
