@@ -155,7 +155,7 @@ impl Wire for FakeWire {
     fn transmit(&self, tap: usize, device: &DeviceName, frame: &[u8]) -> Result<(), WireError> {
         let mut world = self.0.borrow_mut();
         world.transmitted += 1;
-        world.carry(tap, device, frame.to_vec());
+        world.carry(tap, device, frame);
         Ok(())
     }
 
@@ -194,10 +194,10 @@ impl Wire for FakeWire {
 
 impl World {
     /// Brings a frame to the others on the segment.
-    fn carry(&mut self, from: usize, device: &DeviceName, frame: Vec<u8>) {
+    fn carry(&mut self, from: usize, device: &DeviceName, frame: &[u8]) {
         let port = self.machines[from].ports.iter().find(|port| *port.device == *device).unwrap();
         let (segment, own) = (port.segment, port.mac);
-        let to = parse(&frame).unwrap().destination;
+        let to = parse(frame).unwrap().destination;
         let group = to.0[0] & 1 != 0;
         let takers: Vec<(usize, FakePort)> = self
             .machines
@@ -207,14 +207,14 @@ impl World {
             .filter(|(_, port)| port.segment == segment && port.mac != own && (group || port.mac == to))
             .collect();
         for (number, port) in takers {
-            self.captured.push_back((number, Rc::clone(&port.device), false, frame.clone()));
-            self.receive(number, &port, &frame);
+            self.captured.push_back((number, Rc::clone(&port.device), false, frame.to_vec()));
+            self.receive(number, &port, frame);
         }
     }
 
     /// A kernel's frame, which its tap sees.
-    fn send(&mut self, from: usize, device: &Rc<DeviceName>, frame: Vec<u8>) {
-        self.captured.push_back((from, Rc::clone(device), true, frame.clone()));
+    fn send(&mut self, from: usize, device: &Rc<DeviceName>, frame: &[u8]) {
+        self.captured.push_back((from, Rc::clone(device), true, frame.to_owned()));
         self.carry(from, device, frame);
     }
 
@@ -225,7 +225,7 @@ impl World {
                 self.machines[number].neighbours.insert(ask.asker(), ask.mac);
                 let tell = Body::Tell(Neighbour { ends: ask.ends, mac: port.mac });
                 let answer = build(&Packet { source: port.mac, destination: ask.mac, body: tell });
-                self.send(number, &port.device, answer);
+                self.send(number, &port.device, &answer);
             }
             Body::Ask(_) => {}
             Body::Tell(tell) => drop(self.machines[number].neighbours.insert(tell.wanted(), tell.mac)),
@@ -307,11 +307,9 @@ impl World {
         if let Some((_, fixed)) = hairpin {
             destination = fixed;
         }
-        let leaves_by = match machine.find(destination) {
-            RouteAnswer::Via { device, .. } => Some(device),
-            _ => None,
-        };
-        let masquerade = machine.masquerade.clone().filter(|(device, _)| leaves_by.as_ref() == Some(device));
+        let way = machine.find(destination);
+        let leaves_by = |device: &Rc<DeviceName>| matches!(&way, RouteAnswer::Via { device: by, .. } if by == device);
+        let masquerade = machine.masquerade.clone().filter(|(device, _)| leaves_by(device));
         let floating = machine.floating.iter().find(|(_, fixed)| *fixed == source);
         if let Some((floating, _)) = floating.filter(|_| hairpin.is_some() || masquerade.is_some()) {
             source = *floating;
@@ -352,12 +350,12 @@ impl World {
             let asker = port.nets.iter().map(IpNet::addr).find(|own| own.is_ipv4() == next_hop.is_ipv4()).unwrap();
             let ends = Ends::new(asker, next_hop).unwrap();
             let body = Body::Ask(Neighbour { ends, mac: port.mac });
-            self.send(number, &device, build(&Packet { source: port.mac, destination: asked_at(ends), body }));
+            self.send(number, &device, &build(&Packet { source: port.mac, destination: asked_at(ends), body }));
         }
         match self.machines[number].neighbours.get(&next_hop).copied() {
             Some(destination) => {
                 let body = Body::Datagram(datagram);
-                self.send(number, &device, build(&Packet { source: port.mac, destination, body }));
+                self.send(number, &device, &build(&Packet { source: port.mac, destination, body }));
             }
             None => self.pending.push((number, datagram)),
         }

@@ -57,7 +57,7 @@ impl Engine<'_> {
     /// any other to be its own.
     fn see_error(&mut self, frame: Frame<'_>, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
         let Some(mark) = mark(&quoted.segment).filter(|mark| mark.part == Part::Request) else { return };
-        let Some(index) = self.find(frame, &quoted.segment, mark) else { return };
+        let Some(index) = self.find(&quoted.segment, mark) else { return };
         let Some(attempt) = self.attempts.get_mut(index) else { return };
         let reached = !frame.outgoing && frame.tap == attempt.sender;
         if reached && datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
@@ -67,7 +67,10 @@ impl Engine<'_> {
 
     fn see_probe(&mut self, frame: Frame<'_>, datagram: &Datagram<'_>) {
         let Some(mark) = mark(&datagram.segment) else { return };
-        let Some(index) = self.find(frame, &datagram.segment, mark) else { return };
+        if mark.firm && mark.part == Part::Request && mark.token < self.first {
+            self.stray.get_or_insert((frame.tap, mark.token));
+        }
+        let Some(index) = self.find(&datagram.segment, mark) else { return };
         let station = self.stations.get(frame.tap).copied().flatten();
         let Some(attempt) = self.attempts.get_mut(index) else { return };
         if counts_for_the_way(&datagram.segment, mark.part) {
@@ -90,14 +93,9 @@ impl Engine<'_> {
         }
     }
 
-    /// The attempt that a segment belongs to. A request of an earlier run is noted as stray.
-    fn find(&mut self, frame: Frame<'_>, segment: &Segment<'_>, mark: Mark) -> Option<usize> {
-        let Some(index) = mark.token.since(self.first) else {
-            if mark.firm && mark.part == Part::Request {
-                self.stray.get_or_insert((frame.tap, mark.token));
-            }
-            return None;
-        };
+    /// The attempt of this run that a segment belongs to.
+    fn find(&self, segment: &Segment<'_>, mark: Mark) -> Option<usize> {
+        let index = mark.token.since(self.first)?;
         let attempt = self.attempts.get(index)?;
         let fits = match (attempt.protocol, segment, mark.part) {
             (Protocol::Icmp, Segment::Echo { .. }, _) | (Protocol::Udp(_), Segment::Udp { .. }, _) => true,

@@ -176,7 +176,7 @@ impl Tap {
         WireError::Socket { place: self.place.clone(), doing, source: source.into() }
     }
 
-    fn no_device(&self, device: impl ToString) -> WireError {
+    fn no_device(&self, device: &impl ToString) -> WireError {
         WireError::NoDevice { place: self.place.clone(), device: device.to_string() }
     }
 
@@ -237,7 +237,7 @@ impl Tap {
             return Ok(Rc::clone(known));
         }
         let name = self.questions.device(index).map_err(|error| self.failed("look up a device", error))?;
-        let name = Rc::new(name.ok_or_else(|| self.no_device(index))?);
+        let name = Rc::new(name.ok_or_else(|| self.no_device(&index))?);
         self.names.borrow_mut().insert(index, Rc::clone(&name));
         Ok(name)
     }
