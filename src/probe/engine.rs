@@ -38,7 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quiet: Duration::from_millis(5), patience: 8, neighbour_patience: 60 }
+        Self { quiet: Duration::from_millis(5), patience: 4, neighbour_patience: 60 }
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Machine {
     pub masquerade: Option<(Rc<DeviceName>, IpAddr)>,
     /// Packets to these are dropped when they would be forwarded.
     pub dropped: BTreeSet<IpAddr>,
+    /// It loses as many packets that it should forward.
+    pub loses: usize,
     /// It does not answer echo.
     pub mute: bool,
     neighbours: BTreeMap<IpAddr, Mac>,
@@ -65,6 +67,7 @@ impl Machine {
             floating: Vec::new(),
             masquerade: None,
             dropped: BTreeSet::new(),
+            loses: 0,
             mute: false,
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -277,6 +280,10 @@ impl World {
             return self.complain(number, Refusal::Expired, datagram.clone());
         }
         if self.machines[number].dropped.contains(&datagram.ends.destination()) {
+            return;
+        }
+        if self.machines[number].loses > 0 {
+            self.machines[number].loses -= 1;
             return;
         }
         let mut translated = self.translate(number, datagram);

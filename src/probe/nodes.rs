@@ -117,3 +117,31 @@ impl Node {
             .map(|(port, net)| (port, net.addr()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_asks_on_the_link_that_has_the_subnet() {
+        let port = |device: &str, net: &str| Port {
+            device: DeviceName::new(device).unwrap(),
+            mac: Mac::ZERO,
+            addresses: vec![net.parse().unwrap()],
+        };
+        let node = Node {
+            place: Place { host: None, name: "gw".to_owned() },
+            ports: vec![port("eth0", "203.0.113.1/24"), port("eth1", "198.51.100.1/24")],
+            also: vec!["192.0.2.0/24".parse().unwrap()],
+            closed: BTreeSet::new(),
+        };
+        let asks = |address: &str| {
+            node.link_to(address.parse().unwrap()).map(|(port, from)| format!("{} {from}", port.device))
+        };
+        assert_eq!(asks("198.51.100.7").as_deref(), Some("eth1 198.51.100.1"));
+        assert_eq!(asks("10.9.9.9").as_deref(), Some("eth0 203.0.113.1"));
+        assert_eq!(asks("2001:db8::1"), None);
+        assert!(node.owns("192.0.2.77".parse().unwrap()) && node.owns("198.51.100.1".parse().unwrap()));
+        assert!(!node.owns("198.51.100.7".parse().unwrap()));
+    }
+}

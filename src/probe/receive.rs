@@ -53,15 +53,13 @@ impl Engine<'_> {
         }
     }
 
-    /// An error counts where it reaches the sender, and says of its packet what it says: a sender's kernel would not take
-    /// any other to be its own.
+    /// An error counts where it reaches the sender.
     fn see_error(&mut self, frame: Frame<'_>, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
         let Some(mark) = mark(&quoted.segment).filter(|mark| mark.part == Part::Request) else { return };
         let Some(index) = self.find(&quoted.segment, mark) else { return };
         let Some(attempt) = self.attempts.get_mut(index) else { return };
-        let reached = !frame.outgoing && frame.tap == attempt.sender;
-        if reached && datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
-            attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+        if !frame.outgoing && frame.tap == attempt.sender {
+            refuse(attempt, datagram, refusal, quoted);
         }
     }
 
@@ -161,6 +159,14 @@ fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
     }
 }
 
+/// An error has come to the attempt's sender. It counts only if it quotes the packet as it was sent: a sender's kernel would
+/// not take any other to be its own.
+fn refuse(attempt: &mut Attempt, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
+    if datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
+        attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+    }
+}
+
 /// An answer has come to the attempt's sender. It counts only if it comes from where the request went to: a sender's kernel
 /// would not take any other to be its own.
 fn come_back(attempt: &mut Attempt, datagram: &Datagram<'_>) -> Next {
@@ -204,7 +210,7 @@ mod tests {
     use super::*;
     use crate::flow::Place;
     use crate::probe::frame::Ends;
-    use crate::probe::respond::udp_answer;
+    use crate::probe::respond::{request, udp_answer};
     use crate::probe::token::Counters;
     use crate::probe::track::Conversation;
 
@@ -246,5 +252,22 @@ mod tests {
         assert_eq!(outcome(&other_port), None);
         let cut = Segment::Udp { ports: (9000, 20_000), payload: attempt.token.request().into() };
         assert_eq!(outcome(&Datagram { segment: cut, ..answer }), None);
+    }
+
+    #[test]
+    fn an_error_counts_only_if_it_quotes_what_was_sent() {
+        let attempt = attempt();
+        let outcome = |quoted: &Datagram<'_>| {
+            let mut attempt = attempt.clone();
+            let ends = Ends::V4([10, 0, 1, 1].into(), [10, 0, 1, 11].into());
+            let segment = Segment::Error { refusal: Refusal::NoRoute, quoted: Box::new(quoted.clone()) };
+            refuse(&mut attempt, &Datagram { ends, ttl: 64, segment }, Refusal::NoRoute, quoted);
+            attempt.outcome
+        };
+        let sent = request(&attempt).unwrap();
+        let by = "10.0.1.1".parse().unwrap();
+        assert_eq!(outcome(&sent), Some(Outcome::Refused(Refusal::NoRoute, by)));
+        let translated = Ends::V4([203, 0, 113, 10].into(), [203, 0, 113, 101].into());
+        assert_eq!(outcome(&Datagram { ends: translated, ..sent }), None);
     }
 }

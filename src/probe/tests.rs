@@ -208,6 +208,19 @@ fn an_unanswered_request_that_arrived_says_what_was_seen() {
     }
 }
 
+#[rstest]
+#[case::icmp(Protocol::Icmp)]
+#[case::tcp(TCP)]
+#[case::udp(UDP)]
+fn silence_is_tried_twice_and_only_twice(#[case] protocol: Protocol) {
+    for (loses, verdict) in [(0, Verdict::Delivered), (1, Verdict::Delivered), (2, Verdict::Dropped)] {
+        let mut machines = machines();
+        machines[0].loses = loses;
+        let run = try_flows(machines, &[flow("vm2", "203.0.113.2", protocol)]).unwrap();
+        assert_eq!((&run.reports[0].verdict, run.tuples.len()), (&verdict, if loses == 0 { 1 } else { 2 }));
+    }
+}
+
 #[test]
 fn arp_names_who_told() {
     let machines = machines();
