@@ -1,4 +1,11 @@
 //! The sandbox leaves nothing behind, whoever of its processes is killed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and starts the processes that it kills"
+)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -150,7 +157,6 @@ fn read_stage1(parent: &mut Child) -> i32 {
 
 /// Waits for the end of standard error, which the last process of the tree closes, and then for the namespace to be empty:
 /// a process closes its descriptors a moment before it leaves its namespaces.
-#[expect(clippy::disallowed_methods, reason = "the wait has a limit")]
 fn wait_for_the_last(parent: &mut Child, network: &OsString) {
     let start = Instant::now();
     let mut stderr = parent.stderr.take().unwrap();

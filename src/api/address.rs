@@ -18,6 +18,18 @@ pub(super) fn usable(cidr: &IpNet) -> (IpAddr, IpAddr) {
     }
 }
 
+/// The prefix of a server behind an upstream router, with the server's address: /24, or /64 for IPv6.
+pub(crate) fn behind_prefix(address: IpAddr) -> IpNet {
+    let length = if address.is_ipv4() { 24 } else { 64 };
+    IpNet::new(address, length).unwrap_or_else(|_too_long| IpNet::from(address))
+}
+
+/// The upstream router's address in such a prefix: the first, with the prefix's length.
+pub(crate) fn behind_hop(prefix: &IpNet) -> IpNet {
+    let (first, _) = usable(prefix);
+    IpNet::new(first, prefix.prefix_len()).unwrap_or_else(|_too_long| IpNet::from(first))
+}
+
 fn next(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(a) => u32::from(a).checked_add(1).map(|n| Ipv4Addr::from(n).into()),
@@ -75,8 +87,10 @@ impl Intent {
         };
         let (first, last) = usable(&found.cidr);
         if address < first || address > last {
-            let reason =
-                format!("{address} is the network or broadcast address of subnet {subnet} ({}), not a port's", found.cidr);
+            let reason = format!(
+                "{address} is the network or broadcast address of subnet {subnet} ({}), not a port's",
+                found.cidr
+            );
             return Err(Rejected::new(RejectedKind::InvalidIpForSubnet, reason));
         }
         match held.get(&address) {

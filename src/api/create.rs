@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::address::usable;
+use super::address::{behind_prefix, usable};
 use super::event::Object;
 use super::intent::{Intent, Rejected, RejectedKind};
 use super::resource::{Host, Network, Node, NodePlace, Port, Router, Subnet};
 use super::server_ports::is_automatic;
 use crate::name::{HostName, Name};
 use crate::net::{Family, IpNet, family_of};
+
+/// First number past the VXLAN network identifiers, which have 24 bits.
+const VNI_END: u32 = 1 << 24;
 
 fn invalid(reason: impl Into<String>) -> Rejected {
     Rejected::new(RejectedKind::InvalidInput, reason)
@@ -62,7 +65,7 @@ impl Intent {
 
     fn create_network(&mut self, name: &Name, network: &Network) -> Result<(), Rejected> {
         self.check_unused(name.as_str())?;
-        let vni = (1..).find(|vni| self.networks.values().all(|other| other.vni != *vni));
+        let vni = (1..VNI_END).find(|vni| self.networks.values().all(|other| other.vni != *vni));
         let vni = vni.ok_or_else(|| invalid("no VXLAN network identifier is left"))?;
         self.networks.insert(name.clone(), Network { vni, ..network.clone() });
         Ok(())
@@ -131,8 +134,11 @@ impl Intent {
             return Err(invalid(format!("port {other} on network {} has the MAC {} already", port.network, port.mac)));
         }
         self.claim(&port.network, &port.addresses)?;
-        let addresses =
-            if port.addresses.is_empty() { self.automatic_addresses(name, &port.network)? } else { port.addresses.clone() };
+        let addresses = if port.addresses.is_empty() {
+            self.automatic_addresses(name, &port.network)?
+        } else {
+            port.addresses.clone()
+        };
         self.ports.insert(name.clone(), Port { addresses, ..port.clone() });
         Ok(())
     }
@@ -177,7 +183,9 @@ impl Intent {
     fn check_node(&self, name: &Name, node: &Node) -> Result<(), Rejected> {
         let (NodePlace::On(network) | NodePlace::Behind(network) | NodePlace::GatewayOf(network)) = &node.place;
         if !self.known_network(network)?.external {
-            return Err(invalid(format!("network {network} is not external, so outside node {name} cannot stand there")));
+            return Err(invalid(format!(
+                "network {network} is not external, so outside node {name} cannot stand there"
+            )));
         }
         match &node.place {
             NodePlace::GatewayOf(_) => Ok(()),
@@ -202,7 +210,8 @@ impl Intent {
         }
         let (first, last) = usable(&prefix);
         if address <= first || address > last {
-            let reason = format!("{address} is no server's address: {first} is the upstream router's, the last is {last}");
+            let reason =
+                format!("{address} is no server's address: {first} is the upstream router's, the last is {last}");
             return Err(invalid(reason));
         }
         match self.outside.iter().find(|(_, node)| node.addresses.contains(&address)) {
@@ -218,12 +227,6 @@ impl Intent {
 /// Whether two prefixes have an address in common.
 pub(super) fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
-}
-
-/// The prefix of a server behind an upstream router, with the server's address: /24, or /64 for IPv6.
-pub(crate) fn behind_prefix(address: IpAddr) -> IpNet {
-    let length = if address.is_ipv4() { 24 } else { 64 };
-    IpNet::new(address, length).unwrap_or_else(|_too_long| IpNet::from(address))
 }
 
 fn check_pools(name: &Name, cidr: &IpNet, pools: &[(IpAddr, IpAddr)]) -> Result<(), Rejected> {

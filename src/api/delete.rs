@@ -85,7 +85,8 @@ impl Intent {
         let mut held = self.holders(&subnet.network).into_iter();
         // The upstream router has the gateway addresses of whatever subnets there are.
         let in_use = held.find(|(address, owner)| {
-            subnet.cidr.contains(address) && !matches!(owner, super::Owner::Outside(node) if Some(node) == upstream.as_ref())
+            subnet.cidr.contains(address)
+                && !matches!(owner, super::Owner::Outside(node) if Some(node) == upstream.as_ref())
         });
         match in_use {
             Some((address, owner)) => refused(kind, format!("{address} on subnet {name} belongs to {owner}")),

@@ -61,7 +61,9 @@ impl Intent {
                 .copied()
                 .find(|fixed| Family::of(*fixed) == family)
                 .ok_or_else(|| bad(format!("port {port} has no address of the family of floating IP {address}"))),
-            Some(fixed) if !addresses.contains(&fixed) => Err(bad(format!("port {port} does not have the address {fixed}"))),
+            Some(fixed) if !addresses.contains(&fixed) => {
+                Err(bad(format!("port {port} does not have the address {fixed}")))
+            }
             Some(fixed) if Family::of(fixed) != family => {
                 Err(bad(format!("floating IP {address} and fixed address {fixed} are of different families")))
             }
@@ -71,7 +73,8 @@ impl Intent {
 
     fn check_reachable(&self, address: IpAddr, port: &Name, fixed: IpAddr) -> Result<(), Rejected> {
         let network = &self.known_port(port)?.network;
-        let found = self.external_network_of(address).and_then(|external| self.router_between(network, fixed, external));
+        let found =
+            self.external_network_of(address).and_then(|external| self.router_between(network, fixed, external));
         if found.is_some() {
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::intent::{Intent, Rejected, RejectedKind};
 use super::resource::{AgentMode, Gateway, Snat};
+use super::router::check_apart;
 use crate::name::{HostName, Name};
 
 /// What is asked of a gateway; what is absent stays as it is.
@@ -68,7 +69,7 @@ impl Intent {
         }
         for port in self.router_ports(self.known_router(router)?) {
             for inner in self.subnets_at(&port) {
-                self.subnets_of(network).try_for_each(|outer| self.check_apart(router, outer, inner))?;
+                self.subnets_of(network).try_for_each(|outer| check_apart(router, outer, inner))?;
             }
         }
         Ok(())

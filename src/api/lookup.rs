@@ -132,7 +132,12 @@ impl Intent {
     pub fn router_port<'a>(&'a self, interface: &Name) -> Option<RouterPort<'a>> {
         if let Some((name, subnet)) = self.subnets.get_key_value(interface) {
             let addresses = subnet.gateway.into_iter().collect();
-            return Some(RouterPort { name, network: &subnet.network, mac: Mac::derived("qr", name.as_str()), addresses });
+            return Some(RouterPort {
+                name,
+                network: &subnet.network,
+                mac: Mac::derived("qr", name.as_str()),
+                addresses,
+            });
         }
         let (name, port) = self.ports.get_key_value(interface)?;
         Some(RouterPort { name, network: &port.network, mac: port.mac, addresses: port.addresses.clone() })
@@ -145,7 +150,11 @@ impl Intent {
 
     /// The subnets that a router port has an address on.
     pub(super) fn subnets_at<'a>(&'a self, port: &RouterPort<'a>) -> impl Iterator<Item = (&'a Name, &'a Subnet)> {
-        port.addresses.iter().filter_map(|address| self.subnet_at(port.network, *address)).collect::<Vec<_>>().into_iter()
+        port.addresses
+            .iter()
+            .filter_map(|address| self.subnet_at(port.network, *address))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// The instance that has a port.
@@ -223,7 +232,8 @@ impl Intent {
             held.extend(addresses.iter().map(|address| (*address, owner.clone())));
         };
         for (name, port) in self.ports.iter().filter(|(_, port)| port.network == *network) {
-            let owner = self.instance_of(name).map_or_else(|| Owner::Port(name.clone()), |(i, _)| Owner::Instance(i.clone()));
+            let owner =
+                self.instance_of(name).map_or_else(|| Owner::Port(name.clone()), |(i, _)| Owner::Instance(i.clone()));
             hold(&port.addresses, owner);
         }
         for (name, router) in &self.routers {
@@ -269,7 +279,8 @@ impl Intent {
             })
             .or_else(|| {
                 let also = |owned: &[IpNet]| owned.iter().any(|net| net.contains(&address));
-                let instance = self.instances.iter().find(|(_, i)| also(&i.also)).map(|(n, _)| Owner::Instance(n.clone()));
+                let instance =
+                    self.instances.iter().find(|(_, i)| also(&i.also)).map(|(n, _)| Owner::Instance(n.clone()));
                 let node = || self.outside.iter().find(|(_, o)| also(&o.also)).map(|(n, _)| Owner::Outside(n.clone()));
                 instance.or_else(node)
             })

@@ -14,12 +14,13 @@ mod intent;
 mod lookup;
 mod resource;
 mod router;
-mod server_ports;
 #[cfg(test)]
 pub(crate) mod sample;
+mod server_ports;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::{behind_hop, behind_prefix};
 pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};

@@ -49,28 +49,11 @@ impl Intent {
                     let reason = format!("router {router} already has a port on subnet {name}");
                     return refused(RejectedKind::BadRequest, reason);
                 }
-                self.check_apart(router, (name, subnet), (other_name, other))?;
+                check_apart(router, (name, subnet), (other_name, other))?;
             }
         }
         let external = held.gateway.iter().flat_map(|gateway| self.subnets_of(&gateway.network));
-        external.into_iter().try_for_each(|other| self.check_apart(router, (name, subnet), other))
-    }
-
-    /// Refuses two subnets on one router that overlap.
-    pub(super) fn check_apart(
-        &self,
-        router: &Name,
-        (name, subnet): (&Name, &Subnet),
-        (other_name, other): (&Name, &Subnet),
-    ) -> Result<(), Rejected> {
-        if overlap(&subnet.cidr, &other.cidr) {
-            let reason = format!(
-                "{} of subnet {name} overlaps with {} of subnet {other_name} on router {router}",
-                subnet.cidr, other.cidr
-            );
-            return refused(RejectedKind::BadRequest, reason);
-        }
-        Ok(())
+        external.into_iter().try_for_each(|other| check_apart(router, (name, subnet), other))
     }
 
     pub(super) fn detach(&mut self, router: &Name, interface: &Name) -> Result<(), Rejected> {
@@ -131,4 +114,20 @@ impl Intent {
         }
         Ok(())
     }
+}
+
+/// Refuses two subnets on one router that overlap.
+pub(super) fn check_apart(
+    router: &Name,
+    (name, subnet): (&Name, &Subnet),
+    (other_name, other): (&Name, &Subnet),
+) -> Result<(), Rejected> {
+    if overlap(&subnet.cidr, &other.cidr) {
+        let reason = format!(
+            "{} of subnet {name} overlaps with {} of subnet {other_name} on router {router}",
+            subnet.cidr, other.cidr
+        );
+        return refused(RejectedKind::BadRequest, reason);
+    }
+    Ok(())
 }

@@ -121,7 +121,8 @@ impl Intent {
         });
         for (network, addresses) in gateways {
             let existing = self.upstream_of(&network).map(|(name, _)| name.clone());
-            let needed = !addresses.is_empty() || self.outside.values().any(|n| n.place == NodePlace::Behind(network.clone()));
+            let needed =
+                !addresses.is_empty() || self.outside.values().any(|n| n.place == NodePlace::Behind(network.clone()));
             match existing {
                 Some(name) if !needed && is_automatic(&name, &network) => {
                     self.outside.remove(&name);
@@ -150,7 +151,8 @@ impl Intent {
 
     fn free_upstream_name(&self, network: &Name) -> Result<Name, Rejected> {
         upstream_names(network).find(|name| !self.is_taken(name.as_str())).ok_or_else(|| {
-            let reason = format!("no name is left for the upstream router of network {network}: name one with gateway_of");
+            let reason =
+                format!("no name is left for the upstream router of network {network}: name one with gateway_of");
             Rejected::new(RejectedKind::InvalidInput, reason)
         })
     }

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn errors_have_name_and_words() {
         assert_eq!(NetlinkError::of(Errno::EEXIST).to_string(), "EEXIST: File exists");
-        let told = NetlinkError::Refused { errno: Errno::ENETUNREACH, text: Some("Nexthop has invalid gateway".into()) };
+        let told =
+            NetlinkError::Refused { errno: Errno::ENETUNREACH, text: Some("Nexthop has invalid gateway".into()) };
         assert_eq!(told.to_string(), "ENETUNREACH: Nexthop has invalid gateway");
     }
 }

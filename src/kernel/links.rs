@@ -5,24 +5,33 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoData, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo,
+    LinkMessage, State,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
 use super::extack::NetlinkError;
-use super::request::acknowledged;
+use super::request::{acknowledged, answers};
+use crate::name::DeviceName;
 use crate::net::Mac;
 
 /// Milliseconds between two requests for a neighbour's MAC. The kernel's floor is HZ/100; its default is 1000.
 const NEIGHBOUR_RETRY_MS: u64 = 10;
 /// Requests before a neighbour counts as dead: on veth none is lost.
 const NEIGHBOUR_PROBES: u32 = 1;
+
+/// How long [`ready`] waits. What is up at both ends is ready within milliseconds.
+const READY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a device will be.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +81,7 @@ pub async fn veth(
 ) -> Result<(), NetlinkError> {
     let fd = far_netns.as_fd().as_raw_fd();
     let peer = far.on(LinkMessageBuilder::<LinkUnspec>::new()).setns_by_fd(fd).build();
-    let builder =
-        near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let builder = near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     add(handle, if up { builder.up() } else { builder }.build()).await
 }
 
@@ -130,6 +138,63 @@ pub async fn port_flags(
 /// Removes a device, and with a veth its other end.
 pub async fn delete(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
     acknowledged(handle, RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0).await
+}
+
+/// A request for devices without their counters, which are most of the answer's bytes.
+pub fn without_statistics() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+/// The device of that name.
+pub async fn named(handle: &Handle, device: &DeviceName) -> Result<LinkMessage, NetlinkError> {
+    let mut message = without_statistics();
+    message.attributes.push(LinkAttribute::IfName(device.as_str().to_owned()));
+    for answer in answers(handle, RouteNetlinkMessage::GetLink(message), 0).await? {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            return Ok(link);
+        }
+    }
+    Err(NetlinkError::of(Errno::ENODEV))
+}
+
+/// The MAC in an attribute, if that is what it holds.
+pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
+    if let LinkAttribute::Address(bytes) = attribute {
+        <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+    } else {
+        None
+    }
+}
+
+/// Waits until frames pass the device: until the kernel has noticed that both its ends are up, which it does some time after
+/// they are, and its bridge forwards. Says whether they do; a device whose other end stays down never gets there.
+pub async fn ready(handle: &Handle, index: u32) -> Result<bool, NetlinkError> {
+    let mut request = without_statistics();
+    request.header.index = index;
+    let passes = async {
+        loop {
+            let answers = answers(handle, RouteNetlinkMessage::GetLink(request.clone()), 0).await?;
+            let passes = |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if link.attributes.iter().all(lets_pass));
+            if answers.iter().any(passes) {
+                return Ok(true);
+            }
+        }
+    };
+    tokio::time::timeout(READY_LIMIT, passes).await.unwrap_or(Ok(false))
+}
+
+/// The attribute is none of those that say that a device, or its place in a bridge, is not yet working.
+fn lets_pass(attribute: &LinkAttribute) -> bool {
+    if let LinkAttribute::OperState(state) = attribute {
+        return *state == State::Up;
+    }
+    let LinkAttribute::LinkInfo(parts) = attribute else { return true };
+    parts.iter().all(|part| {
+        let LinkInfo::PortData(InfoPortData::BridgePort(port)) = part else { return true };
+        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+    })
 }
 
 /// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery. A device is born

@@ -1,14 +1,14 @@
-//! An open network namespace: its file, and the sockets and directories opened in it once, for as long as it is used.
+//! An open network namespace: its file, and the sockets opened in it once, for as long as it is used.
 //!
 //! In: nothing (a new one), or the file of one that exists. Out: a [`Netns`]. Never: a name below `/run/netns`, and never
 //! a thread that stays inside: whoever has something to open does so by [`Netns::run_in`].
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use rtnetlink::proto::Connection;
 use rtnetlink::{Handle, LinkUnspec};
+use rustix::fs::{Mode, OFlags};
 
 use super::extack::NetlinkError;
 use super::sysctl::{SysctlDirs, SysctlError};
@@ -26,6 +27,9 @@ use crate::namespace::Attach;
 
 /// The index of `lo`, the same in every namespace.
 pub const LOOPBACK_INDEX: u32 = 1;
+
+/// The namespace of the calling thread; `/proc/self` would be the process's first thread.
+const THREAD_NETNS: &str = "/proc/thread-self/ns/net";
 
 /// Why a namespace could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,9 @@ pub enum NetnsError {
     /// `lo` did not come up.
     #[error("set lo up")]
     Loopback(#[source] NetlinkError),
+    /// What devices inherit could not be set.
+    #[error("prepare a network namespace")]
+    Sysctl(#[source] SysctlError),
 }
 
 /// An open network namespace. It lives as long as this value and nothing else holds it.
@@ -55,6 +62,8 @@ pub struct Netns {
     handle: Handle,
     nf: ClosedAside<Socket>,
     sysctls: SysctlDirs,
+    /// A packet socket that announcements leave by, once one was made.
+    announcer: OnceCell<ClosedAside<OwnedFd>>,
     /// What the devices made here were plugged into, by device index. The kernel does not know.
     attachments: RefCell<BTreeMap<u32, Attach>>,
     /// Device indexes by name, as far as known: what was made here, and what the last observation saw.
@@ -71,21 +80,27 @@ struct Opened {
 }
 
 impl Netns {
-    /// Makes a namespace and sets its `lo` up. The netlink connection is spawned on `runtime`, which need not be running.
+    /// Makes a namespace, sets its `lo` up and duplicate address detection off. The netlink connection is spawned on `runtime`, which need not be running.
     pub fn create(runtime: &tokio::runtime::Handle) -> Result<Self, NetnsError> {
         let opened = on_scratch_thread(|| {
-            #[expect(clippy::disallowed_methods, reason = "a thread that ends here leaves its namespace for the new one")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread that ends here leaves its namespace for the new one"
+            )]
             nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
             loopback_up()?;
             open_here(runtime)
         })??;
-        Self::assemble(opened, runtime)
+        let netns = Self::assemble(opened, runtime)?;
+        // Devices made here inherit it: a link-local address is of use at once instead of a second later.
+        netns.sysctl_set("net.ipv6.conf.default.accept_dad", "0").map_err(NetnsError::Sysctl)?;
+        Ok(netns)
     }
 
     /// Opens the namespace of `file` (a `/proc/PID/ns/net`, or a bind mount of one) as it is.
     pub fn adopt(file: &File, runtime: &tokio::runtime::Handle) -> Result<Self, NetnsError> {
         let opened = on_scratch_thread(|| {
-            enter(file)?;
+            enter(file).map_err(NetnsError::Enter)?;
             open_here(runtime)
         })??;
         Self::assemble(opened, runtime)
@@ -102,6 +117,7 @@ impl Netns {
             handle,
             nf: ClosedAside(Some(nf)),
             sysctls,
+            announcer: OnceCell::new(),
             attachments: RefCell::default(),
             devices: RefCell::default(),
         })
@@ -110,7 +126,7 @@ impl Netns {
     /// Runs `f` on a thread that is in the namespace for as long as that takes: to open sockets, to start processes.
     pub fn run_in<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         let file = &self.file;
-        on_scratch_thread(move || enter(file).map(|()| f()))?
+        on_scratch_thread(move || enter(file).map(|()| f()))?.map_err(NetnsError::Enter)
     }
 
     /// The namespace's identity as the kernel sees it: the inode that `stat -L` on its file shows.
@@ -131,12 +147,36 @@ impl Netns {
 
     /// Reads a sysctl such as `net.ipv4.ip_forward`.
     pub fn sysctl_get(&self, key: &str) -> Result<String, SysctlError> {
-        self.sysctls.get(key)
+        self.inside(|| self.sysctls.get(key)).map_err(SysctlError::Enter)?
+    }
+
+    /// Reads several.
+    pub fn sysctls_get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<Vec<String>, SysctlError> {
+        self.inside(|| keys.map(|key| self.sysctls.get(key)).collect()).map_err(SysctlError::Enter)?
     }
 
     /// Writes one.
     pub fn sysctl_set(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        self.sysctls.set(key, value)
+        self.inside(|| self.sysctls.set(key, value)).map_err(SysctlError::Enter)?
+    }
+
+    /// Runs `f` on this thread with the namespace around it: for what is short and opens nothing that stays.
+    fn inside<T>(&self, f: impl FnOnce() -> T) -> Result<T, Errno> {
+        let home = rustix::fs::open(THREAD_NETNS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        let _way_back = WayBack(home);
+        enter(&self.file)?;
+        Ok(f())
+    }
+
+    /// The packet socket for announcements, if one was opened.
+    pub(super) fn announcer(&self) -> Option<BorrowedFd<'_>> {
+        self.announcer.get().map(|socket| socket.as_fd())
+    }
+
+    /// Keeps one that was opened inside. It stays open, since closing a packet socket waits for an RCU grace period.
+    pub(super) fn set_announcer(&self, socket: OwnedFd) {
+        self.announcer.get_or_init(|| ClosedAside(Some(socket)));
     }
 
     /// Notes a device that was made, with what it leads to.
@@ -185,16 +225,24 @@ fn on_scratch_thread<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, NetnsEr
     })
 }
 
-fn enter(file: &File) -> Result<(), NetnsError> {
-    #[expect(clippy::disallowed_methods, reason = "the one place that enters a namespace, on a thread that ends inside")]
-    nix::sched::setns(file, CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)
+fn enter(namespace: impl AsFd) -> Result<(), Errno> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that enters a namespace")]
+    nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
+}
+
+/// The namespace that a thread was in; it goes back there when this is dropped.
+struct WayBack(OwnedFd);
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        enter(&self.0).expect("a thread may go back to where it came from");
+    }
 }
 
 /// Opens everything in the calling thread's namespace.
 fn open_here(runtime: &tokio::runtime::Handle) -> Result<Opened, NetnsError> {
     let open = |what: &'static str| move |source: io::Error| NetnsError::Open { what, source };
-    // `/proc/thread-self` is this thread; `/proc/self` would be the process's first.
-    let file = File::open("/proc/thread-self/ns/net").map_err(open("the namespace file"))?;
+    let file = File::open(THREAD_NETNS).map_err(open("the namespace file"))?;
     let sysctls = SysctlDirs::open().map_err(open("sysctl directories"))?;
     let mut nf = Socket::new(protocols::NETLINK_NETFILTER).map_err(open("a netfilter socket"))?;
     nf.bind_auto().map_err(open("a netfilter socket"))?;

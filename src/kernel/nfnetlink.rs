@@ -25,6 +25,10 @@ const DONE: u16 = 3;
 /// NLM_F_DUMP_INTR: the dump is of more than one state.
 const DUMP_INTERRUPTED: u16 = 0x10;
 const NESTED: u16 = 0x8000;
+/// The bits of an attribute's type that are no flags (NLA_TYPE_MASK).
+const KIND: u16 = 0x3fff;
+/// Size of an attribute's header.
+const ATTRIBUTE: usize = 4;
 const HEADER: usize = 16;
 /// Family, version, resource id.
 const SUBHEADER: usize = 4;
@@ -65,8 +69,6 @@ pub(crate) struct Refusal {
 
 /// One message of an answer.
 pub(crate) struct Message<'a> {
-    /// Subsystem and message type.
-    pub(crate) kind: u16,
     /// The protocol family.
     pub(crate) family: u8,
     /// For nf_tables the lower half of the generation that the message shows.
@@ -143,13 +145,16 @@ pub(crate) fn nest(bytes: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8
     overwrite(bytes, start, &length.to_ne_bytes());
 }
 
-/// Appends an attribute with a value.
-pub(crate) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    align(bytes);
-    let length = u16::try_from(value.len() + 4).expect("an attribute is below 64 KiB");
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
+/// The value of an attribute, for those that the crate cannot read.
+pub(crate) fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    while let Some((&[l0, l1, k0, k1], _)) = attributes.split_first_chunk::<ATTRIBUTE>() {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        if u16::from_ne_bytes([k0, k1]) & KIND == kind {
+            return attributes.get(ATTRIBUTE..length);
+        }
+        attributes = attributes.get(length.next_multiple_of(4).max(ATTRIBUTE)..)?;
+    }
+    None
 }
 
 /// Reads the next datagram if one is there.
@@ -202,7 +207,7 @@ impl<'a> Raw<'a> {
             .body
             .split_first_chunk::<SUBHEADER>()
             .ok_or(NfnetlinkError::Malformed("a message without its family"))?;
-        Ok(Message { kind: self.kind, family, resource: u16::from_be_bytes([r0, r1]), attributes })
+        Ok(Message { family, resource: u16::from_be_bytes([r0, r1]), attributes })
     }
 }
 
@@ -223,16 +228,17 @@ pub(crate) fn transact(socket: &Socket, messages: &Messages) -> Result<Vec<Refus
     Ok(refusals)
 }
 
-/// Sends one request with or without [`DUMP`] and gives every message of the answer to `each`.
+/// Sends one request, whose attributes `fill` appends, with [`DUMP`], [`ACK`] or neither, and gives every message of the answer to `each`.
 /// Returns whether the answer is of one state; if not, ask again.
 pub(crate) fn ask(
     socket: &Socket,
     (kind, flags): (u16, u16),
     family: u8,
+    fill: impl FnOnce(&mut Vec<u8>),
     mut each: impl FnMut(&Message<'_>) -> Result<(), NfnetlinkError>,
 ) -> Result<bool, NfnetlinkError> {
     let mut request = Messages::default();
-    request.push((kind, flags), (family, 0), |_| {});
+    request.push((kind, flags), (family, 0), fill);
     request.send(socket)?;
     let mut consistent = true;
     let mut datagram = Vec::with_capacity(RECEIVE_BYTES);

@@ -37,7 +37,7 @@ pub async fn answers(
                 return Err(rtnetlink::Error::NetlinkError(error).into());
             }
             NetlinkPayload::Error(_) | NetlinkPayload::Done(_) | NetlinkPayload::Noop => {}
-            other => {
+            other @ (NetlinkPayload::Overrun(_) | _) => {
                 return Err(rtnetlink::Error::UnexpectedMessage(NetlinkMessage::new(header, other)).into());
             }
         }

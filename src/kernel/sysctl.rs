@@ -1,12 +1,15 @@
-//! Sysctls of one namespace through directory descriptors that were opened inside it, so that any thread can use them.
+//! Sysctls of one network namespace.
 //!
-//! In: a key as `sysctl` prints it. Out: its value. Never: `/proc/sys/net` itself, which always shows the reader's own
-//! namespace, while the directories below it stay those of the namespace in which they were opened.
+//! In: a key as `sysctl` prints it. Out: its value. Never: a look from outside. The kernel answers a thread of another
+//! namespace too, through a directory opened inside, but makes a new directory entry at each such look, beside all earlier
+//! ones, so that every look takes longer than the last. Nor `/proc/sys/net` itself, where the directories of all
+//! namespaces stand beside each other: those below it are opened once for each namespace.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags};
 
 /// Why a sysctl could not be read or written.
@@ -25,8 +28,11 @@ pub enum SysctlError {
         key: String,
         /// Its errno.
         #[source]
-        source: io::Error,
+        source: Errno,
     },
+    /// The thread could not enter the namespace.
+    #[error("enter a network namespace")]
+    Enter(#[source] Errno),
 }
 
 /// The directories of a namespace.
@@ -42,7 +48,8 @@ pub struct SysctlDirs {
 impl SysctlDirs {
     /// Opens them in the namespace of the calling thread.
     pub fn open() -> io::Result<Self> {
-        let dir = |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let dir =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let bridge = match dir("/proc/sys/net/bridge") {
             Ok(fd) => Some(fd),
             Err(rustix::io::Errno::NOENT) => None,
@@ -57,16 +64,18 @@ impl SysctlDirs {
     }
 
     /// The value, without the final newline.
+    ///
+    /// The thread must be in the namespace, here and for [`Self::set`].
     pub fn get(&self, key: &str) -> Result<String, SysctlError> {
         let mut value = String::new();
-        self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|source| refused(key, source))?;
+        self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|error| refused(key, &error))?;
         value.truncate(value.trim_end().len());
         Ok(value)
     }
 
     /// Writes `value`.
     pub fn set(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        self.file(key, OFlags::WRONLY)?.write_all(value.as_bytes()).map_err(|source| refused(key, source))
+        self.file(key, OFlags::WRONLY)?.write_all(value.as_bytes()).map_err(|error| refused(key, &error))
     }
 
     fn file(&self, key: &str, mode: OFlags) -> Result<File, SysctlError> {
@@ -81,12 +90,13 @@ impl SysctlDirs {
         };
         let path = relative_path(rest).ok_or_else(unknown)?;
         let fd = rustix::fs::openat(dir, path.as_str(), mode | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| refused(key, errno.into()))?;
+            .map_err(|errno| refused(key, &errno.into()))?;
         Ok(File::from(fd))
     }
 }
 
-fn refused(key: &str, source: io::Error) -> SysctlError {
+fn refused(key: &str, error: &io::Error) -> SysctlError {
+    let source = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
     SysctlError::Refused { key: key.to_owned(), source }
 }
 

@@ -100,7 +100,7 @@ pub struct Chain {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {
     /// In the order in which `iptables-save` prints them: `-s -d -i -o -p`, then the `-m` ones as given.
     pub matches: Vec<Match>,
@@ -109,7 +109,7 @@ pub struct Rule {
 }
 
 /// A condition, with its inversion (`!`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Match {
     /// `!`
     pub not: bool,
@@ -118,7 +118,7 @@ pub struct Match {
 }
 
 /// What a rule can look at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
     /// `-s`
     Source(IpNet),
@@ -175,7 +175,7 @@ pub mod state {
 }
 
 /// A device name or a prefix of one (`qr-+`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DevicePattern {
     /// Exactly this.
     Name(DeviceName),
@@ -184,7 +184,7 @@ pub enum DevicePattern {
 }
 
 /// Ports `first` to `last`; one port if equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
     /// First.
     pub first: u16,
@@ -199,7 +199,7 @@ impl From<u16> for PortRange {
 }
 
 /// What a rule does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// To another chain.
     Jump(String),
@@ -232,7 +232,7 @@ pub enum Target {
 }
 
 /// Where SNAT and DNAT translate to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NatTarget {
     /// The address.
     pub address: std::net::IpAddr,
@@ -388,13 +388,21 @@ impl fmt::Display for Target {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, one) in self.matches.iter().enumerate() {
-            if n > 0 {
+        let mut previous: Option<&What> = None;
+        for one in &self.matches {
+            if previous.is_some() {
                 f.write_str(" ")?;
             }
-            write!(f, "{one}")?;
+            match (previous, &one.what) {
+                // Both ports belong to one `-m tcp`.
+                (Some(What::SourcePort(before, _)), What::DestinationPort(number, ports)) if before == number => {
+                    write!(f, "{}--dport {ports}", if one.not { "! " } else { "" })?;
+                }
+                _other => write!(f, "{one}")?,
+            }
+            previous = Some(&one.what);
         }
-        if !self.matches.is_empty() && self.target != Target::None {
+        if previous.is_some() && self.target != Target::None {
             f.write_str(" ")?;
         }
         write!(f, "{}", self.target)

@@ -24,3 +24,13 @@ pub const WATCHED: [&str; 5] = [
     "net.netfilter.nf_conntrack_tcp_loose",
     "net.netfilter.nf_conntrack_tcp_be_liberal",
 ];
+
+/// What a new namespace has, for a key that is to go back to it. Keys of a device follow the namespace's forwarding.
+pub fn default(key: &str) -> &'static str {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    match last {
+        "nf_conntrack_tcp_loose" | "send_redirects" | "accept_redirects" | "autoconf" | "accept_ra" => "1",
+        "proxy_delay" => "80",
+        _ => "0",
+    }
+}

@@ -3,9 +3,18 @@
 //!
 //! In: two [`HostState`](crate::namespace::HostState)s. Out: a [`Plan`]. Never: a choice left to whoever applies it.
 
+mod diff;
 mod op;
+mod order;
 
 pub use op::{Action, ChainChange, Op, RuleChanges};
+
+use crate::namespace::HostState;
+
+/// The operations that lead from `observed` to `desired`, in order; none if they are equal.
+pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
+    Plan { ops: order::order(diff::diff(observed, desired)) }
+}
 
 /// Operations in order, for one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::track::{Attempt, Outcome, passage, source_port};
 use super::wire::Frame;
 use crate::flow::{Protocol, Seen};
 
-/// Protocol numbers as in [`Node::closed`].
+/// Protocol numbers as [`Node::answers`] takes them.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -134,14 +134,14 @@ fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
             None
         }
         Segment::Udp { ports, .. } => {
-            let answers = !node.closed.contains(&(UDP, ports.1));
+            let answers = node.answers(UDP, ports.1);
             let first = !std::mem::replace(&mut attempt.conversation.answered, true);
             let answer = (answers && first).then(|| (Leg::Reply, udp_answer(token, ends, *ports, &seen)));
             attempt.arrived = Some(seen);
             answer
         }
         Segment::Tcp { ports, flags, payload, .. } => {
-            let answers = !node.closed.contains(&(TCP, ports.1));
+            let answers = node.answers(TCP, ports.1);
             if flags & TcpFlags::RST != 0 {
                 None
             } else if flags & TcpFlags::SYN != 0 {

@@ -104,20 +104,9 @@ impl Decoder {
 
     /// The protocol whose ports are compared.
     fn protocol(&self) -> Option<u8> {
-        self.matches.iter().rev().find_map(|one| match one.what {
-            What::Protocol(number) if !one.not && WITH_PORTS.contains(&number) => Some(number),
-            What::Protocol(_)
-            | What::Source(_)
-            | What::Destination(_)
-            | What::InDevice(_)
-            | What::OutDevice(_)
-            | What::SourcePort(..)
-            | What::DestinationPort(..)
-            | What::Mark(..)
-            | What::ConnMark(..)
-            | What::ConntrackState(_)
-            | What::Comment(_)
-            | What::Unknown(_) => None,
+        self.matches.iter().rev().find_map(|one| match one {
+            Match { not: false, what: What::Protocol(number) } if WITH_PORTS.contains(number) => Some(*number),
+            _other => None,
         })
     }
 

@@ -70,29 +70,19 @@ fn rank(what: &What) -> u8 {
 pub(super) fn encode(rule: &Rule, family: Family) -> Result<Encoded, EncodeError> {
     let mut matches: Vec<&Match> = rule.matches.iter().collect();
     matches.sort_by_key(|one| rank(&one.what));
-    let protocol = matches.iter().find_map(|one| match one.what {
-        What::Protocol(number) => Some((number, one.not)),
-        What::Source(_)
-        | What::Destination(_)
-        | What::InDevice(_)
-        | What::OutDevice(_)
-        | What::SourcePort(..)
-        | What::DestinationPort(..)
-        | What::Mark(..)
-        | What::ConnMark(..)
-        | What::ConntrackState(_)
-        | What::Comment(_)
-        | What::Unknown(_) => None,
-    });
+    let protocol = matches
+        .iter()
+        .find_map(|one| if let What::Protocol(number) = one.what { Some((number, one.not)) } else { None });
     let mut expressions = Vec::new();
     let mut rest = matches.as_slice();
     while let Some((one, others)) = rest.split_first() {
         rest = others;
-        if let Some((pair, others)) = both_ports(one, rest, protocol)? {
-            expressions.extend(pair);
-            rest = others;
-        } else {
-            expressions.extend(condition(one, family, protocol)?);
+        match rest.split_first() {
+            Some((next, others)) if let Some(both) = both_ports(one, next, protocol)? => {
+                expressions.extend(both);
+                rest = others;
+            }
+            Some(_) | None => expressions.extend(condition(one, family, protocol)?),
         }
     }
     expressions.push(Expression::Counter);
@@ -104,20 +94,16 @@ fn payload(base: u32, offset: u32, length: u32) -> Expression {
     Expression::Payload { base, offset, length }
 }
 
-/// One source port and one destination port are read and compared at once.
-fn both_ports<'m>(
-    one: &Match,
-    rest: &'m [&'m Match],
-    protocol: Option<(u8, bool)>,
-) -> Result<Option<([Expression; 2], &'m [&'m Match])>, EncodeError> {
-    let (Some(source), Some((next, rest))) = (single_source(one), rest.split_first()) else { return Ok(None) };
-    let Some(destination) = single_destination(next) else { return Ok(None) };
+/// One source port and one destination port are read and compared at once. (iptables 1.8.9 does so with two inverted ones
+/// as well, which then hold when either differs; here `! --sport A ! --dport B` means what it says.)
+fn both_ports(one: &Match, next: &Match, protocol: Option<(u8, bool)>) -> Result<Option<[Expression; 2]>, EncodeError> {
+    let (Some(source), Some(destination)) = (single_source(one), single_destination(next)) else { return Ok(None) };
     if source.0 != destination.0 {
         return Ok(None);
     }
     checked_ports(source.0, source.1.into(), protocol)?;
     let value = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
-    Ok(Some(([payload(TRANSPORT_HEADER, 0, 4), Expression::Compare { not: false, value }], rest)))
+    Ok(Some([payload(TRANSPORT_HEADER, 0, 4), Expression::Compare { not: false, value }]))
 }
 
 fn single_source(one: &Match) -> Option<(u8, u16)> {

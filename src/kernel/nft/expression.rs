@@ -4,7 +4,7 @@ use netlink_bindings::nftables::{
     ExprOps, IterableCompatMatchAttrs, IterableDataAttrs, IterableExprAttrs, IterableExprTargetAttrs, PushExprAttrs,
 };
 
-use crate::kernel::nfnetlink::nest;
+use crate::kernel::nfnetlink::{find, nest};
 
 /// Register 1 (NFT_REG_1).
 const REGISTER: u32 = 1;
@@ -169,7 +169,7 @@ impl Expression {
     pub(super) fn read(attributes: &IterableExprAttrs<'_>) -> Self {
         Self::known(attributes).unwrap_or_else(|| Self::Other {
             name: attributes.get_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            hex: hex(data_bytes(attributes.get_buf())),
+            hex: hex(find(attributes.get_buf(), EXPRESSION_DATA).unwrap_or_default()),
         })
     }
 
@@ -214,6 +214,10 @@ impl Expression {
                 let verdict = data.get_data().ok()?.get_verdict().ok()?;
                 let chain = verdict.get_chain().ok().map(|name| name.to_string_lossy().into_owned());
                 Verdict::from_code(verdict.get_code().ok()?, chain).map(Self::Verdict)
+            }
+            ExprOps::Immediate(data) => {
+                (data.get_dreg().ok()? == REGISTER).then_some(())?;
+                value(data.get_data().ok()?).map(Self::Load)
             }
             ExprOps::Counter(_) => Some(Self::Counter),
             ExprOps::Match(data) => xt_match(&data).map(Self::Match),
@@ -268,16 +272,4 @@ fn xt_target(data: &IterableExprTargetAttrs<'_>) -> Option<Xt> {
         revision: data.get_rev().ok()?,
         info: data.get_info().ok()?.to_vec(),
     })
-}
-
-/// The content of the data attribute of an expression that the crate does not know.
-fn data_bytes(mut attributes: &[u8]) -> &[u8] {
-    while let Some((&[l0, l1, k0, k1], _)) = attributes.split_first_chunk::<4>() {
-        let length = usize::from(u16::from_ne_bytes([l0, l1]));
-        if u16::from_ne_bytes([k0, k1]) & 0x3fff == EXPRESSION_DATA {
-            return attributes.get(4..length).unwrap_or_default();
-        }
-        attributes = attributes.get(length.next_multiple_of(4).max(4)..).unwrap_or_default();
-    }
-    &[]
 }

@@ -14,6 +14,11 @@ mod netdev;
 mod read;
 mod xt;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use commit::commit;
 pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};

@@ -124,10 +124,16 @@ fn text(name: &CStr) -> String {
 
 fn generation(socket: &Socket) -> Result<u32, NfnetlinkError> {
     let mut found = None;
-    ask(socket, (GET_GENERATION, 0), EVERY_FAMILY, |message| {
-        found = GenAttrs::new(message.attributes).get_id().ok();
-        Ok(())
-    })?;
+    ask(
+        socket,
+        (GET_GENERATION, 0),
+        EVERY_FAMILY,
+        |_| {},
+        |message| {
+            found = GenAttrs::new(message.attributes).get_id().ok();
+            Ok(())
+        },
+    )?;
     found.ok_or(malformed("a generation without its number"))
 }
 
@@ -140,10 +146,16 @@ fn attempt(socket: &Socket) -> Result<Option<Tables>, NftError> {
     let mut steady = true;
     let readers: [(u16, Reader); 3] = [(GET_TABLE, table), (GET_CHAIN, chain), (GET_RULE, rule)];
     for (kind, reader) in readers {
-        steady &= ask(socket, (kind, DUMP), EVERY_FAMILY, |message| {
-            steady &= message.resource == current;
-            reader(&mut tables, message)
-        })?;
+        steady &= ask(
+            socket,
+            (kind, DUMP),
+            EVERY_FAMILY,
+            |_| {},
+            |message| {
+                steady &= message.resource == current;
+                reader(&mut tables, message)
+            },
+        )?;
         if !steady {
             return Ok(None);
         }

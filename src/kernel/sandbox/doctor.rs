@@ -192,8 +192,8 @@ fn ask(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
     let (answer, _sender) = socket.recv_from_full()?;
     let answer: NetlinkMessage<RouteNetlinkMessage> = NetlinkMessage::deserialize(&answer).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::Error(error) => error.code.map_or(Ok(()), |_code| Err(error.to_io())),
-        other => Err(io::Error::other(format!("not an acknowledgement: {other:?}"))),
-    }
+    let NetlinkPayload::Error(error) = answer.payload else {
+        return Err(io::Error::other("the answer is no acknowledgement"));
+    };
+    if error.code.is_some() { Err(error.to_io()) } else { Ok(()) }
 }

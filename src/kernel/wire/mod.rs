@@ -226,19 +226,22 @@ impl Tap {
             if from.pkttype() == libc::PACKET_OTHERHOST || index == LOOPBACK_INDEX {
                 continue;
             }
-            let device = self.name(index)?;
+            // A frame from before its device was removed is none of the probes that are under way.
+            let Some(device) = self.name(index)? else { continue };
             see(Frame { tap, device: &device, outgoing: from.pkttype() == libc::PACKET_OUTGOING, bytes });
             count += 1;
         }
     }
 
-    fn name(&self, index: u32) -> Result<Rc<DeviceName>, WireError> {
+    /// The name of a device; none if there is no such device any more.
+    fn name(&self, index: u32) -> Result<Option<Rc<DeviceName>>, WireError> {
         if let Some(known) = self.names.borrow().get(&index) {
-            return Ok(Rc::clone(known));
+            return Ok(Some(Rc::clone(known)));
         }
-        let name = self.questions.device(index).map_err(|error| self.failed("look up a device", error))?;
-        let name = Rc::new(name.ok_or_else(|| self.no_device(&index))?);
-        self.names.borrow_mut().insert(index, Rc::clone(&name));
+        let name = self.questions.device(index).map_err(|error| self.failed("look up a device", error))?.map(Rc::new);
+        if let Some(name) = &name {
+            self.names.borrow_mut().insert(index, Rc::clone(name));
+        }
         Ok(name)
     }
 
@@ -247,7 +250,8 @@ impl Tap {
         let found = self.questions.route(lookup.source, lookup.destination, input);
         match found.map_err(|error| self.failed("look up a route", error))? {
             Found::Via { index, gateway } => {
-                Ok(RouteAnswer::Via { device: self.name(index)?, next_hop: gateway.unwrap_or(lookup.destination) })
+                let device = self.name(index)?.ok_or_else(|| self.no_device(&index))?;
+                Ok(RouteAnswer::Via { device, next_hop: gateway.unwrap_or(lookup.destination) })
             }
             Found::Local => Ok(RouteAnswer::Local),
             Found::Unreachable => Ok(RouteAnswer::Unreachable),

@@ -1,5 +1,6 @@
 //! Probes through real kernels: an instance, a router and a server, each a namespace.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -65,7 +66,7 @@ fn lab() -> Lab {
             let attach = NodeAttach::Segment(Id::new("any").unwrap());
             let ports = vec![NodePort { attach, mac, mtu: 1500, addresses: addresses.to_vec() }];
             let (routes, also, closed) = (Vec::new(), Vec::new(), [(6, 9), (17, 9)].into());
-            let node = NodeTopology { ports, forwards: false, routes, also, closed };
+            let node = NodeTopology { ports, forwards: false, routes, also, closed, listen: BTreeSet::new() };
             topology.nodes.insert(Name::new(name).unwrap(), node);
         }
     });
