@@ -1,0 +1,97 @@
+//! The `fip-` namespace: one for each external network that a router of this host has its gateway on.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::build::{self, Taken};
+use super::iptables::{Rule, Table, Target};
+use super::skeleton::{self, own};
+use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route, RouteProtocol};
+use super::view::{FipLink, View, device};
+use crate::name::NamespaceName;
+use crate::net::{Family, IpNet, TABLE_MAIN, family_of, host_net};
+
+/// All of them, from the routers that have a link there.
+pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, NamespaceState>, (NamespaceName, Taken)> {
+    let mut namespaces: BTreeMap<NamespaceName, NamespaceState> = BTreeMap::new();
+    for view in views {
+        let Some(link) = view.link else { continue };
+        let name = &link.fpr.namespace;
+        let state = match namespaces.remove(name) {
+            Some(state) => Ok(state),
+            None => shared(view, link),
+        };
+        let state = state.and_then(|state| attach(view, link, state)).map_err(|taken| (name.clone(), taken))?;
+        namespaces.insert(name.clone(), state);
+    }
+    for state in namespaces.values_mut() {
+        let outside = state.links.iter().filter(|(_, link)| matches!(link.attach, Attach::Network(_)));
+        let mut sysctls = vec![("net.ipv4.ip_nonlocal_bind".to_owned(), "1")];
+        for (fg, _) in outside {
+            sysctls.push((format!("net.ipv4.conf.{fg}.proxy_arp"), "1"));
+            sysctls.push((format!("net.ipv4.neigh.{fg}.proxy_delay"), "0"));
+        }
+        state.set_sysctls(sysctls);
+    }
+    Ok(namespaces)
+}
+
+/// What the routers share: the way out, and no connection tracking.
+fn shared(view: &View<'_>, link: &FipLink<'_>) -> Result<NamespaceState, Taken> {
+    let comments = view.config.options.comments;
+    let mut v4 = skeleton::base(Family::V4, comments);
+    v4.append(Table::Nat, own("snat"), skeleton::jump("float-snat"));
+    v4.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
+    let mut state = build::namespace(v4, skeleton::base(Family::V6, comments));
+    let fg = device("fg-", link.agent_gateway);
+    state.plug(&fg, link.agent_gateway)?;
+    for subnet in link.agent_gateway.extra_subnets.iter().filter(|subnet| family_of(&subnet.cidr) == Family::V4) {
+        state.replace_route(Route::on_link(subnet.cidr.trunc(), fg.clone(), TABLE_MAIN));
+    }
+    Ok(state)
+}
+
+/// What one router adds: its link, the table of what comes from it, and what is led to it.
+fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Result<NamespaceState, Taken> {
+    let name = &link.fpr.device;
+    let fg = device("fg-", link.agent_gateway);
+    let inside = IpAddr::from(link.rfp.address);
+    let peer = Attach::Peer { namespace: link.rfp.namespace.clone(), device: link.rfp.device.clone() };
+    state.add_link(name, Link { mac: link.fpr.mac, mtu: link.mtu, up: true, attach: peer })?;
+    let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.fpr.address, 31));
+    state.addresses.insert(Address { device: name.clone(), net });
+    state.neighbours.insert((name.clone(), inside), link.rfp.mac);
+    let mut rule = PolicyRule::new(Family::V4, link.table(), link.table());
+    rule.iif = Some(name.clone());
+    state.rules.insert(rule);
+    for subnet in &link.agent_gateway.subnets {
+        if let Some(router) = subnet.gateway_ip {
+            state.route_by_gateway(router, &fg, &subnet.cidr, link.table());
+        }
+    }
+    extra_routes(view, link, &mut state);
+    for (fip, _) in view.distributed() {
+        let net = host_net(fip.floating_ip_address);
+        state.replace_route(Route::via(net, inside, name.clone(), TABLE_MAIN));
+    }
+    for port in view.interfaces().filter(|port| view.leaves_directly(port)) {
+        for subnet in &port.subnets {
+            state.replace_route(Route::via(subnet.cidr.trunc(), inside, name.clone(), TABLE_MAIN));
+        }
+    }
+    Ok(state)
+}
+
+/// Extra routes whose one next hop is on the external network.
+fn extra_routes(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState) {
+    let fg = device("fg-", link.agent_gateway);
+    for route in &view.router.routes {
+        let alone = view.router.routes.iter().filter(|other| other.destination == route.destination).count() == 1;
+        let subnets = link.agent_gateway.fixed_ips.iter().map(super::view::net_of);
+        if alone && subnets.into_iter().any(|subnet| subnet.contains(&route.nexthop)) {
+            let mut route = Route::via(route.destination.trunc(), route.nexthop, fg.clone(), link.table());
+            route.protocol = RouteProtocol::Boot;
+            state.replace_route(route);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The `qrouter-` namespace: the same on every host that has the router, but for the floating IPs served here.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::allocation::{self, Exhausted};
+use super::build::{self, Taken};
+use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
+use super::redirect;
+use super::skeleton::{self, jump, own};
+use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route};
+use super::view::{FipLink, View, device, net_of};
+use crate::name::DeviceName;
+use crate::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, SCOPE_MASK, TABLE_MAIN, host_net};
+use crate::router::PortConfig;
+
+/// Owners of ports that get no neighbour entry: the router's own. Reference: `neutron-local-side`, 1.5.
+const NO_NEIGHBOUR: [&str; 3] =
+    ["network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed"];
+
+/// Why there is no such namespace.
+pub(super) enum Failure {
+    /// A pool is empty.
+    Exhausted(Exhausted),
+    /// Two devices would have one name.
+    Taken(Taken),
+}
+
+impl From<Exhausted> for Failure {
+    fn from(error: Exhausted) -> Self {
+        Self::Exhausted(error)
+    }
+}
+
+impl From<Taken> for Failure {
+    fn from(error: Taken) -> Self {
+        Self::Taken(error)
+    }
+}
+
+/// The namespace. `observed` is looked at for the priorities of floating IPs alone.
+pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Result<NamespaceState, Failure> {
+    let mut state = build::namespace(rules(view, Family::V4), rules(view, Family::V6));
+    let mut no_redirects = Vec::new();
+    for port in view.interfaces() {
+        let name = device("qr-", port);
+        state.plug(&name, port)?;
+        neighbours(view, port, &name, &mut state);
+        if view.leaves_directly(port) {
+            leave_directly(port, &mut state);
+        } else if redirects(view, port, &name, &mut state) {
+            no_redirects.push(format!("net.ipv4.conf.{name}.send_redirects"));
+        }
+    }
+    if let Some(link) = view.link {
+        attach_to_fip(link, &mut state)?;
+    }
+    let fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
+    for (address, priority) in allocation::priorities(&fixed, observed)? {
+        let mut rule = PolicyRule::new(Family::of(address), priority, FIP_TABLE);
+        rule.from = Some(host_net(address));
+        state.rules.insert(rule);
+    }
+    state.extra_routes(&view.router.routes);
+    if view.router.gw_port.is_some() {
+        no_redirects.push("net.ipv4.conf.all.send_redirects".to_owned());
+    }
+    state.set_sysctls(no_redirects.into_iter().map(|key| (key, "0")));
+    Ok(state)
+}
+
+/// Permanent neighbours: an answer to a question asked from here would go to another host's replica of the port.
+fn neighbours(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut NamespaceState) {
+    for own in &port.fixed_ips {
+        let subnet = &own.subnet_id;
+        let ports = view.config.ports_by_subnet.get(subnet).into_iter().flatten();
+        let ports = ports.filter(|port| !NO_NEIGHBOUR.contains(&port.device_owner.as_str()));
+        let known = ports.map(|port| (port.mac, &port.fixed_ips));
+        let snat = view.router.snat_interfaces.iter().map(|port| (port.mac_address, &port.fixed_ips));
+        for (mac, fixed_ips) in known.chain(snat) {
+            for fixed in fixed_ips.iter().filter(|fixed| &fixed.subnet_id == subnet) {
+                state.neighbours.insert((name.clone(), fixed.ip_address), mac);
+            }
+        }
+    }
+}
+
+/// A subnet in the gateway's address scope goes out by the fip namespace.
+fn leave_directly(port: &PortConfig, state: &mut NamespaceState) {
+    for subnet in &port.subnets {
+        let cidr = subnet.cidr.trunc();
+        let mut rule = PolicyRule::new(crate::net::family_of(&cidr), FAST_PATH_EXIT_PRIORITY, FIP_TABLE);
+        rule.from = Some(cidr);
+        state.rules.insert(rule);
+    }
+}
+
+/// Any other goes to the SNAT host. Returns whether there is a way.
+fn redirects(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut NamespaceState) -> bool {
+    let Some(snat) = view.router.gw_port.as_ref().and(view.snat_port_of(port)) else { return false };
+    let mut any = false;
+    for fixed in &port.fixed_ips {
+        let family = Family::of(fixed.ip_address);
+        let mut of_family = snat.fixed_ips.iter().map(|fixed| fixed.ip_address).filter(|ip| Family::of(*ip) == family);
+        // Each address of the SNAT port replaces the one before, as in the agent.
+        let Some(next_hop) = of_family.next_back() else { continue };
+        let net = net_of(fixed);
+        let table = redirect::index(&net);
+        state.replace_route(Route::via(family.any(), next_hop, name.clone(), table));
+        let mut rule = PolicyRule::new(family, table, table);
+        rule.from = Some(net);
+        state.rules.insert(rule);
+        any = true;
+    }
+    any
+}
+
+/// The router's end of the link to the fip namespace.
+fn attach_to_fip(link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), Taken> {
+    let name = &link.rfp.device;
+    let attach = Attach::Peer { namespace: link.fpr.namespace.clone(), device: link.fpr.device.clone() };
+    state.add_link(name, Link { mac: link.rfp.mac, mtu: link.mtu, up: true, attach })?;
+    let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.rfp.address, 31));
+    state.addresses.insert(Address { device: name.clone(), net });
+    let other = IpAddr::from(link.fpr.address);
+    state.neighbours.insert((name.clone(), other), link.fpr.mac);
+    state.replace_route(Route::via(Family::V4.any(), other, name.clone(), FIP_TABLE));
+    let other_v6 = link.fpr.mac.link_local().into();
+    state.replace_route(Route::via(Family::V6.any(), other_v6, name.clone(), TABLE_MAIN));
+    Ok(())
+}
+
+fn rules(view: &View<'_>, family: Family) -> Ruleset {
+    let options = view.config.options;
+    let mut rules = skeleton::scoped(family, options.comments);
+    skeleton::mark_metadata(family, &mut rules);
+    for (device, scope) in view.qrouter_devices(family) {
+        skeleton::scope_of_device(&mut rules, &device, view.mark(scope), false);
+    }
+    if let (Family::V4, Some(link)) = (family, view.link) {
+        floating_ips(view, link, &mut rules);
+        floating_ip_scopes(view, link, &mut rules);
+    }
+    if options.metadata {
+        skeleton::serve_metadata(family, &mut rules, options.metadata_port);
+    }
+    rules
+}
+
+/// Translation of floating IPs, and none of what stays inside.
+fn floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+    let rfp = || skeleton::device(&link.rfp.device);
+    if !view.router.floating_ips.is_empty() {
+        rules.append(Table::Nat, own("snat"), jump("float-snat"));
+        let inside =
+            Rule::to(Target::Accept).unless(What::OutDevice(rfp())).unless(What::ConntrackState(conntrack::DNAT));
+        rules.append(Table::Nat, own("POSTROUTING"), inside);
+    }
+    for (fip, fixed) in view.distributed() {
+        let floating = fip.floating_ip_address;
+        let inward = Rule::to(Target::Dnat(NatTarget::to(fixed)))
+            .when(What::Destination(host_net(floating)))
+            .when(What::InDevice(rfp()));
+        rules.append(Table::Nat, own("PREROUTING"), inward);
+        let target = NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(floating) };
+        let outward = Rule::to(Target::Snat(target)).when(What::Source(host_net(fixed)));
+        rules.append(Table::Nat, own("float-snat"), outward);
+    }
+}
+
+/// A floating IP whose fixed address is in another scope than the gateway changes scope on its way.
+fn floating_ip_scopes(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+    let outside = view.external_scope(Family::V4);
+    let fips = view.router.floating_ips.iter().filter(|fip| fip.fixed_ip_address_scope.as_deref() != outside);
+    let crossing: Vec<_> = fips.filter_map(|fip| Some((fip, fip.fixed_ip_address?))).collect();
+    if crossing.is_empty() {
+        return;
+    }
+    let mark = view.mark(outside);
+    for (name, scope) in view.qrouter_devices(Family::V4) {
+        if view.mark(scope) == mark {
+            let leave = Rule::to(Target::Mark(mark, SCOPE_MASK)).when(What::OutDevice(skeleton::device(&name)));
+            rules.append(Table::Mangle, own("float-snat"), leave);
+        }
+    }
+    for (fip, fixed) in crossing {
+        let inside = view.mark(fip.fixed_ip_address_scope.as_deref());
+        let enter = Rule::to(Target::Mark(inside, SCOPE_MASK))
+            .when(What::Destination(host_net(fip.floating_ip_address)))
+            .when(What::InDevice(skeleton::device(&link.rfp.device)));
+        rules.append(Table::Mangle, own("floatingip"), enter);
+        rules.append(Table::Mangle, own("FORWARD"), jump("float-snat").when(What::Source(host_net(fixed))));
+    }
+}

@@ -1,0 +1,107 @@
+//! The `snat-` namespace: on the host of the gateway alone.
+
+use super::build::{self, Taken};
+use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
+use super::skeleton::{self, jump, own};
+use super::state::{Address, NamespaceState, Route};
+use super::view::{View, device};
+use crate::name::DeviceName;
+use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
+use crate::router::PortConfig;
+
+/// The namespace of a router with this gateway port.
+pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
+    let qg = device("qg-", gateway);
+    let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view, &qg));
+    for port in &view.router.snat_interfaces {
+        state.plug(&device("sg-", port), port)?;
+    }
+    state.plug(&qg, gateway)?;
+    state
+        .addresses
+        .extend(view.centralised().map(|(floating, _)| Address { device: qg.clone(), net: host_net(floating) }));
+    for subnet in &gateway.extra_subnets {
+        state.replace_route(Route::on_link(subnet.cidr.trunc(), qg.clone(), TABLE_MAIN));
+    }
+    let mut knows_v6 = false;
+    for subnet in &gateway.subnets {
+        if let Some(router) = subnet.gateway_ip {
+            state.route_by_gateway(router, &qg, &subnet.cidr, TABLE_MAIN);
+            knows_v6 |= family_of(&subnet.cidr) == Family::V6;
+        }
+    }
+    state.extra_routes(&view.router.routes);
+    // Advertisements are believed (although the namespace forwards) only where no IPv6 gateway is known.
+    let accept_ra = if knows_v6 { "0" } else { "2" };
+    state.set_sysctls([
+        ("net.ipv4.ip_nonlocal_bind".to_owned(), "1"),
+        ("net.netfilter.nf_conntrack_tcp_loose".to_owned(), "0"),
+        (format!("net.ipv6.conf.{qg}.accept_ra"), accept_ra),
+    ]);
+    Ok(state)
+}
+
+fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
+    let mut rules = skeleton::scoped(Family::V4, view.config.options.comments);
+    let translated = view.router.enable_snat;
+    for (name, scope) in view.snat_devices(Family::V4) {
+        // What leaves by the gateway is translated, hence at home in any scope.
+        let open = translated && &name == qg;
+        skeleton::scope_of_device(&mut rules, &name, view.mark(scope), open);
+    }
+    if translated {
+        let remember = Rule::to(Target::SaveMark(SCOPE_MASK, SCOPE_MASK))
+            .when(What::OutDevice(skeleton::device(qg)))
+            .when(What::ConnMark(0, SCOPE_MASK));
+        rules.append(Table::Mangle, own("POSTROUTING"), remember);
+    }
+    rules.append(Table::Nat, own("snat"), jump("float-snat"));
+    gateway_nat(view, gateway, qg, &mut rules);
+    for (floating, fixed) in view.centralised() {
+        let inward = || Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(floating)));
+        rules.append(Table::Nat, own("PREROUTING"), inward());
+        rules.append(Table::Nat, own("OUTPUT"), inward());
+        let outward = Rule::to(Target::Snat(to(view, floating))).when(What::Source(host_net(fixed)));
+        rules.append(Table::Nat, own("float-snat"), outward);
+    }
+    rules
+}
+
+fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
+    NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(address) }
+}
+
+/// Translation to the gateway's first IPv4 address; none if it has none.
+fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
+    let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
+    let Some(address) = addresses.find(|address| address.is_ipv4()) else { return };
+    let outside = || skeleton::device(qg);
+    let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
+    rules.append(Table::Mangle, own("mark"), mark);
+    let inside =
+        Rule::to(Target::Accept).unless(What::OutDevice(outside())).unless(What::ConntrackState(conntrack::DNAT));
+    rules.append(Table::Nat, own("POSTROUTING"), inside);
+    if view.router.enable_snat {
+        if let scope @ Some(_) = view.external_scope(Family::V4) {
+            let at_home = Rule::to(Target::Accept)
+                .when(What::OutDevice(outside()))
+                .when(What::ConnMark(view.mark(scope), SCOPE_MASK));
+            rules.append(Table::Nat, own("snat"), at_home);
+        }
+        let leave = Rule::to(Target::Snat(to(view, address))).when(What::OutDevice(outside()));
+        rules.append(Table::Nat, own("snat"), leave);
+    }
+    // An instance that reaches a centralised floating IP: its answer has to come back through here.
+    let hairpin = Rule::to(Target::Snat(to(view, address)))
+        .unless(What::Mark(INGRESS_MARK, ROUTER_MARK_MASK))
+        .when(What::ConntrackState(conntrack::DNAT));
+    rules.append(Table::Nat, own("snat"), hairpin);
+}
+
+fn rules_v6(view: &View<'_>, _qg: &DeviceName) -> Ruleset {
+    let mut rules = skeleton::scoped(Family::V6, view.config.options.comments);
+    for (name, scope) in view.snat_devices(Family::V6) {
+        skeleton::scope_of_device(&mut rules, &name, view.mark(scope), false);
+    }
+    rules
+}
