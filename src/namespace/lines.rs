@@ -1,6 +1,8 @@
 //! A namespace's state as lines, one an object, in the notation of `ip`, `sysctl` and `iptables-save`.
 
-use super::iptables::{ChainName, Ruleset, Table};
+use std::collections::BTreeMap;
+
+use super::iptables::{ChainName, Ruleset};
 use super::state::{Address, Link, NamespaceState, PolicyRule, Route};
 use crate::name::DeviceName;
 use crate::net::Family;
@@ -55,8 +57,8 @@ fn number(word: &str, family: Family) -> String {
 
 fn table_lines(word: &str, rules: &Ruleset) -> Vec<String> {
     let mut lines = Vec::new();
-    for (table, chains) in &rules.tables {
-        let table = Table::name(*table);
+    let tables: BTreeMap<&str, _> = rules.tables.iter().map(|(table, chains)| (table.name(), chains)).collect();
+    for (table, chains) in tables {
         for (name, chain) in chains {
             match name {
                 ChainName::Builtin(_) if chain.policy_drop => lines.push(format!("{word}  {table} :{name} DROP")),
