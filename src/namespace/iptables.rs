@@ -101,7 +101,7 @@ pub struct Chain {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {
     /// In the order in which `iptables-save` prints them: `-s -d -i -o -p`, then the `-m` ones as given.
     pub matches: Vec<Match>,
@@ -110,7 +110,7 @@ pub struct Rule {
 }
 
 /// A condition, with its inversion (`!`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Match {
     /// `!`
     pub not: bool,
@@ -119,7 +119,7 @@ pub struct Match {
 }
 
 /// What a rule can look at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
     /// `-s`
     Source(IpNet),
@@ -176,7 +176,7 @@ pub mod state {
 }
 
 /// A device name or a prefix of one (`qr-+`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DevicePattern {
     /// Exactly this.
     Name(DeviceName),
@@ -185,7 +185,7 @@ pub enum DevicePattern {
 }
 
 /// Ports `first` to `last`; one port if equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
     /// First.
     pub first: u16,
@@ -200,7 +200,7 @@ impl From<u16> for PortRange {
 }
 
 /// What a rule does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// To another chain.
     Jump(String),
@@ -233,7 +233,7 @@ pub enum Target {
 }
 
 /// Where SNAT and DNAT translate to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NatTarget {
     /// The address.
     pub address: std::net::IpAddr,
