@@ -1,0 +1,225 @@
+//! One namespace that stays or comes: addresses, policy rules, routes and neighbours.
+//!
+//! What the kernel drops along with a device, or with a device's last IPv4 address, is not removed by name, and is set again
+//! if it is desired.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::links::Kept;
+use super::op::Action;
+use super::order::{Phase, Steps};
+use crate::name::{DeviceName, NamespaceName};
+use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, RouteKind, RouteProtocol, sysctl};
+use crate::net::{FIP_TABLE, Family, TABLE_MAIN, family_of};
+
+/// The table of the fence: a number that the agent uses for nothing else.
+const FENCE_TABLE: u32 = FIP_TABLE - 1;
+
+/// A namespace and both its states.
+pub(super) struct Diff<'a> {
+    /// Its name.
+    pub(super) name: &'a NamespaceName,
+    /// As observed; as it is born if it has to be made.
+    pub(super) observed: &'a NamespaceState,
+    /// As desired.
+    pub(super) desired: &'a NamespaceState,
+    /// It has to be made.
+    pub(super) new: bool,
+    /// Devices that stay.
+    pub(super) kept: &'a Kept<'a>,
+    /// Fixed addresses here whose floating IPs change: their rules are taken back and given anew.
+    pub(super) fixed: &'a BTreeSet<IpAddr>,
+    /// Floating addresses that change anywhere on the host: their routes are taken back and given anew.
+    pub(super) floating: &'a BTreeSet<IpAddr>,
+}
+
+impl Diff<'_> {
+    /// Every operation but those on devices, sysctls and tables.
+    pub(super) fn plan(&self, steps: &mut Steps) {
+        self.rules(steps);
+        self.routes(steps);
+        self.neighbours(steps);
+        self.addresses(steps);
+    }
+
+    fn push(&self, phase: Phase, steps: &mut Steps, action: Action) {
+        steps.push(phase, self.name, action);
+    }
+
+    fn stays(&self, device: &DeviceName) -> bool {
+        self.observed.links.get_key_value(device).is_some_and(|(device, _)| self.kept.has(self.name, device))
+    }
+
+    /// The device stays, but loses its last IPv4 address, and with it IPv4's routes and neighbours.
+    fn dries_up(&self, device: &DeviceName, family: Family) -> bool {
+        let has = |state: &NamespaceState| {
+            state.addresses.iter().any(|on| &on.device == device && family_of(&on.net) == Family::V4)
+        };
+        family == Family::V4 && has(self.observed) && !has(self.desired)
+    }
+
+    fn rules(&self, steps: &mut Steps) {
+        let anew = |rule: &PolicyRule| {
+            rule.table == FIP_TABLE && rule.from.is_some_and(|from| self.fixed.contains(&from.addr()))
+        };
+        let mut left = BTreeSet::new();
+        for rule in &self.observed.rules {
+            if self.desired.rules.contains(rule) && !anew(rule) {
+                left.insert(rule);
+            } else {
+                self.push(Phase::Unsteer, steps, Action::RuleDelete(rule.clone()));
+            }
+        }
+        let mut fenced = Vec::new();
+        for rule in self.desired.rules.iter().filter(|rule| !left.contains(rule)) {
+            self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
+            let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
+            if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new) {
+                fenced.push((from.addr(), PolicyRule { table: FENCE_TABLE, ..rule.clone() }));
+            }
+        }
+        self.fence(&fenced, steps);
+    }
+
+    /// A dead end before the rules to come, of the same priorities and hence looked at first.
+    fn fence(&self, fenced: &[(IpAddr, PolicyRule)], steps: &mut Steps) {
+        let families: BTreeSet<Family> = fenced.iter().map(|(_, rule)| rule.family).collect();
+        let ends: Vec<Route> = families.into_iter().map(dead_end).collect();
+        for end in &ends {
+            self.push(Phase::Fence, steps, Action::RouteReplace(end.clone()));
+        }
+        for (address, rule) in fenced {
+            self.push(Phase::Fence, steps, Action::RuleAdd(rule.clone()));
+            self.push(Phase::ForgetFenced, steps, Action::ConntrackPurge(*address));
+            self.push(Phase::Unfence, steps, Action::RuleDelete(rule.clone()));
+        }
+        for end in ends {
+            self.push(Phase::Unfence, steps, Action::RouteDelete(end));
+        }
+    }
+
+    fn routes(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for route in &self.observed.routes {
+            let wanted = self.desired.routes.contains(route);
+            let inward = leads_in(self.observed, route);
+            let gone = |device: &DeviceName| !self.stays(device) || self.dries_up(device, route.family());
+            let lost = route.next_hops.iter().filter(|hop| gone(&hop.device)).count();
+            if inward && !(wanted && !self.floating.contains(&route.destination.addr())) {
+                self.push(Phase::Refuse, steps, Action::RouteDelete(route.clone()));
+            } else if lost == 0 && wanted {
+                left.insert(route);
+            } else if (lost > 0 && lost == route.next_hops.len()) || self.is_replaced(route) {
+                // The kernel removes it, or the one that takes its place does.
+            } else {
+                self.push(Phase::Withdraw, steps, Action::RouteDelete(route.clone()));
+            }
+        }
+        let mut missing: Vec<&Route> = self.desired.routes.iter().filter(|route| !left.contains(route)).collect();
+        missing.sort_by_key(|route| route.next_hops.iter().any(|hop| hop.via.is_some()));
+        for route in missing {
+            let phase = if leads_in(self.desired, route) { Phase::Accept } else { Phase::Route };
+            self.push(phase, steps, Action::RouteReplace(route.clone()));
+        }
+    }
+
+    /// A desired route takes its place, there being one to take.
+    fn is_replaced(&self, route: &Route) -> bool {
+        let with_key = |state: &NamespaceState| state.routes.iter().filter(|other| other.key() == route.key()).count();
+        let on_staying = route.next_hops.iter().all(|hop| self.stays(&hop.device));
+        on_staying && with_key(self.desired) == 1 && with_key(self.observed) == 1
+    }
+
+    fn neighbours(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for (key, mac) in &self.observed.neighbours {
+            let (device, address) = key;
+            if !self.stays(device) || self.dries_up(device, Family::of(*address)) {
+                continue;
+            }
+            match self.desired.neighbours.get(key) {
+                Some(wanted) if wanted == mac => {
+                    left.insert(key);
+                }
+                Some(_other) => {}
+                None => self.push(Phase::Withdraw, steps, Action::NeighbourDelete(device.clone(), *address)),
+            }
+        }
+        for (key, mac) in self.desired.neighbours.iter().filter(|(key, _)| !left.contains(key)) {
+            self.push(Phase::Neighbour, steps, Action::NeighbourReplace(key.0.clone(), key.1, *mac));
+        }
+    }
+
+    fn addresses(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for address in self.observed.addresses.iter().filter(|address| self.stays(&address.device)) {
+            if self.desired.addresses.contains(address) {
+                left.insert(address);
+            } else {
+                self.push(self.phase_of_removal(address), steps, Action::AddressDelete(address.clone()));
+            }
+        }
+        for address in self.desired.addresses.iter().filter(|address| !left.contains(address)) {
+            self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
+            if self.answers(&address.device) {
+                let announce = Action::Announce(address.device.clone(), address.net.addr());
+                self.push(Phase::Announce, steps, announce);
+            }
+        }
+        let inward = self.desired.routes.iter().filter(|route| leads_in(self.desired, route));
+        for route in inward.filter(|route| route.destination.prefix_len() == route.destination.max_prefix_len()) {
+            let stood = self.observed.routes.contains(route) && !self.floating.contains(&route.destination.addr());
+            let stays = stood && route.next_hops.iter().all(|hop| self.stays(&hop.device));
+            for device in self.desired.links.keys().filter(|device| !stays && self.answers(device)) {
+                let announce = Action::Announce(device.clone(), route.destination.addr());
+                self.push(Phase::Announce, steps, announce);
+            }
+        }
+    }
+
+    /// An address that is alone on its device, or that a removal of its elder would take along, goes when the new ones are
+    /// there; a floating one at once; any other before the rules change.
+    fn phase_of_removal(&self, address: &Address) -> Phase {
+        let family = family_of(&address.net);
+        let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
+        let mut desired = self.desired.addresses.iter().filter(alike);
+        let promotes = sysctl::read(&self.observed.sysctls, "net.ipv4.conf.all.promote_secondaries") == Some("1");
+        let shares = self.desired.addresses.intersection(&self.observed.addresses).any(|other| alike(&other));
+        if desired.next().is_some() && !(shares && promotes) {
+            Phase::Replace
+        } else if address.net.prefix_len() == address.net.max_prefix_len() {
+            Phase::Refuse
+        } else {
+            Phase::Withdraw
+        }
+    }
+
+    /// The device is on a network, where addresses are announced.
+    fn answers(&self, device: &DeviceName) -> bool {
+        let link = self.desired.links.get(device);
+        link.is_some_and(|link| link.up && matches!(link.attach, Attach::Network(_)))
+    }
+}
+
+/// The route leads from a fip namespace to a router: to a floating IP, or to a subnet that needs none.
+fn leads_in(state: &NamespaceState, route: &Route) -> bool {
+    let to_router =
+        |device: &DeviceName| state.links.get(device).is_some_and(|link| matches!(link.attach, Attach::Peer { .. }));
+    route.table == TABLE_MAIN
+        && route.destination.prefix_len() > 0
+        && route.next_hops.iter().any(|hop| hop.via.is_some() && to_router(&hop.device))
+}
+
+fn dead_end(family: Family) -> Route {
+    Route {
+        table: FENCE_TABLE,
+        destination: family.any(),
+        kind: RouteKind::Blackhole,
+        next_hops: Vec::new(),
+        protocol: RouteProtocol::Static,
+        scope_link: false,
+        source: None,
+        metric: if family == Family::V6 { 1024 } else { 0 },
+    }
+}
