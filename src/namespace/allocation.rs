@@ -1,115 +1,206 @@
-//! Values drawn from a pool, as a function of what is wanted and of what already stands in the kernel.
+//! Numbers out of a pool: the /31 pair of a router in a fip namespace, the priority of a floating IP's rule, the mark of an
+//! address scope.
 //!
-//! There are no state files: the pair of a router is on its `rfp-` device, the priority of a floating IP on its rule. What is
-//! there and still wanted stays; new ones are the lowest free.
+//! In: who needs a number, and who is seen to hold which. Out: one number each. What is held stays, a number that two hold
+//! goes to the first, new ones are the lowest free. There is no memory besides what is observed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
-use super::state::HostState;
+use super::iptables::{DevicePattern, Table, Target, What};
+use super::skeleton::own;
+use super::state::{HostState, NamespaceState};
 use crate::name::{DeviceName, Id, NamespaceName};
-use crate::net::{FIP_PRIORITY_END, FIP_PRIORITY_FIRST, FIP_TABLE, LINK_LOCAL_POOL};
-use crate::router::{HostConfig, RouterConfig};
+use crate::net::{
+    FIP_PRIORITY_END, FIP_PRIORITY_FIRST, FIP_TABLE, Family, LINK_LOCAL_POOL, SCOPE_ID_END, SCOPE_ID_MIN, SCOPE_MASK,
+};
 
-/// What one host's agent has allocated.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Allocations {
-    /// The first address of each router's /31: `rfp-` has it, `fpr-` the next.
-    pairs: BTreeMap<Id, Ipv4Addr>,
-    /// Priority of the rule of each fixed address with a floating IP here, by router.
-    priorities: BTreeMap<(Id, IpAddr), u32>,
+/// What can run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// The /31 pairs out of [`LINK_LOCAL_POOL`], 8192 for a fip namespace.
+    LinkLocalPair,
+    /// Priorities of rules to [`FIP_TABLE`], 40000 for a router.
+    FipPriority,
+    /// Ids of address scopes, 1023 for a router besides the one that means "no scope".
+    AddressScope,
 }
 
-impl Allocations {
-    /// Allocates for every router of `config`.
-    pub(super) fn of(config: &HostConfig, observed: &HostState) -> Self {
-        let mut allocations = Self::default();
-        allocations.pairs(config, observed);
-        for router in config.routers.values() {
-            allocations.priorities(config, router, observed);
-        }
-        allocations
-    }
-
-    /// A router's pair; none when the pool is exhausted.
-    pub(super) fn pair(&self, router: &Id) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        let first = *self.pairs.get(router)?;
-        Some((first, Ipv4Addr::from(u32::from(first) + 1)))
-    }
-
-    /// A fixed address's rule priority; none when the pool is exhausted.
-    pub(super) fn priority(&self, router: &Id, fixed: IpAddr) -> Option<u32> {
-        self.priorities.get(&(router.clone(), fixed)).copied()
-    }
-
-    fn pairs(&mut self, config: &HostConfig, observed: &HostState) {
-        let wanting: Vec<&RouterConfig> = config.routers.values().filter(|router| router.gw_port.is_some()).collect();
-        let mut taken = BTreeSet::new();
-        for router in &wanting {
-            if let Some(first) = standing_pair(router, observed)
-                && taken.insert(first)
-            {
-                self.pairs.insert(router.id.clone(), first);
-            }
-        }
-        let mut free = pool().filter(|first| !taken.contains(first));
-        for router in wanting {
-            if !self.pairs.contains_key(&router.id)
-                && let Some(first) = free.next()
-            {
-                self.pairs.insert(router.id.clone(), first);
-            }
-        }
-    }
-
-    fn priorities(&mut self, config: &HostConfig, router: &RouterConfig, observed: &HostState) {
-        let wanting: BTreeSet<IpAddr> = router
-            .floating_ips
-            .iter()
-            .filter(|one| super::qrouter::is_here(config, one))
-            .filter_map(|one| one.fixed_ip_address)
-            .collect();
-        let name = NamespaceName::of("qrouter-", &router.id);
-        let mut taken: BTreeMap<u32, IpAddr> = BTreeMap::new();
-        for rule in observed.namespaces.get(&name).into_iter().flat_map(|state| &state.rules) {
-            let pool = FIP_PRIORITY_FIRST..FIP_PRIORITY_END;
-            if let Some(from) = rule.from
-                && rule.table == FIP_TABLE
-                && pool.contains(&rule.priority)
-                && wanting.contains(&from.addr())
-                && !taken.values().any(|fixed| *fixed == from.addr())
-            {
-                taken.entry(rule.priority).or_insert_with(|| from.addr());
-            }
-        }
-        for (priority, fixed) in &taken {
-            self.priorities.insert((router.id.clone(), *fixed), *priority);
-        }
-        let mut free = (FIP_PRIORITY_FIRST..FIP_PRIORITY_END).filter(|priority| !taken.contains_key(priority));
-        for fixed in wanting {
-            if let std::collections::btree_map::Entry::Vacant(slot) = self.priorities.entry((router.id.clone(), fixed))
-                && let Some(priority) = free.next()
-            {
-                slot.insert(priority);
-            }
+impl Pool {
+    fn range(self) -> Range<u32> {
+        match self {
+            Self::LinkLocalPair => 0..1 << (31 - LINK_LOCAL_POOL.1),
+            Self::FipPriority => FIP_PRIORITY_FIRST..FIP_PRIORITY_END,
+            Self::AddressScope => SCOPE_ID_MIN + 1..SCOPE_ID_END,
         }
     }
 }
 
-/// First addresses of all /31s of the pool, lowest first.
-fn pool() -> impl Iterator<Item = Ipv4Addr> {
-    let (start, length) = LINK_LOCAL_POOL;
-    let first = u32::from(start);
-    let size = 1_u32 << (32 - u32::from(length));
-    (first..first + size).step_by(2).map(Ipv4Addr::from)
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinkLocalPair => "link-local pairs",
+            Self::FipPriority => "floating IP rule priorities",
+            Self::AddressScope => "address scope marks",
+        })
+    }
 }
 
-/// The pair that stands on the router's `rfp-` device, if it is one of the pool.
-fn standing_pair(router: &RouterConfig, observed: &HostState) -> Option<Ipv4Addr> {
-    let name = NamespaceName::of("qrouter-", &router.id);
-    let device = DeviceName::cut("rfp-", router.id.as_str());
-    let state = observed.namespaces.get(&name)?;
-    let address = state.addresses.iter().find(|address| address.device == device && address.net.prefix_len() == 31)?;
-    let IpAddr::V4(first) = address.net.addr() else { return None };
-    pool().any(|one| one == first).then_some(first)
+/// More are needed than the pool has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{needed} {pool} are needed, there are {}", pool.range().len())]
+pub struct Exhausted {
+    /// The pool.
+    pub pool: Pool,
+    /// How many are needed.
+    pub needed: usize,
+}
+
+/// One number for each of `wanted`. Of `held`, the first claim to a number counts, and the first number of a claimant.
+pub(super) fn assign<K: Ord + Clone>(
+    pool: Pool,
+    wanted: &BTreeSet<K>,
+    held: impl IntoIterator<Item = (K, u32)>,
+) -> Result<BTreeMap<K, u32>, Exhausted> {
+    let mut numbers = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for (key, number) in held {
+        let fits = wanted.contains(&key) && !numbers.contains_key(&key) && pool.range().contains(&number);
+        if fits && taken.insert(number) {
+            numbers.insert(key, number);
+        }
+    }
+    let mut free = pool.range().filter(|number| !taken.contains(number));
+    for key in wanted {
+        if !numbers.contains_key(key) {
+            let number = free.next().ok_or(Exhausted { pool, needed: wanted.len() })?;
+            numbers.insert(key.clone(), number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// The two addresses of the pair with this number: the router's end, the fip namespace's end.
+pub(super) fn pair(number: u32) -> (Ipv4Addr, Ipv4Addr) {
+    let first = u32::from(LINK_LOCAL_POOL.0) + 2 * number;
+    (Ipv4Addr::from(first), Ipv4Addr::from(first + 1))
+}
+
+fn pair_number(address: Ipv4Addr) -> Option<u32> {
+    u32::from(address).checked_sub(u32::from(LINK_LOCAL_POOL.0)).map(|offset| offset / 2)
+}
+
+/// A router's ends of its link to the fip namespace.
+pub(super) struct Ends {
+    /// The router.
+    pub(super) router: Id,
+    /// Its namespace and the device there.
+    pub(super) inside: (NamespaceName, DeviceName),
+    /// The fip namespace and the device there.
+    pub(super) outside: (NamespaceName, DeviceName),
+}
+
+/// The number of the pair of each router of one fip namespace.
+pub(super) fn pairs(ends: &[Ends], observed: &HostState) -> Result<BTreeMap<Id, u32>, Exhausted> {
+    let address_of = |(namespace, device): &(NamespaceName, DeviceName)| {
+        let state = observed.namespaces.get(namespace)?;
+        state.addresses.iter().filter(|address| &address.device == device).find_map(|address| {
+            match address.net.addr() {
+                IpAddr::V4(v4) => pair_number(v4).filter(|number| pair(*number).0 == v4 || pair(*number).1 == v4),
+                IpAddr::V6(_) => None,
+            }
+        })
+    };
+    let held: Vec<(Id, u32)> = ends
+        .iter()
+        .filter_map(|end| Some((end.router.clone(), address_of(&end.inside).or_else(|| address_of(&end.outside))?)))
+        .collect();
+    let wanted = ends.iter().map(|end| end.router.clone()).collect();
+    assign(Pool::LinkLocalPair, &wanted, held)
+}
+
+/// The priority of `from FIXED lookup 16` for each fixed address, seen in the router's namespace.
+pub(super) fn priorities(
+    fixed: &BTreeSet<IpAddr>,
+    observed: Option<&NamespaceState>,
+) -> Result<BTreeMap<IpAddr, u32>, Exhausted> {
+    let held = observed.into_iter().flat_map(|state| &state.rules).filter_map(|rule| {
+        let from = rule.from.filter(|net| net.prefix_len() == net.max_prefix_len())?;
+        (rule.family == Family::V4 && rule.table == FIP_TABLE).then_some((from.addr(), rule.priority))
+    });
+    assign(Pool::FipPriority, fixed, held)
+}
+
+/// The id of each address scope, seen as the mark that the traffic of a device in that scope gets.
+pub(super) fn scopes<'a>(
+    scope_of: &BTreeMap<(Family, DeviceName), &'a str>,
+    observed: impl IntoIterator<Item = &'a NamespaceState>,
+) -> Result<BTreeMap<String, u32>, Exhausted> {
+    let mut held = Vec::new();
+    for state in observed {
+        for family in Family::BOTH {
+            let tables = &state.ruleset(family).tables;
+            let chain = tables.get(&Table::Mangle).and_then(|chains| chains.get(&own("scope")));
+            for rule in chain.into_iter().flat_map(|chain| &chain.rules) {
+                let Target::Mark(value, SCOPE_MASK) = &rule.target else { continue };
+                for condition in &rule.matches {
+                    let What::InDevice(DevicePattern::Name(device)) = &condition.what else { continue };
+                    let scope = scope_of.get(&(family, device.clone()));
+                    held.extend(scope.map(|scope| ((*scope).to_owned(), value >> 16)));
+                }
+            }
+        }
+    }
+    let wanted = scope_of.values().map(|scope| (*scope).to_owned()).collect();
+    assign(Pool::AddressScope, &wanted, held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(keys: &[&str]) -> BTreeSet<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    fn held(claims: &[(&str, u32)]) -> Vec<(String, u32)> {
+        claims.iter().map(|(key, number)| ((*key).to_owned(), *number)).collect()
+    }
+
+    #[test]
+    fn new_numbers_are_the_lowest_free() {
+        let numbers = assign(Pool::FipPriority, &set(&["a", "b", "c"]), held(&[("b", 32_768), ("z", 32_769)])).unwrap();
+        assert_eq!(numbers.into_values().collect::<Vec<_>>(), [32_769, 32_768, 32_770]);
+    }
+
+    #[test]
+    fn a_number_that_two_hold_stays_with_the_first() {
+        let numbers = assign(Pool::FipPriority, &set(&["a", "b"]), held(&[("b", 40_000), ("a", 40_000)])).unwrap();
+        assert_eq!(numbers.get("b"), Some(&40_000));
+        assert_eq!(numbers.get("a"), Some(&32_768));
+    }
+
+    #[test]
+    fn a_number_outside_the_pool_is_not_kept() {
+        let numbers = assign(Pool::AddressScope, &set(&["a"]), held(&[("a", 1024)])).unwrap();
+        assert_eq!(numbers.get("a"), Some(&1025));
+    }
+
+    #[test]
+    fn running_out_says_so() {
+        let wanted: BTreeSet<u32> = (0..8193).collect();
+        assert_eq!(
+            assign(Pool::LinkLocalPair, &wanted, []).unwrap_err().to_string(),
+            "8193 link-local pairs are needed, there are 8192"
+        );
+    }
+
+    #[test]
+    fn pairs_are_even_then_odd() {
+        assert_eq!(pair(0), (Ipv4Addr::new(169, 254, 64, 0), Ipv4Addr::new(169, 254, 64, 1)));
+        assert_eq!(pair(8191).1, Ipv4Addr::new(169, 254, 127, 255));
+        assert_eq!(pair_number(Ipv4Addr::new(169, 254, 88, 135)), pair_number(Ipv4Addr::new(169, 254, 88, 134)));
+    }
 }

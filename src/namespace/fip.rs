@@ -1,80 +1,93 @@
-//! `fip-`: one for each external network on each host; floating IPs pass it untranslated and untracked.
+//! The `fip-` namespace: one for each external network that a router of this host has its gateway on.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::allocation::Allocations;
-use super::parts::gateways;
-use super::qrouter::{fpr, is_here, link_port, pair_mac, rfp};
-use super::skeleton::skeleton;
-use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route};
-use crate::name::{DeviceName, Id, NamespaceName};
-use crate::net::{Family, IpNet, TABLE_MAIN, host_net};
-use crate::router::{HostConfig, PortConfig, RouterConfig};
+use super::build::{self, Taken};
+use super::skeleton;
+use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route, RouteProtocol};
+use super::view::{FipLink, View, device};
+use crate::name::NamespaceName;
+use crate::net::{Family, IpNet, TABLE_MAIN, family_of, host_net};
 
-/// The port by which this host's floating IPs of a network leave.
-pub(super) fn agent_gateway<'a>(config: &'a HostConfig, network: &Id) -> Option<&'a PortConfig> {
-    config.routers.values().flat_map(|router| &router.agent_gateways).find(|port| port.network_id == *network)
+/// All of them, from the routers that have a link there.
+pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, NamespaceState>, (NamespaceName, Taken)> {
+    let mut namespaces: BTreeMap<NamespaceName, NamespaceState> = BTreeMap::new();
+    for view in views {
+        let Some(link) = view.link else { continue };
+        let name = &link.fpr.namespace;
+        let state = match namespaces.remove(name) {
+            Some(state) => Ok(state),
+            None => shared(view, link),
+        };
+        let state = state.and_then(|state| attach(view, link, state)).map_err(|taken| (name.clone(), taken))?;
+        namespaces.insert(name.clone(), state);
+    }
+    for state in namespaces.values_mut() {
+        let outside = state.links.iter().filter(|(_, link)| matches!(link.attach, Attach::Network(_)));
+        let mut sysctls = vec![("net.ipv4.ip_nonlocal_bind".to_owned(), "1")];
+        for (fg, _) in outside {
+            sysctls.push((format!("net.ipv4.conf.{fg}.proxy_arp"), "1"));
+            sysctls.push((format!("net.ipv4.neigh.{fg}.proxy_delay"), "0"));
+        }
+        state.set_sysctls(sysctls);
+    }
+    Ok(namespaces)
 }
 
-/// All of it.
-pub(super) fn fip(
-    config: &HostConfig,
-    network: &Id,
-    gateway: &PortConfig,
-    allocations: &Allocations,
-) -> NamespaceState {
-    let name = NamespaceName::of("fip-", network);
-    let mut state = NamespaceState::born();
-    for family in Family::BOTH {
-        *state.ruleset_mut(family) = skeleton(&name, family);
+/// What the routers share: the way out, and no connection tracking.
+fn shared(view: &View<'_>, link: &FipLink<'_>) -> Result<NamespaceState, Taken> {
+    let comments = view.config.options.comments;
+    let mut state = build::namespace(skeleton::shared(Family::V4, comments), skeleton::shared(Family::V6, comments));
+    let fg = device("fg-", link.agent_gateway);
+    state.plug(&fg, link.agent_gateway)?;
+    for subnet in link.agent_gateway.extra_subnets.iter().filter(|subnet| family_of(&subnet.cidr) == Family::V4) {
+        state.replace_route(Route::on_link(subnet.cidr.trunc(), fg.clone(), TABLE_MAIN));
     }
-    state.sysctl("net.ipv4.ip_nonlocal_bind", "1");
-    let device = DeviceName::cut("fg-", gateway.id.as_str());
-    state.port(&device, gateway);
-    // It answers ARP for whatever it routes elsewhere, at once.
-    state.sysctl(&format!("net.ipv4.conf.{device}.proxy_arp"), "1");
-    state.sysctl(&format!("net.ipv4.neigh.{device}.proxy_delay"), "0");
-    for (via, subnet) in gateways(gateway).filter(|(via, _)| via.is_ipv4()) {
-        if !subnet.cidr.contains(&via) {
-            state.routes.insert(Route::on_link(host_net(via), device.clone(), TABLE_MAIN));
+    Ok(state)
+}
+
+/// What one router adds: its link, the table of what comes from it, and what is led to it.
+fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Result<NamespaceState, Taken> {
+    let name = &link.fpr.device;
+    let fg = device("fg-", link.agent_gateway);
+    let inside = IpAddr::from(link.rfp.address);
+    let peer = Attach::Peer { namespace: link.rfp.namespace.clone(), device: link.rfp.device.clone() };
+    state.add_link(name, Link { mac: link.fpr.mac, mtu: link.mtu, up: true, attach: peer })?;
+    let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.fpr.address, 31));
+    state.addresses.insert(Address { device: name.clone(), net });
+    state.neighbours.insert((name.clone(), inside), link.rfp.mac);
+    let mut rule = PolicyRule::new(Family::V4, link.table(), link.table());
+    rule.iif = Some(name.clone());
+    state.rules.insert(rule);
+    for subnet in &link.agent_gateway.subnets {
+        if let Some(router) = subnet.gateway_ip {
+            state.route_by_gateway(router, &fg, &subnet.cidr, link.table());
         }
     }
-    let on_network = |router: &&RouterConfig| link_port(config, router).is_some_and(|port| port.network_id == *network);
-    for router in config.routers.values().filter(on_network) {
-        link(&mut state, config, router, gateway, &device, allocations);
+    extra_routes(view, link, &mut state);
+    for (fip, _) in view.distributed() {
+        let net = host_net(fip.floating_ip_address);
+        state.replace_route(Route::via(net, inside, name.clone(), TABLE_MAIN));
     }
-    state
+    for port in view.interfaces().filter(|port| view.leaves_directly(port)) {
+        for subnet in &port.subnets {
+            state.replace_route(Route::via(subnet.cidr.trunc(), inside, name.clone(), TABLE_MAIN));
+        }
+    }
+    Ok(state)
 }
 
-/// One router's end of its pair, the table by which its traffic leaves, and the way to its floating IPs.
-/// Neutron: `dvr_fip_ns.FipNamespace.create_rtr_2_fip_link`.
-fn link(
-    state: &mut NamespaceState,
-    config: &HostConfig,
-    router: &RouterConfig,
-    gateway: &PortConfig,
-    external: &DeviceName,
-    allocations: &Allocations,
-) {
-    let Some((theirs, ours)) = allocations.pair(&router.id) else { return };
-    let device = fpr(router);
-    let attach = Attach::Peer { namespace: NamespaceName::of("qrouter-", &router.id), device: rfp(router) };
-    let mtu = router.gw_port.as_ref().and_then(|port| port.mtu).unwrap_or(1500);
-    state.device(&device, Link { mac: pair_mac(config, router, "fpr"), mtu, up: true, attach });
-    if let Ok(net) = IpNet::new(ours.into(), 31) {
-        state.addresses.insert(Address { device: device.clone(), net });
-    }
-    state.neighbours.insert((device.clone(), theirs.into()), pair_mac(config, router, "rfp"));
-    let table = u32::from(ours);
-    let iif = Some(device.clone());
-    state.rules.insert(PolicyRule { iif, ..PolicyRule::new(Family::V4, table, table) });
-    for (via, _) in gateways(gateway) {
-        let default = Route::via(Family::of(via).any(), via, external.clone(), table);
-        state.routes.retain(|route| route.table != table || route.destination != default.destination);
-        state.routes.insert(default);
-    }
-    for floating_ip in router.floating_ips.iter().filter(|one| is_here(config, one) && one.fixed_ip_address.is_some()) {
-        let outside = floating_ip.floating_ip_address;
-        state.routes.insert(Route::via(host_net(outside), IpAddr::V4(theirs), device.clone(), TABLE_MAIN));
+/// Extra routes whose one next hop is on the external network.
+fn extra_routes(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState) {
+    let fg = device("fg-", link.agent_gateway);
+    for route in &view.router.routes {
+        let alone = view.router.routes.iter().filter(|other| other.destination == route.destination).count() == 1;
+        let subnets = link.agent_gateway.fixed_ips.iter().map(super::view::net_of);
+        if alone && subnets.into_iter().any(|subnet| subnet.contains(&route.nexthop)) {
+            let mut route = Route::via(route.destination.trunc(), route.nexthop, fg.clone(), link.table());
+            route.protocol = RouteProtocol::Boot;
+            state.replace_route(route);
+        }
     }
 }

@@ -1,273 +1,194 @@
-//! `qrouter-`: the router itself, on every host that has it.
+//! The `qrouter-` namespace: the same on every host that has the router, but for the floating IPs served here.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::allocation::Allocations;
-use super::iptables::{DevicePattern, NatTarget, Rule, Table, Target, What, state as conntrack_state};
-use super::parts::{ScopeMarks, addresses, device_towards, has_family, scope_rules};
-use super::skeleton::{jump, metadata_request, skeleton};
-use super::state::{Address, Attach, Link, NamespaceState, NextHop, PolicyRule, Route};
-use crate::api::AgentMode;
-use crate::name::{DeviceName, NamespaceName};
-use crate::net::{FIP_TABLE, Family, IpNet, METADATA_MARK, Mac, ROUTER_MARK_MASK, TABLE_MAIN, family_of, host_net};
-use crate::router::{FloatingIpConfig, HostConfig, PortConfig, RouterConfig};
+use super::allocation::{self, Exhausted};
+use super::build::{self, Taken};
+use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
+use super::redirect;
+use super::skeleton::{self, jump, own};
+use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route};
+use super::view::{FipLink, View, device, net_of};
+use crate::name::DeviceName;
+use crate::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, SCOPE_MASK, TABLE_MAIN, host_net};
+use crate::router::PortConfig;
 
-/// Owners of ports that get no neighbour entry. Neutron: `dvr_local_router.DvrLocalRouter._set_subnet_arp_info`.
+/// Owners of ports that get no neighbour entry: the router's own. Reference: `neutron-local-side`, 1.5.
 const NO_NEIGHBOUR: [&str; 3] =
     ["network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed"];
 
-/// A floating IP that this host itself serves.
-pub(super) fn is_here(config: &HostConfig, floating_ip: &FloatingIpConfig) -> bool {
-    let host = Some(config.host.as_str());
-    config.mode != AgentMode::DvrNoExternal
-        && !floating_ip.dvr_snat_bound
-        && (floating_ip.host.as_deref() == host || floating_ip.dest_host.as_deref() == host)
+/// Why there is no such namespace.
+pub(super) enum Failure {
+    /// A pool is empty.
+    Exhausted(Exhausted),
+    /// Two devices would have one name.
+    Taken(Taken),
 }
 
-/// The router's end of the pair to the fip namespace.
-pub(super) fn rfp(router: &RouterConfig) -> DeviceName {
-    DeviceName::cut("rfp-", router.id.as_str())
-}
-
-/// The fip namespace's end.
-pub(super) fn fpr(router: &RouterConfig) -> DeviceName {
-    DeviceName::cut("fpr-", router.id.as_str())
-}
-
-/// A device of an internal port.
-fn qr(port: &PortConfig) -> DeviceName {
-    DeviceName::cut("qr-", port.id.as_str())
-}
-
-/// MAC of one end of a pair; the two hosts of a router have different ones.
-pub(super) fn pair_mac(config: &HostConfig, router: &RouterConfig, prefix: &str) -> Mac {
-    Mac::derived(prefix, &format!("{}/{}", config.host, router.id))
-}
-
-/// The way to the outside that this host has itself: none without a gateway, and none in a host without external network.
-pub(super) fn link_port<'a>(config: &HostConfig, router: &'a RouterConfig) -> Option<&'a PortConfig> {
-    router.gw_port.as_ref().filter(|_| config.mode != AgentMode::DvrNoExternal)
-}
-
-/// All of it.
-pub(super) fn qrouter(config: &HostConfig, router: &RouterConfig, allocations: &Allocations) -> NamespaceState {
-    let name = NamespaceName::of("qrouter-", &router.id);
-    let mut state = NamespaceState::born();
-    for family in Family::BOTH {
-        *state.ruleset_mut(family) = skeleton(&name, family);
+impl From<Exhausted> for Failure {
+    fn from(error: Exhausted) -> Self {
+        Self::Exhausted(error)
     }
-    let interfaces: Vec<&PortConfig> = router.interfaces.iter().filter(|port| port.admin_state_up).collect();
-    for port in &interfaces {
-        state.port(&qr(port), port);
-        neighbours(&mut state, config, router, port);
+}
+
+impl From<Taken> for Failure {
+    fn from(error: Taken) -> Self {
+        Self::Taken(error)
     }
-    if router.gw_port.is_some() {
-        state.sysctl("net.ipv4.conf.all.send_redirects", "0");
-        for port in &interfaces {
-            redirect(&mut state, router, port);
+}
+
+/// The namespace. `observed` is looked at for the priorities of floating IPs alone.
+pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Result<NamespaceState, Failure> {
+    let mut state = build::namespace(rules(view, Family::V4), rules(view, Family::V6));
+    let mut no_redirects = Vec::new();
+    for port in view.interfaces() {
+        let name = device("qr-", port);
+        state.plug(&name, port)?;
+        neighbours(view, port, &name, &mut state);
+        if view.leaves_directly(port) {
+            leave_directly(port, &mut state);
+        } else if redirects(view, port, &name, &mut state) {
+            no_redirects.push(format!("net.ipv4.conf.{name}.send_redirects"));
         }
     }
-    if let Some(gateway) = link_port(config, router) {
-        link(&mut state, config, router, gateway, allocations);
-        floating_ips(&mut state, config, router, allocations);
+    if let Some(link) = view.link {
+        attach_to_fip(link, &mut state)?;
     }
-    scopes(&mut state, config, router, &interfaces);
-    metadata(&mut state, config);
-    routes(&mut state, router);
-    state
+    let fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
+    for (address, priority) in allocation::priorities(&fixed, observed)? {
+        let mut rule = PolicyRule::new(Family::of(address), priority, FIP_TABLE);
+        rule.from = Some(host_net(address));
+        state.rules.insert(rule);
+    }
+    state.extra_routes(&view.router.routes);
+    if view.router.gw_port.is_some() {
+        no_redirects.push("net.ipv4.conf.all.send_redirects".to_owned());
+    }
+    state.set_sysctls(no_redirects.into_iter().map(|key| (key, "0")));
+    Ok(state)
 }
 
-/// Everybody on the subnets of a port is known: who asks by ARP would be answered by another host's copy of the router.
-fn neighbours(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, port: &PortConfig) {
-    let device = qr(port);
-    for subnet in &port.fixed_ips {
-        let known = config.ports_by_subnet.get(&subnet.subnet_id).into_iter().flatten();
-        for neighbour in known.filter(|one| !NO_NEIGHBOUR.contains(&one.device_owner.as_str())) {
-            for fixed in neighbour.fixed_ips.iter().filter(|fixed| fixed.subnet_id == subnet.subnet_id) {
-                state.neighbours.insert((device.clone(), fixed.ip_address), neighbour.mac);
-            }
-        }
-        for snat in &router.snat_interfaces {
-            for fixed in snat.fixed_ips.iter().filter(|fixed| fixed.subnet_id == subnet.subnet_id) {
-                state.neighbours.insert((device.clone(), fixed.ip_address), snat.mac_address);
+/// Permanent neighbours: an answer to a question asked from here would go to another host's replica of the port.
+fn neighbours(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut NamespaceState) {
+    for own in &port.fixed_ips {
+        let subnet = &own.subnet_id;
+        let ports = view.config.ports_by_subnet.get(subnet).into_iter().flatten();
+        let ports = ports.filter(|port| !NO_NEIGHBOUR.contains(&port.device_owner.as_str()));
+        let known = ports.map(|port| (port.mac, &port.fixed_ips));
+        let snat = view.router.snat_interfaces.iter().map(|port| (port.mac_address, &port.fixed_ips));
+        for (mac, fixed_ips) in known.chain(snat) {
+            for fixed in fixed_ips.iter().filter(|fixed| &fixed.subnet_id == subnet) {
+                state.neighbours.insert((name.clone(), fixed.ip_address), mac);
             }
         }
     }
 }
 
-/// The SNAT port that serves an internal port: the first that shares a subnet with it.
-/// Neutron: `dvr_router_base.DvrRouterBase.get_snat_port_for_internal_port`.
-fn snat_port<'a>(router: &'a RouterConfig, port: &PortConfig) -> Option<&'a PortConfig> {
-    let shares = |snat: &&PortConfig| {
-        snat.fixed_ips.iter().any(|theirs| port.fixed_ips.iter().any(|ours| ours.subnet_id == theirs.subnet_id))
-    };
-    router.snat_interfaces.iter().find(shares)
-}
-
-/// What has no other way out goes to the SNAT port, on this host or another.
-/// Neutron: `dvr_local_router.DvrLocalRouter._snat_redirect_modify`.
-fn redirect(state: &mut NamespaceState, router: &RouterConfig, port: &PortConfig) {
-    let Some(snat) = snat_port(router, port) else { return };
-    let device = qr(port);
-    for ours in addresses(port) {
-        let same_family = |one: &&crate::router::FixedIp| Family::of(one.ip_address) == family_of(&ours);
-        let Some(theirs) = snat.fixed_ips.iter().rfind(same_family) else { continue };
-        let index = redirect_index(&ours);
-        state.routes.insert(Route::via(family_of(&ours).any(), theirs.ip_address, device.clone(), index));
-        let from = Some(ours);
-        state.rules.insert(PolicyRule { from, ..PolicyRule::new(family_of(&ours), index, index) });
-    }
-    state.sysctl(&format!("net.ipv4.conf.{device}.send_redirects"), "0");
-}
-
-/// Table and priority of a redirect. Neutron: `dvr_local_router.DvrLocalRouter._get_snat_idx`.
-pub(super) fn redirect_index(net: &IpNet) -> u32 {
-    match net.addr() {
-        IpAddr::V4(address) => u32::from(address),
-        IpAddr::V6(_) => {
-            let crc = crc32(net.to_string().as_bytes());
-            let index = (crc >> 30) ^ (crc & 0x3fff_ffff);
-            if index < 32_768 { index + 0x3fff_ffff } else { index }
-        }
+/// A subnet in the gateway's address scope goes out by the fip namespace.
+fn leave_directly(port: &PortConfig, state: &mut NamespaceState) {
+    for subnet in &port.subnets {
+        let cidr = subnet.cidr.trunc();
+        let mut rule = PolicyRule::new(crate::net::family_of(&cidr), FAST_PATH_EXIT_PRIORITY, FIP_TABLE);
+        rule.from = Some(cidr);
+        state.rules.insert(rule);
     }
 }
 
-/// CRC-32 as zlib computes it.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
-    };
-    !bytes.iter().fold(u32::MAX, step)
+/// Any other goes to the SNAT host. Returns whether there is a way.
+fn redirects(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut NamespaceState) -> bool {
+    let Some(snat) = view.router.gw_port.as_ref().and(view.snat_port_of(port)) else { return false };
+    let mut any = false;
+    for fixed in &port.fixed_ips {
+        let family = Family::of(fixed.ip_address);
+        let mut of_family = snat.fixed_ips.iter().map(|fixed| fixed.ip_address).filter(|ip| Family::of(*ip) == family);
+        // Each address of the SNAT port replaces the one before, as in the agent.
+        let Some(next_hop) = of_family.next_back() else { continue };
+        let net = net_of(fixed);
+        let table = redirect::index(&net);
+        state.replace_route(Route::via(family.any(), next_hop, name.clone(), table));
+        let mut rule = PolicyRule::new(family, table, table);
+        rule.from = Some(net);
+        state.rules.insert(rule);
+        any = true;
+    }
+    any
 }
 
-/// The pair to the fip namespace, and the table that leads over it.
-fn link(
-    state: &mut NamespaceState,
-    config: &HostConfig,
-    router: &RouterConfig,
-    gateway: &PortConfig,
-    allocations: &Allocations,
-) {
-    let Some((ours, theirs)) = allocations.pair(&router.id) else { return };
-    let device = rfp(router);
-    let attach = Attach::Peer { namespace: NamespaceName::of("fip-", &gateway.network_id), device: fpr(router) };
-    let mtu = gateway.mtu.unwrap_or(1500);
-    state.device(&device, Link { mac: pair_mac(config, router, "rfp"), mtu, up: true, attach });
-    if let Ok(net) = IpNet::new(ours.into(), 31) {
-        state.addresses.insert(Address { device: device.clone(), net });
-    }
-    let other = pair_mac(config, router, "fpr");
-    state.neighbours.insert((device.clone(), theirs.into()), other);
-    state.routes.insert(Route::via(Family::V4.any(), theirs.into(), device.clone(), FIP_TABLE));
-    state.routes.insert(Route::via(Family::V6.any(), other.link_local().into(), device, TABLE_MAIN));
+/// The router's end of the link to the fip namespace.
+fn attach_to_fip(link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), Taken> {
+    let name = &link.rfp.device;
+    let attach = Attach::Peer { namespace: link.fpr.namespace.clone(), device: link.fpr.device.clone() };
+    state.add_link(name, Link { mac: link.rfp.mac, mtu: link.mtu, up: true, attach })?;
+    let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.rfp.address, 31));
+    state.addresses.insert(Address { device: name.clone(), net });
+    let other = IpAddr::from(link.fpr.address);
+    state.neighbours.insert((name.clone(), other), link.fpr.mac);
+    state.replace_route(Route::via(Family::V4.any(), other, name.clone(), FIP_TABLE));
+    let other_v6 = link.fpr.mac.link_local().into();
+    state.replace_route(Route::via(Family::V6.any(), other_v6, name.clone(), TABLE_MAIN));
+    Ok(())
 }
 
-/// Translation and steering of the floating IPs that are served here.
-/// Neutron: `dvr_local_router.DvrLocalRouter._handle_router_snat_rules`, `floating_forward_rules`.
-fn floating_ips(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, allocations: &Allocations) {
-    let device = rfp(router);
-    let name = DevicePattern::Name(device);
-    if !router.floating_ips.is_empty() {
-        let rules = state.ruleset_mut(Family::V4);
-        let east_west = Rule::to(Target::Accept)
-            .unless(What::OutDevice(name.clone()))
-            .unless(What::ConntrackState(conntrack_state::DNAT));
-        rules.push(Table::Nat, "POSTROUTING", east_west);
-        rules.push(Table::Nat, "snat", jump("float-snat"));
+fn rules(view: &View<'_>, family: Family) -> Ruleset {
+    let options = view.config.options;
+    let mut rules = skeleton::scoped(family, options.comments);
+    skeleton::mark_metadata(family, &mut rules);
+    for (device, scope) in view.qrouter_devices(family) {
+        skeleton::scope_of_device(&mut rules, &device, view.mark(scope), false);
     }
-    for floating_ip in router.floating_ips.iter().filter(|one| is_here(config, one)) {
-        let Some(fixed) = floating_ip.fixed_ip_address else { continue };
-        let outside = floating_ip.floating_ip_address;
+    if let (Family::V4, Some(link)) = (family, view.link) {
+        floating_ips(view, link, &mut rules);
+        floating_ip_scopes(view, link, &mut rules);
+    }
+    if options.metadata {
+        skeleton::serve_metadata(family, &mut rules, options.metadata_port);
+    }
+    rules
+}
+
+/// Translation of floating IPs, and none of what stays inside.
+fn floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+    let rfp = || skeleton::device(&link.rfp.device);
+    if !view.router.floating_ips.is_empty() {
+        rules.append(Table::Nat, own("snat"), jump("float-snat"));
+        let inside =
+            Rule::to(Target::Accept).unless(What::OutDevice(rfp())).unless(What::ConntrackState(conntrack::DNAT));
+        rules.append(Table::Nat, own("POSTROUTING"), inside);
+    }
+    for (fip, fixed) in view.distributed() {
+        let floating = fip.floating_ip_address;
         let inward = Rule::to(Target::Dnat(NatTarget::to(fixed)))
-            .when(What::Destination(host_net(outside)))
-            .when(What::InDevice(name.clone()));
-        let rules = state.ruleset_mut(Family::V4);
-        rules.push(Table::Nat, "PREROUTING", inward);
-        rules.push(Table::Nat, "float-snat", float_snat(config, fixed, outside));
-        if let Some(priority) = allocations.priority(&router.id, fixed) {
-            let rule = PolicyRule::new(Family::V4, priority, FIP_TABLE);
-            state.rules.insert(PolicyRule { from: Some(host_net(fixed)), ..rule });
-        }
+            .when(What::Destination(host_net(floating)))
+            .when(What::InDevice(rfp()));
+        rules.append(Table::Nat, own("PREROUTING"), inward);
+        let target = NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(floating) };
+        let outward = Rule::to(Target::Snat(target)).when(What::Source(host_net(fixed)));
+        rules.append(Table::Nat, own("float-snat"), outward);
     }
 }
 
-/// What leaves with a fixed address gets its floating IP.
-pub(super) fn float_snat(config: &HostConfig, fixed: IpAddr, outside: IpAddr) -> Rule {
-    Rule::to(snat_to(config, outside)).when(What::Source(host_net(fixed)))
-}
-
-/// `SNAT --to-source`, with random ports if the agent is so configured.
-pub(super) fn snat_to(config: &HostConfig, address: IpAddr) -> Target {
-    Target::Snat(NatTarget { random_fully: config.options.random_fully, ..NatTarget::to(address) })
-}
-
-fn scopes(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, interfaces: &[&PortConfig]) {
-    let marks = ScopeMarks::of(interfaces.iter().copied().chain(&router.gw_port));
-    for family in Family::BOTH {
-        for port in interfaces.iter().filter(|port| has_family(port, family)) {
-            scope_rules(state, family, &qr(port), marks.mark(port, family), true);
-        }
-        if let Some(gateway) = link_port(config, router).filter(|port| has_family(port, family)) {
-            scope_rules(state, family, &rfp(router), marks.mark(gateway, family), true);
-        }
-    }
-}
-
-/// The metadata proxy's port is reached by redirected requests only.
-fn metadata(state: &mut NamespaceState, config: &HostConfig) {
-    if !config.options.metadata {
+/// A floating IP whose fixed address is in another scope than the gateway changes scope on its way.
+fn floating_ip_scopes(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+    let outside = view.external_scope(Family::V4);
+    let fips = view.router.floating_ips.iter().filter(|fip| fip.fixed_ip_address_scope.as_deref() != outside);
+    let crossing: Vec<_> = fips.filter_map(|fip| Some((fip, fip.fixed_ip_address?))).collect();
+    if crossing.is_empty() {
         return;
     }
-    let port = config.options.metadata_port;
-    for family in Family::BOTH {
-        let rules = state.ruleset_mut(family);
-        let marked = Rule::to(Target::Accept).when(What::Mark(METADATA_MARK, ROUTER_MARK_MASK));
-        let direct = Rule::to(Target::Drop).when(What::Protocol(6)).when(What::DestinationPort(6, port.into()));
-        rules.push(Table::Filter, "INPUT", marked);
-        rules.push(Table::Filter, "INPUT", direct);
-        rules.push(Table::Nat, "PREROUTING", metadata_request(family, Target::Redirect(port.into())));
-    }
-}
-
-/// Extra routes, where their next hop can be reached from here. Several next hops for one destination make one route.
-fn routes(state: &mut NamespaceState, router: &RouterConfig) {
-    for route in extra_routes(state, router, TABLE_MAIN) {
-        state.routes.insert(route);
-    }
-}
-
-/// A router's extra routes as this namespace can have them.
-pub(super) fn extra_routes(state: &NamespaceState, router: &RouterConfig, table: u32) -> Vec<Route> {
-    let mut made: Vec<Route> = Vec::new();
-    for extra in &router.routes {
-        let Some(device) = device_towards(state, extra.nexthop) else { continue };
-        let destination = extra.destination.trunc();
-        match made.iter_mut().find(|route| route.destination == destination) {
-            Some(route) => {
-                route.next_hops.push(NextHop { via: Some(extra.nexthop), device, weight: 1, onlink: false });
-            }
-            None => made.push(Route::via(destination, extra.nexthop, device, table)),
+    let mark = view.mark(outside);
+    for (name, scope) in view.qrouter_devices(Family::V4) {
+        if view.mark(scope) == mark {
+            let leave = Rule::to(Target::Mark(mark, SCOPE_MASK)).when(What::OutDevice(skeleton::device(&name)));
+            rules.append(Table::Mangle, own("float-snat"), leave);
         }
     }
-    made
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Vectors of the reference: local side, 1.6; snat side, 3.3.
-    #[test]
-    fn redirect_indexes_are_the_agents() {
-        for (net, index) in [
-            ("10.1.0.1/24", 0x0a01_0001),
-            ("192.168.0.1/24", 3_232_235_521),
-            ("2001:db8:1::1/64", 0x3e32_e927),
-            ("fd00:10:20::1/64", 340_077_188),
-            ("2620:0:a03:e100::/64", 0x3d34_5705),
-            ("d488::/30", 0x4000_1bd6),
-        ] {
-            assert_eq!(redirect_index(&net.parse().unwrap()), index, "{net}");
-        }
+    for (fip, fixed) in crossing {
+        let inside = view.mark(fip.fixed_ip_address_scope.as_deref());
+        let enter = Rule::to(Target::Mark(inside, SCOPE_MASK))
+            .when(What::Destination(host_net(fip.floating_ip_address)))
+            .when(What::InDevice(skeleton::device(&link.rfp.device)));
+        rules.append(Table::Mangle, own("floatingip"), enter);
+        rules.append(Table::Mangle, own("FORWARD"), jump("float-snat").when(What::Source(host_net(fixed))));
     }
 }

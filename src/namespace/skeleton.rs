@@ -1,164 +1,186 @@
-//! The chains and jumps that the agent's iptables manager makes in every namespace of a kind, whatever the router.
-//!
-//! Neutron: `iptables_manager.IptablesManager.__init__`, `initialize_mangle_table`, `initialize_nat_table`;
-//! `router_info.RouterInfo._initialize_address_scope_iptables`, `initialize_metadata_iptables`. Reference: snat side, 4.1, 4.2.
+//! The chains and rules that every namespace of the agent has, before anything depends on a router.
+//! Reference: `neutron-snat-side`, 4.1 and 4.2.
 
-use super::iptables::{ChainName, DevicePattern, Hook, Rule, Ruleset, Table, Target, What};
-use crate::name::NamespaceName;
-use crate::net::{Family, INGRESS_MARK, IpNet, METADATA_MARK, ROUTER_MARK_MASK, SCOPE_MASK};
+use super::iptables::{Chain, ChainName, DevicePattern, Hook, Rule, Ruleset, Table, Target, What};
+use crate::name::{DeviceName, NamespaceName};
+use crate::net::{Family, METADATA_MARK, ROUTER_MARK_MASK, SCOPE_MASK};
 
-/// What a namespace is for; its name's prefix says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NamespaceKind {
-    /// `qrouter-`
-    Router,
-    /// `snat-`
-    Snat,
-    /// `fip-`
-    Fip,
+/// Prefix of the agent's own chains. Neutron: the program's name, cut to 16 characters.
+const PREFIX: &str = "neutron-l3-agent-";
+/// Called first of all by FORWARD and OUTPUT.
+const FILTER_TOP: &str = "neutron-filter-top";
+/// Called last of all by POSTROUTING.
+const POSTROUTING_BOTTOM: &str = "neutron-postrouting-bottom";
+/// Where instances find the metadata service, IPv4.
+const METADATA_V4: &str = "169.254.169.254/32";
+/// Where instances find the metadata service, IPv6.
+const METADATA_V6: &str = "fe80::a9fe:a9fe/128";
+/// TCP's protocol number.
+const TCP: u8 = 6;
+
+/// The agent's chain of this name.
+pub(super) fn own(name: &str) -> ChainName {
+    ChainName::Own(format!("{PREFIX}{name}"))
 }
 
-impl NamespaceKind {
-    /// By the prefix; none if it is no router namespace.
-    pub fn of(name: &NamespaceName) -> Option<Self> {
-        match name.as_str().split_once('-') {
-            Some(("qrouter", _)) => Some(Self::Router),
-            Some(("snat", _)) => Some(Self::Snat),
-            Some(("fip", _)) => Some(Self::Fip),
-            Some(_) | None => None,
-        }
-    }
-}
-
-/// The name of one of the agent's own chains.
-pub(super) fn own(name: &str) -> String {
-    format!("neutron-l3-agent-{name}")
-}
-
-/// A jump to one of the agent's own chains.
+/// To the agent's chain of this name.
 pub(super) fn jump(name: &str) -> Rule {
-    Rule::to(Target::Jump(own(name)))
+    Rule::to(Target::Jump(format!("{PREFIX}{name}")))
+}
+
+/// Exactly this device.
+pub(super) fn device(name: &DeviceName) -> DevicePattern {
+    DevicePattern::Name(name.clone())
 }
 
 impl Ruleset {
-    /// Appends a rule to one of the agent's own chains, making it if need be.
-    pub(super) fn push(&mut self, table: Table, chain: &str, rule: Rule) {
-        self.chain(table, ChainName::Own(own(chain))).rules.push(rule);
+    /// Makes an own chain.
+    pub(super) fn create(&mut self, table: Table, chain: ChainName) {
+        self.tables.entry(table).or_default().entry(chain).or_default();
     }
 
-    pub(super) fn chain(&mut self, table: Table, name: ChainName) -> &mut super::iptables::Chain {
-        self.tables.entry(table).or_default().entry(name).or_default()
+    /// Adds a rule at the end of a chain.
+    pub(super) fn append(&mut self, table: Table, chain: ChainName, rule: Rule) {
+        let chain: &mut Chain = self.tables.entry(table).or_default().entry(chain).or_default();
+        chain.rules.push(rule);
     }
 
-    fn builtin(&mut self, table: Table, hook: Hook, rule: Rule) {
-        self.chain(table, ChainName::Builtin(hook)).rules.push(rule);
-    }
-
-    fn declare(&mut self, table: Table, names: &[&str]) {
-        for name in names {
-            self.chain(table, ChainName::Own(own(name)));
+    /// Makes the agent's twins of built-in chains, and has them called.
+    fn twins(&mut self, table: Table, hooks: &[Hook]) {
+        for hook in hooks {
+            self.create(table, own(hook.name()));
+            self.append(table, ChainName::Builtin(*hook), jump(hook.name()));
         }
     }
 }
 
-/// The constant part of a namespace's rules; nothing for a namespace of no kind.
-pub fn skeleton(name: &NamespaceName, family: Family) -> Ruleset {
+/// What every namespace of a kind has, whatever its router; nothing for a namespace that is none of the agent's.
+pub fn skeleton(namespace: &NamespaceName, family: Family) -> Ruleset {
+    match namespace.as_str().split_once('-') {
+        Some(("qrouter", _)) => {
+            let mut rules = scoped(family, true);
+            mark_metadata(family, &mut rules);
+            rules
+        }
+        Some(("snat", _)) => {
+            let mut rules = scoped(family, true);
+            if family == Family::V4 {
+                rules.append(Table::Nat, own("snat"), jump("float-snat"));
+            }
+            rules
+        }
+        Some(("fip", _)) => shared(family, true),
+        Some(_) | None => Ruleset::default(),
+    }
+}
+
+/// What every namespace has. `comments`: rules carry the agent's comments.
+pub(super) fn base(family: Family, comments: bool) -> Ruleset {
     let mut rules = Ruleset::default();
-    let Some(kind) = NamespaceKind::of(name) else { return rules };
     filter(&mut rules);
-    mangle(&mut rules, family);
-    nat(&mut rules, kind, family);
-    for hook in [Hook::Prerouting, Hook::Output] {
-        rules.builtin(Table::Raw, hook, jump(hook.name()));
-    }
-    rules.declare(Table::Raw, &["PREROUTING", "OUTPUT"]);
-    match kind {
-        NamespaceKind::Router | NamespaceKind::Snat => scopes(&mut rules, family),
-        NamespaceKind::Fip if family == Family::V4 => rules.push(Table::Raw, "PREROUTING", Rule::to(Target::NoTrack)),
-        NamespaceKind::Fip => {}
-    }
-    if kind == NamespaceKind::Router {
-        let mark = metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK));
-        rules.push(Table::Mangle, "PREROUTING", mark);
+    rules.twins(Table::Raw, &[Hook::Prerouting, Hook::Output]);
+    rules.twins(Table::Mangle, &Hook::ALL);
+    match family {
+        Family::V4 => {
+            rules.create(Table::Mangle, own("mark"));
+            rules.append(Table::Mangle, own("PREROUTING"), jump("mark"));
+            nat(&mut rules, comments);
+        }
+        Family::V6 => rules.twins(Table::Nat, &[Hook::Prerouting]),
     }
     rules
 }
 
 fn filter(rules: &mut Ruleset) {
-    let top = || Rule::to(Target::Jump("neutron-filter-top".to_owned()));
-    rules.declare(Table::Filter, &["INPUT", "OUTPUT", "FORWARD", "local"]);
-    rules.builtin(Table::Filter, Hook::Input, jump("INPUT"));
-    rules.builtin(Table::Filter, Hook::Forward, top());
-    rules.builtin(Table::Filter, Hook::Forward, jump("FORWARD"));
-    rules.builtin(Table::Filter, Hook::Output, top());
-    rules.builtin(Table::Filter, Hook::Output, jump("OUTPUT"));
-    rules.chain(Table::Filter, ChainName::Own("neutron-filter-top".to_owned())).rules.push(jump("local"));
+    let top = || ChainName::Own(FILTER_TOP.to_owned());
+    rules.create(Table::Filter, own("local"));
+    rules.append(Table::Filter, top(), jump("local"));
+    for hook in [Hook::Forward, Hook::Output] {
+        rules.append(Table::Filter, ChainName::Builtin(hook), Rule::to(Target::Jump(FILTER_TOP.to_owned())));
+    }
+    rules.twins(Table::Filter, &[Hook::Input, Hook::Forward, Hook::Output]);
 }
 
-fn mangle(rules: &mut Ruleset, family: Family) {
-    for hook in Hook::ALL {
-        rules.declare(Table::Mangle, &[hook.name()]);
-        rules.builtin(Table::Mangle, hook, jump(hook.name()));
+fn nat(rules: &mut Ruleset, comments: bool) {
+    rules.twins(Table::Nat, &[Hook::Prerouting, Hook::Output, Hook::Postrouting]);
+    let bottom = ChainName::Own(POSTROUTING_BOTTOM.to_owned());
+    let last = Rule::to(Target::Jump(POSTROUTING_BOTTOM.to_owned()));
+    rules.append(Table::Nat, ChainName::Builtin(Hook::Postrouting), last);
+    rules.create(Table::Nat, own("snat"));
+    rules.create(Table::Nat, own("float-snat"));
+    let mut to_snat = jump("snat");
+    if comments {
+        to_snat = to_snat.when(What::Comment("Perform source NAT on outgoing traffic.".to_owned()));
     }
+    rules.append(Table::Nat, bottom, to_snat);
+}
+
+/// What a qrouter or a snat namespace has besides: the chains of the address scopes.
+pub(super) fn scoped(family: Family, comments: bool) -> Ruleset {
+    let mut rules = base(family, comments);
+    let known = || What::ConnMark(0, SCOPE_MASK);
+    rules.create(Table::Filter, own("scope"));
+    rules.append(Table::Filter, own("FORWARD"), jump("scope"));
+    rules.create(Table::Mangle, own("scope"));
+    rules.append(Table::Mangle, own("PREROUTING"), jump("scope"));
+    let restore = Rule::to(Target::RestoreMark(SCOPE_MASK, SCOPE_MASK)).unless(known());
+    rules.append(Table::Mangle, own("PREROUTING"), restore);
+    match family {
+        Family::V4 => {
+            rules.create(Table::Mangle, own("floatingip"));
+            rules.append(Table::Mangle, own("PREROUTING"), jump("floatingip"));
+            let save = Rule::to(Target::SaveMark(SCOPE_MASK, SCOPE_MASK)).when(known());
+            rules.append(Table::Mangle, own("float-snat"), save);
+        }
+        Family::V6 => {}
+    }
+    rules
+}
+
+/// What a fip namespace has: nothing there is tracked.
+pub(super) fn shared(family: Family, comments: bool) -> Ruleset {
+    let mut rules = base(family, comments);
     if family == Family::V4 {
-        rules.declare(Table::Mangle, &["mark"]);
-        rules.push(Table::Mangle, "PREROUTING", jump("mark"));
+        rules.append(Table::Nat, own("snat"), jump("float-snat"));
+        rules.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
     }
+    rules
 }
 
-fn nat(rules: &mut Ruleset, kind: NamespaceKind, family: Family) {
-    rules.declare(Table::Nat, &["PREROUTING"]);
-    rules.builtin(Table::Nat, Hook::Prerouting, jump("PREROUTING"));
-    if family == Family::V6 {
-        return;
-    }
-    let bottom = "neutron-postrouting-bottom".to_owned();
-    rules.declare(Table::Nat, &["OUTPUT", "POSTROUTING", "snat", "float-snat"]);
-    rules.builtin(Table::Nat, Hook::Output, jump("OUTPUT"));
-    rules.builtin(Table::Nat, Hook::Postrouting, jump("POSTROUTING"));
-    rules.builtin(Table::Nat, Hook::Postrouting, Rule::to(Target::Jump(bottom.clone())));
-    let comment = What::Comment("Perform source NAT on outgoing traffic.".to_owned());
-    rules.chain(Table::Nat, ChainName::Own(bottom)).rules.push(jump("snat").when(comment));
-    // In qrouter the jump is part of what floating IPs need, and goes with the last of them.
-    if kind != NamespaceKind::Router {
-        rules.push(Table::Nat, "snat", jump("float-snat"));
-    }
-}
-
-/// Address scopes are kept in the upper half of the packet mark, and in the connection mark of both directions.
-fn scopes(rules: &mut Ruleset, family: Family) {
-    rules.declare(Table::Filter, &["scope"]);
-    rules.push(Table::Filter, "FORWARD", jump("scope"));
-    rules.declare(Table::Mangle, &["scope"]);
-    rules.push(Table::Mangle, "PREROUTING", jump("scope"));
-    let restore = Rule::to(Target::RestoreMark(SCOPE_MASK, SCOPE_MASK)).unless(What::ConnMark(0, SCOPE_MASK));
-    rules.push(Table::Mangle, "PREROUTING", restore);
-    if family == Family::V4 {
-        rules.declare(Table::Mangle, &["floatingip", "float-snat"]);
-        rules.push(Table::Mangle, "PREROUTING", jump("floatingip"));
-        rules.push(Table::Mangle, "float-snat", save_scope());
-    }
-}
-
-/// Keeps the scope of a connection's first packet, unless it has one already.
-pub(super) fn save_scope() -> Rule {
-    Rule::to(Target::SaveMark(SCOPE_MASK, SCOPE_MASK)).when(What::ConnMark(0, SCOPE_MASK))
-}
-
-/// A request to the metadata address, from any internal port.
-pub(super) fn metadata_request(family: Family, target: Target) -> Rule {
-    let address: IpNet = match family {
-        Family::V4 => std::net::IpAddr::from([169, 254, 169, 254]).into(),
-        Family::V6 => std::net::IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe]).into(),
+/// The condition for a request to the metadata service.
+fn metadata_request(family: Family, target: Target) -> Rule {
+    let address = match family {
+        Family::V4 => METADATA_V4,
+        Family::V6 => METADATA_V6,
     };
     Rule::to(target)
-        .when(What::Destination(address))
+        .when(What::Destination(address.parse().expect("the address of the metadata service is a prefix")))
         .when(What::InDevice(DevicePattern::Prefix("qr-".to_owned())))
-        .when(What::Protocol(6))
-        .when(What::DestinationPort(6, 80.into()))
+        .when(What::Protocol(TCP))
+        .when(What::DestinationPort(TCP, 80.into()))
 }
 
-/// What came in by the gateway device is marked, so that it is not taken for a hairpin.
-pub(super) fn ingress_mark(device: &crate::name::DeviceName) -> Rule {
-    Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(DevicePattern::Name(device.clone())))
+/// Marks requests to the metadata service, in every qrouter namespace.
+pub(super) fn mark_metadata(family: Family, rules: &mut Ruleset) {
+    let rule = metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK));
+    rules.append(Table::Mangle, own("PREROUTING"), rule);
+}
+
+/// Leads marked requests to the metadata proxy, and nobody else there.
+pub(super) fn serve_metadata(family: Family, rules: &mut Ruleset, port: u16) {
+    let marked = Rule::to(Target::Accept).when(What::Mark(METADATA_MARK, ROUTER_MARK_MASK));
+    rules.append(Table::Filter, own("INPUT"), marked);
+    let others = Rule::to(Target::Drop).when(What::Protocol(TCP)).when(What::DestinationPort(TCP, port.into()));
+    rules.append(Table::Filter, own("INPUT"), others);
+    rules.append(Table::Nat, own("PREROUTING"), metadata_request(family, Target::Redirect(port.into())));
+}
+
+/// The scope of a device's traffic: what comes in gets the mark, and unless `open`, only what has it goes out.
+pub(super) fn scope_of_device(rules: &mut Ruleset, name: &DeviceName, mark: u32, open: bool) {
+    let set = Rule::to(Target::Mark(mark, SCOPE_MASK)).when(What::InDevice(device(name)));
+    rules.append(Table::Mangle, own("scope"), set);
+    if !open {
+        let keep = Rule::to(Target::Drop).when(What::OutDevice(device(name))).unless(What::Mark(mark, SCOPE_MASK));
+        rules.append(Table::Filter, own("scope"), keep);
+    }
 }

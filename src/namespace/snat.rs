@@ -1,120 +1,107 @@
-//! `snat-`: where the gateway is scheduled, the one place that translates for those without a floating IP.
+//! The `snat-` namespace: on the host of the gateway alone.
 
-use std::net::IpAddr;
-
-use super::iptables::{ChainName, DevicePattern, Hook, NatTarget, Rule, Table, Target, What, state as conntrack_state};
-use super::parts::{ScopeMarks, gateways, has_family, scope_rules};
-use super::qrouter::{extra_routes, float_snat, snat_to};
-use super::skeleton::{ingress_mark, own, save_scope, skeleton};
+use super::build::{self, Taken};
+use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
+use super::skeleton::{self, jump, own};
 use super::state::{Address, NamespaceState, Route};
-use crate::api::AgentMode;
-use crate::name::{DeviceName, NamespaceName};
-use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, TABLE_MAIN, host_net};
-use crate::router::{HostConfig, PortConfig, RouterConfig};
+use super::view::{View, device};
+use crate::name::DeviceName;
+use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
+use crate::router::PortConfig;
 
-/// The gateway port, if its router is translated on this host.
-pub(super) fn gateway_here<'a>(config: &HostConfig, router: &'a RouterConfig) -> Option<&'a PortConfig> {
-    let here = config.mode == AgentMode::DvrSnat && router.gw_port_host.as_ref() == Some(&config.host);
-    router.gw_port.as_ref().filter(|_| here)
-}
-
-/// All of it.
-pub(super) fn snat(config: &HostConfig, router: &RouterConfig, gateway: &PortConfig) -> NamespaceState {
-    let name = NamespaceName::of("snat-", &router.id);
-    let mut state = NamespaceState::born();
-    for family in Family::BOTH {
-        *state.ruleset_mut(family) = skeleton(&name, family);
+/// The namespace of a router with this gateway port.
+pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
+    let qg = device("qg-", gateway);
+    let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view, &qg));
+    for port in &view.router.snat_interfaces {
+        state.plug(&device("sg-", port), port)?;
     }
-    state.sysctl("net.ipv4.ip_nonlocal_bind", "1");
-    state.sysctl("net.netfilter.nf_conntrack_tcp_loose", "0");
-    let device = DeviceName::cut("qg-", gateway.id.as_str());
-    for port in &router.snat_interfaces {
-        state.port(&DeviceName::cut("sg-", port.id.as_str()), port);
-    }
-    external(&mut state, &device, gateway);
-    translation(&mut state, config, router, gateway, &device);
-    scopes(&mut state, router, gateway, &device);
-    for route in extra_routes(&state, router, TABLE_MAIN) {
-        state.routes.retain(|old| old.destination != route.destination || old.table != route.table);
-        state.routes.insert(route);
-    }
+    state.plug(&qg, gateway)?;
     state
-}
-
-/// The external device: addresses, the way to the provider's gateway, and what IPv6 learns.
-/// Neutron: `router_info.RouterInfo._external_gateway_added`.
-fn external(state: &mut NamespaceState, device: &DeviceName, gateway: &PortConfig) {
-    state.port(device, gateway);
-    let mut known_v6 = false;
-    for (via, subnet) in gateways(gateway) {
-        known_v6 |= via.is_ipv6();
-        if !subnet.cidr.contains(&via) {
-            state.routes.insert(Route::on_link(host_net(via), device.clone(), TABLE_MAIN));
+        .addresses
+        .extend(view.centralised().map(|(floating, _)| Address { device: qg.clone(), net: host_net(floating) }));
+    for subnet in &gateway.extra_subnets {
+        state.replace_route(Route::on_link(subnet.cidr.trunc(), qg.clone(), TABLE_MAIN));
+    }
+    let mut knows_v6 = false;
+    for subnet in &gateway.subnets {
+        if let Some(router) = subnet.gateway_ip {
+            state.route_by_gateway(router, &qg, &subnet.cidr, TABLE_MAIN);
+            knows_v6 |= family_of(&subnet.cidr) == Family::V6;
         }
-        // One default a family: the last subnet's gateway replaces the one before.
-        let default = Route::via(Family::of(via).any(), via, device.clone(), TABLE_MAIN);
-        state.routes.retain(|route| route.destination != default.destination);
-        state.routes.insert(default);
     }
-    let accept_ra = if known_v6 { "0" } else { "2" };
-    state.sysctl(&format!("net.ipv6.conf.{device}.accept_ra"), accept_ra);
+    state.extra_routes(&view.router.routes);
+    // Advertisements are believed (although the namespace forwards) only where no IPv6 gateway is known.
+    let accept_ra = if knows_v6 { "0" } else { "2" };
+    state.set_sysctls([
+        ("net.ipv4.ip_nonlocal_bind".to_owned(), "1"),
+        ("net.netfilter.nf_conntrack_tcp_loose".to_owned(), "0"),
+        (format!("net.ipv6.conf.{qg}.accept_ra"), accept_ra),
+    ]);
+    Ok(state)
 }
 
-/// Neutron: `router_info.RouterInfo._add_snat_rules`, `external_gateway_nat_snat_rules`; only the first IPv4 address counts.
-fn translation(
-    state: &mut NamespaceState,
-    config: &HostConfig,
-    router: &RouterConfig,
-    gateway: &PortConfig,
-    device: &DeviceName,
-) {
-    let Some(address) = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address).find(IpAddr::is_ipv4) else { return };
-    let name = DevicePattern::Name(device.clone());
-    let rules = state.ruleset_mut(Family::V4);
-    let inside = Rule::to(Target::Accept)
-        .unless(What::OutDevice(name.clone()))
-        .unless(What::ConntrackState(conntrack_state::DNAT));
-    rules.push(Table::Nat, "POSTROUTING", inside);
-    if router.enable_snat {
-        rules.push(Table::Nat, "snat", Rule::to(snat_to(config, address)).when(What::OutDevice(name.clone())));
-        let mut save = save_scope();
-        save.matches.insert(0, super::iptables::Match { not: false, what: What::OutDevice(name) });
-        rules.push(Table::Mangle, "POSTROUTING", save);
+fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
+    let mut rules = skeleton::scoped(Family::V4, view.config.options.comments);
+    let translated = view.router.enable_snat;
+    for (name, scope) in view.snat_devices(Family::V4) {
+        // What leaves by the gateway is translated, hence at home in any scope.
+        let open = translated && &name == qg;
+        skeleton::scope_of_device(&mut rules, &name, view.mark(scope), open);
     }
-    let hairpin = Rule::to(snat_to(config, address))
+    if translated {
+        let remember = Rule::to(Target::SaveMark(SCOPE_MASK, SCOPE_MASK))
+            .when(What::OutDevice(skeleton::device(qg)))
+            .when(What::ConnMark(0, SCOPE_MASK));
+        rules.append(Table::Mangle, own("POSTROUTING"), remember);
+    }
+    rules.append(Table::Nat, own("snat"), jump("float-snat"));
+    gateway_nat(view, gateway, qg, &mut rules);
+    for (floating, fixed) in view.centralised() {
+        let inward = || Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(floating)));
+        rules.append(Table::Nat, own("PREROUTING"), inward());
+        rules.append(Table::Nat, own("OUTPUT"), inward());
+        let outward = Rule::to(Target::Snat(to(view, floating))).when(What::Source(host_net(fixed)));
+        rules.append(Table::Nat, own("float-snat"), outward);
+    }
+    rules
+}
+
+fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
+    NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(address) }
+}
+
+/// Translation to the gateway's first IPv4 address; none if it has none.
+fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
+    let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
+    let Some(address) = addresses.find(|address| address.is_ipv4()) else { return };
+    let outside = || skeleton::device(qg);
+    let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
+    rules.append(Table::Mangle, own("mark"), mark);
+    let inside =
+        Rule::to(Target::Accept).unless(What::OutDevice(outside())).unless(What::ConntrackState(conntrack::DNAT));
+    rules.append(Table::Nat, own("POSTROUTING"), inside);
+    if view.router.enable_snat {
+        if let scope @ Some(_) = view.external_scope(Family::V4) {
+            let at_home = Rule::to(Target::Accept)
+                .when(What::OutDevice(outside()))
+                .when(What::ConnMark(view.mark(scope), SCOPE_MASK));
+            rules.append(Table::Nat, own("snat"), at_home);
+        }
+        let leave = Rule::to(Target::Snat(to(view, address))).when(What::OutDevice(outside()));
+        rules.append(Table::Nat, own("snat"), leave);
+    }
+    // An instance that reaches a centralised floating IP: its answer has to come back through here.
+    let hairpin = Rule::to(Target::Snat(to(view, address)))
         .unless(What::Mark(INGRESS_MARK, ROUTER_MARK_MASK))
-        .when(What::ConntrackState(conntrack_state::DNAT));
-    rules.push(Table::Nat, "snat", hairpin);
-    rules.push(Table::Mangle, "mark", ingress_mark(device));
-    centralised(state, config, router, device);
+        .when(What::ConntrackState(conntrack::DNAT));
+    rules.append(Table::Nat, own("snat"), hairpin);
 }
 
-/// Floating IPs of ports that no host serves: addresses of the gateway device itself.
-fn centralised(state: &mut NamespaceState, config: &HostConfig, router: &RouterConfig, device: &DeviceName) {
-    for floating_ip in router.floating_ips.iter().filter(|one| one.dvr_snat_bound) {
-        let Some(fixed) = floating_ip.fixed_ip_address else { continue };
-        let outside = floating_ip.floating_ip_address;
-        state.addresses.insert(Address { device: device.clone(), net: host_net(outside) });
-        let inward = Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(outside)));
-        let rules = state.ruleset_mut(Family::V4);
-        for hook in [Hook::Prerouting, Hook::Output] {
-            rules.chain(Table::Nat, ChainName::Own(own(hook.name()))).rules.push(inward.clone());
-        }
-        rules.push(Table::Nat, "float-snat", float_snat(config, fixed, outside));
+fn rules_v6(view: &View<'_>, _qg: &DeviceName) -> Ruleset {
+    let mut rules = skeleton::scoped(Family::V6, view.config.options.comments);
+    for (name, scope) in view.snat_devices(Family::V6) {
+        skeleton::scope_of_device(&mut rules, &name, view.mark(scope), false);
     }
-}
-
-fn scopes(state: &mut NamespaceState, router: &RouterConfig, gateway: &PortConfig, device: &DeviceName) {
-    let marks = ScopeMarks::of(router.snat_interfaces.iter().chain([gateway]));
-    for family in Family::BOTH {
-        for port in router.snat_interfaces.iter().filter(|port| has_family(port, family)) {
-            let name = DeviceName::cut("sg-", port.id.as_str());
-            scope_rules(state, family, &name, marks.mark(port, family), true);
-        }
-        if has_family(gateway, family) {
-            // Whoever is translated may leave whatever its scope.
-            let filtered = family == Family::V6 || !router.enable_snat;
-            scope_rules(state, family, device, marks.mark(gateway, family), filtered);
-        }
-    }
+    rules
 }

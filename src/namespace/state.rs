@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,17 @@ pub struct Address {
     pub net: IpNet,
 }
 
+impl Address {
+    /// The broadcast address that goes with it: IPv4's last of the subnet, itself for a host's, none for a /31.
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.net {
+            IpNet::V4(net) if net.prefix_len() == 31 => None,
+            IpNet::V4(net) => Some(net.broadcast()),
+            IpNet::V6(_) => None,
+        }
+    }
+}
+
 /// An `ip rule`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyRule {
@@ -180,6 +191,9 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// What [`crate::plan::Action::RouteReplace`] takes as the same route: table, destination, metric.
+pub type RouteKey = (u32, IpNet, u32);
+
 /// Where a route leads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NextHop {
@@ -227,6 +241,11 @@ impl Route {
     /// IPv4 or IPv6.
     pub fn family(&self) -> Family {
         family_of(&self.destination)
+    }
+
+    /// What makes it the same route as another, which it replaces.
+    pub fn key(&self) -> RouteKey {
+        (self.table, self.destination, self.metric)
     }
 }
 

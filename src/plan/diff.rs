@@ -1,300 +1,225 @@
-//! What has to be done, without regard to order.
+//! One namespace that stays or comes: addresses, policy rules, routes and neighbours.
 //!
-//! What a deletion takes with it is not deleted again: a namespace takes everything in it, a device its addresses, routes,
-//! neighbours and sysctls.
+//! What the kernel drops along with a device, or with a device's last IPv4 address, is not removed by name, and is set again
+//! if it is desired.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use similar::{DiffOp, capture_diff_slices};
-
-use super::op::{Action, ChainChange, Op, RuleChanges};
+use super::links::Kept;
+use super::op::Action;
+use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{
-    Attach, Chain, ChainName, HostState, Link, NamespaceState, Route, Rule, Ruleset, Table, Target, What, sysctl,
-};
-use crate::net::Family;
+use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, RouteKind, RouteProtocol, sysctl};
+use crate::net::{FIP_TABLE, Family, TABLE_MAIN, family_of};
 
-/// Every operation that leads from `observed` to `desired`.
-pub(super) fn diff(observed: &HostState, desired: &HostState) -> Vec<Op> {
-    let mut ops = Vec::new();
-    let empty = NamespaceState::default();
-    for name in observed.namespaces.keys().filter(|name| !desired.namespaces.contains_key(*name)) {
-        ops.push(Op { namespace: name.clone(), action: Action::NamespaceDelete });
-    }
-    // A device whose other end goes with its namespace goes too.
-    for (name, wanted) in &desired.namespaces {
-        let is_new = !observed.namespaces.contains_key(name);
-        let found = observed.namespaces.get(name).unwrap_or(&empty);
-        let mut here = Differ { namespace: name, found, wanted, host: desired, ops: Vec::new() };
-        if is_new {
-            here.push(Action::NamespaceAdd);
-        }
-        here.all(is_new);
-        ops.append(&mut here.ops);
-    }
-    ops
+/// The table of the fence: a number that the agent uses for nothing else.
+const FENCE_TABLE: u32 = FIP_TABLE - 1;
+
+/// A namespace and both its states.
+pub(super) struct Diff<'a> {
+    /// Its name.
+    pub(super) name: &'a NamespaceName,
+    /// As observed; as it is born if it has to be made.
+    pub(super) observed: &'a NamespaceState,
+    /// As desired.
+    pub(super) desired: &'a NamespaceState,
+    /// It has to be made.
+    pub(super) new: bool,
+    /// Devices that stay.
+    pub(super) kept: &'a Kept<'a>,
+    /// Fixed addresses here whose floating IPs change: their rules are taken back and given anew.
+    pub(super) fixed: &'a BTreeSet<IpAddr>,
+    /// Floating addresses that change anywhere on the host: their routes are taken back and given anew.
+    pub(super) floating: &'a BTreeSet<IpAddr>,
 }
 
-struct Differ<'a> {
-    namespace: &'a NamespaceName,
-    found: &'a NamespaceState,
-    wanted: &'a NamespaceState,
-    host: &'a HostState,
-    ops: Vec<Op>,
-}
-
-impl Differ<'_> {
-    fn push(&mut self, action: Action) {
-        self.ops.push(Op { namespace: self.namespace.clone(), action });
+impl Diff<'_> {
+    /// Every operation but those on devices, sysctls and tables.
+    pub(super) fn plan(&self, steps: &mut Steps) {
+        self.rules(steps);
+        self.routes(steps);
+        self.neighbours(steps);
+        self.addresses(steps);
     }
 
-    fn all(&mut self, is_new: bool) {
-        let remade = self.links();
-        self.addresses(&remade);
-        self.policy_rules(is_new);
-        self.routes(&remade);
-        self.neighbours(&remade);
-        self.sysctls(&remade, is_new);
-        self.iptables(is_new);
+    fn push(&self, phase: Phase, steps: &mut Steps, action: Action) {
+        steps.push(phase, self.name, action);
     }
 
-    /// Devices; gives the names of those that go, or go and come again.
-    fn links(&mut self) -> BTreeSet<DeviceName> {
-        let mut remade = BTreeSet::new();
-        for (device, link) in &self.found.links {
-            let same = |wanted: &Link| wanted.attach == link.attach;
-            if !self.wanted.links.get(device).is_some_and(same) {
-                remade.insert(device.clone());
-                self.push(Action::LinkDelete(device.clone()));
-            }
-        }
-        for (device, link) in &self.wanted.links {
-            match self.found.links.get(device).filter(|_| !remade.contains(device)) {
-                None => self.link_add(device, link),
-                Some(found) => self.link_set(device, found, link),
-            }
-        }
-        remade
+    fn stays(&self, device: &DeviceName) -> bool {
+        self.observed.links.get_key_value(device).is_some_and(|(device, _)| self.kept.has(self.name, device))
     }
 
-    /// Of a pair, the end whose namespace is named after a router makes both (`rfp-` before `fpr-`).
-    fn link_add(&mut self, device: &DeviceName, link: &Link) {
-        let peer = match &link.attach {
-            Attach::Peer { device: other, .. }
-                if device.as_str().starts_with("fpr-") && other.as_str().starts_with("rfp-") =>
-            {
-                return;
-            }
-            Attach::Peer { namespace, device } => self
-                .host
-                .namespaces
-                .get(namespace)
-                .and_then(|there| there.links.get(device))
-                .map(|peer| (peer.mac, peer.mtu)),
-            Attach::Network(_) | Attach::Foreign => None,
+    /// The device stays, but loses its last IPv4 address, and with it IPv4's routes and neighbours.
+    fn dries_up(&self, device: &DeviceName, family: Family) -> bool {
+        let has = |state: &NamespaceState| {
+            state.addresses.iter().any(|on| &on.device == device && family_of(&on.net) == Family::V4)
         };
-        self.push(Action::LinkAdd { device: device.clone(), link: link.clone(), peer });
+        family == Family::V4 && has(self.observed) && !has(self.desired)
     }
 
-    fn link_set(&mut self, device: &DeviceName, found: &Link, wanted: &Link) {
-        if found.mac != wanted.mac {
-            self.push(Action::LinkMac(device.clone(), wanted.mac));
-        }
-        if found.mtu != wanted.mtu {
-            self.push(Action::LinkMtu(device.clone(), wanted.mtu));
-        }
-        if found.up != wanted.up {
-            self.push(Action::LinkUp(device.clone(), wanted.up));
-        }
-    }
-
-    fn addresses(&mut self, remade: &BTreeSet<DeviceName>) {
-        for address in &self.found.addresses {
-            if !self.wanted.addresses.contains(address) && !remade.contains(&address.device) {
-                self.push(Action::AddressDelete(address.clone()));
-                self.push(Action::ConntrackPurge(address.net.addr()));
-            }
-        }
-        for address in &self.wanted.addresses {
-            if !self.found.addresses.contains(address) || remade.contains(&address.device) {
-                self.push(Action::AddressAdd(address.clone()));
-                self.push(Action::Announce(address.device.clone(), address.net.addr()));
-            }
-        }
-    }
-
-    fn policy_rules(&mut self, is_new: bool) {
-        let base = crate::namespace::PolicyRule::base();
-        for rule in &self.found.rules {
-            if !self.wanted.rules.contains(rule) {
-                self.push(Action::RuleDelete(rule.clone()));
-            }
-        }
-        for rule in &self.wanted.rules {
-            if !self.found.rules.contains(rule) && !(is_new && base.contains(rule)) {
-                self.push(Action::RuleAdd(rule.clone()));
-            }
-        }
-    }
-
-    fn routes(&mut self, remade: &BTreeSet<DeviceName>) {
-        let lost = |route: &Route| route.next_hops.iter().any(|hop| remade.contains(&hop.device));
-        let replaced = |old: &Route, new: &Route| {
-            (old.table, old.destination, old.metric) == (new.table, new.destination, new.metric)
+    fn rules(&self, steps: &mut Steps) {
+        let anew = |rule: &PolicyRule| {
+            rule.table == FIP_TABLE && rule.from.is_some_and(|from| self.fixed.contains(&from.addr()))
         };
-        for route in &self.found.routes {
-            let comes_anew = self.wanted.routes.iter().any(|new| replaced(route, new));
-            if !self.wanted.routes.contains(route) && !lost(route) && !comes_anew {
-                self.push(Action::RouteDelete(route.clone()));
+        let mut left = BTreeSet::new();
+        for rule in &self.observed.rules {
+            if self.desired.rules.contains(rule) && !anew(rule) {
+                left.insert(rule);
+            } else {
+                self.push(Phase::Unsteer, steps, Action::RuleDelete(rule.clone()));
             }
         }
-        for route in &self.wanted.routes {
-            if !self.found.routes.contains(route) || lost(route) {
-                self.push(Action::RouteReplace(route.clone()));
+        let mut fenced = Vec::new();
+        for rule in self.desired.rules.iter().filter(|rule| !left.contains(rule)) {
+            self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
+            let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
+            if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new) {
+                fenced.push((from.addr(), PolicyRule { table: FENCE_TABLE, ..rule.clone() }));
+            }
+        }
+        self.fence(&fenced, steps);
+    }
+
+    /// A dead end before the rules to come, of the same priorities and hence looked at first.
+    fn fence(&self, fenced: &[(IpAddr, PolicyRule)], steps: &mut Steps) {
+        let families: BTreeSet<Family> = fenced.iter().map(|(_, rule)| rule.family).collect();
+        let ends: Vec<Route> = families.into_iter().map(dead_end).collect();
+        for end in &ends {
+            self.push(Phase::Fence, steps, Action::RouteReplace(end.clone()));
+        }
+        for (address, rule) in fenced {
+            self.push(Phase::Fence, steps, Action::RuleAdd(rule.clone()));
+            self.push(Phase::ForgetFenced, steps, Action::ConntrackPurge(*address));
+            self.push(Phase::Unfence, steps, Action::RuleDelete(rule.clone()));
+        }
+        for end in ends {
+            self.push(Phase::Unfence, steps, Action::RouteDelete(end));
+        }
+    }
+
+    fn routes(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for route in &self.observed.routes {
+            let wanted = self.desired.routes.contains(route);
+            let inward = leads_in(self.observed, route);
+            let gone = |device: &DeviceName| !self.stays(device) || self.dries_up(device, route.family());
+            let lost = route.next_hops.iter().filter(|hop| gone(&hop.device)).count();
+            if inward && !(wanted && !self.floating.contains(&route.destination.addr())) {
+                self.push(Phase::Refuse, steps, Action::RouteDelete(route.clone()));
+            } else if lost == 0 && wanted {
+                left.insert(route);
+            } else if (lost > 0 && lost == route.next_hops.len()) || self.is_replaced(route) {
+                // The kernel removes it, or the one that takes its place does.
+            } else {
+                self.push(Phase::Withdraw, steps, Action::RouteDelete(route.clone()));
+            }
+        }
+        let mut missing: Vec<&Route> = self.desired.routes.iter().filter(|route| !left.contains(route)).collect();
+        missing.sort_by_key(|route| route.next_hops.iter().any(|hop| hop.via.is_some()));
+        for route in missing {
+            let phase = if leads_in(self.desired, route) { Phase::Accept } else { Phase::Route };
+            self.push(phase, steps, Action::RouteReplace(route.clone()));
+        }
+    }
+
+    /// A desired route takes its place, there being one to take.
+    fn is_replaced(&self, route: &Route) -> bool {
+        let with_key = |state: &NamespaceState| state.routes.iter().filter(|other| other.key() == route.key()).count();
+        let on_staying = route.next_hops.iter().all(|hop| self.stays(&hop.device));
+        on_staying && with_key(self.desired) == 1 && with_key(self.observed) == 1
+    }
+
+    fn neighbours(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for (key, mac) in &self.observed.neighbours {
+            let (device, address) = key;
+            if !self.stays(device) || self.dries_up(device, Family::of(*address)) {
+                continue;
+            }
+            match self.desired.neighbours.get(key) {
+                Some(wanted) if wanted == mac => {
+                    left.insert(key);
+                }
+                Some(_other) => {}
+                None => self.push(Phase::Withdraw, steps, Action::NeighbourDelete(device.clone(), *address)),
+            }
+        }
+        for (key, mac) in self.desired.neighbours.iter().filter(|(key, _)| !left.contains(key)) {
+            self.push(Phase::Neighbour, steps, Action::NeighbourReplace(key.0.clone(), key.1, *mac));
+        }
+    }
+
+    fn addresses(&self, steps: &mut Steps) {
+        let mut left = BTreeSet::new();
+        for address in self.observed.addresses.iter().filter(|address| self.stays(&address.device)) {
+            if self.desired.addresses.contains(address) {
+                left.insert(address);
+            } else {
+                self.push(self.phase_of_removal(address), steps, Action::AddressDelete(address.clone()));
+            }
+        }
+        for address in self.desired.addresses.iter().filter(|address| !left.contains(address)) {
+            self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
+            if self.answers(&address.device) {
+                let announce = Action::Announce(address.device.clone(), address.net.addr());
+                self.push(Phase::Announce, steps, announce);
+            }
+        }
+        let inward = self.desired.routes.iter().filter(|route| leads_in(self.desired, route));
+        for route in inward.filter(|route| route.destination.prefix_len() == route.destination.max_prefix_len()) {
+            let stood = self.observed.routes.contains(route) && !self.floating.contains(&route.destination.addr());
+            let stays = stood && route.next_hops.iter().all(|hop| self.stays(&hop.device));
+            for device in self.desired.links.keys().filter(|device| !stays && self.answers(device)) {
+                let announce = Action::Announce(device.clone(), route.destination.addr());
+                self.push(Phase::Announce, steps, announce);
             }
         }
     }
 
-    fn neighbours(&mut self, remade: &BTreeSet<DeviceName>) {
-        for (device, address) in self.found.neighbours.keys() {
-            if !self.wanted.neighbours.contains_key(&(device.clone(), *address)) && !remade.contains(device) {
-                self.push(Action::NeighbourDelete(device.clone(), *address));
-            }
-        }
-        for ((device, address), mac) in &self.wanted.neighbours {
-            if self.found.neighbours.get(&(device.clone(), *address)) != Some(mac) || remade.contains(device) {
-                self.push(Action::NeighbourReplace(device.clone(), *address, *mac));
-            }
-        }
-    }
-
-    fn sysctls(&mut self, remade: &BTreeSet<DeviceName>, is_new: bool) {
-        let of_remade = |key: &str| remade.iter().any(|device| key.split('.').any(|part| part == device.as_str()));
-        for key in self.found.sysctls.keys() {
-            if !self.wanted.sysctls.contains_key(key) && !of_remade(key) {
-                self.push(Action::SysctlSet(key.clone(), sysctl::default(key).to_owned()));
-            }
-        }
-        for (key, value) in &self.wanted.sysctls {
-            if (self.found.sysctls.get(key) != Some(value) || of_remade(key)) && !self.follows(key, is_new) {
-                self.push(Action::SysctlSet(key.clone(), value.clone()));
-            }
+    /// An address that is alone on its device, or that a removal of its elder would take along, goes when the new ones are
+    /// there; a floating one at once; any other before the rules change.
+    fn phase_of_removal(&self, address: &Address) -> Phase {
+        let family = family_of(&address.net);
+        let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
+        let mut desired = self.desired.addresses.iter().filter(alike);
+        let promotes = sysctl::read(&self.observed.sysctls, "net.ipv4.conf.all.promote_secondaries") == Some("1");
+        let shares = self.desired.addresses.intersection(&self.observed.addresses).any(|other| alike(&other));
+        if desired.next().is_some() && !(shares && promotes) {
+            Phase::Replace
+        } else if address.net.prefix_len() == address.net.max_prefix_len() {
+            Phase::Refuse
+        } else {
+            Phase::Withdraw
         }
     }
 
-    /// What the kernel does by itself: switching forwarding on sets it for every device, and a new device has it from then on.
-    fn follows(&self, key: &str, is_new: bool) -> bool {
-        let Some((family, rest)) = key.strip_prefix("net.").and_then(|key| key.split_once(".conf.")) else { return false };
-        let Some((device, last)) = rest.rsplit_once('.') else { return false };
-        let forwarding = last == "forwarding" && !(family == "ipv6" && device == "all");
-        let redirects = last == "accept_redirects" && device == "all";
-        let new_device = !self.found.links.keys().any(|found| found.as_str() == device);
-        let of_device = !matches!(device, "all" | "default" | "lo");
-        (is_new && (forwarding || redirects)) || (forwarding && of_device && new_device)
-    }
-
-    fn iptables(&mut self, is_new: bool) {
-        let mut changes = RuleChanges::default();
-        for family in Family::BOTH {
-            ruleset(self.found.ruleset(family), self.wanted.ruleset(family), family, &mut changes);
-        }
-        if !changes.changes.is_empty() {
-            let withdrawn = withdrawn(&changes);
-            self.push(Action::Rules(changes));
-            // Nothing stands on translations that were not there.
-            for address in withdrawn.into_iter().filter(|_| !is_new) {
-                self.push(Action::ConntrackPurge(address));
-            }
-        }
+    /// The device is on a network, where addresses are announced.
+    fn answers(&self, device: &DeviceName) -> bool {
+        let link = self.desired.links.get(device);
+        link.is_some_and(|link| link.up && matches!(link.attach, Attach::Network(_)))
     }
 }
 
-/// Addresses whose translation changes: connections that stand on the old one are not to outlive it, and connections of a
-/// fixed address that gets a translation are not to go on without it.
-fn withdrawn(changes: &RuleChanges) -> BTreeSet<IpAddr> {
-    let mut addresses = BTreeSet::new();
-    for (_, table, change) in &changes.changes {
-        let (ChainChange::Delete(_, _, rule) | ChainChange::Insert(_, _, rule)) = change else { continue };
-        if *table != Table::Nat {
-            continue;
-        }
-        let gone = matches!(change, ChainChange::Delete(..));
-        match &rule.target {
-            Target::Snat(to) if gone => {
-                addresses.insert(to.address);
-                addresses.extend(source_of(rule));
-            }
-            Target::Snat(_) => addresses.extend(source_of(rule)),
-            Target::Dnat(to) if gone => {
-                addresses.insert(to.address);
-            }
-            Target::Dnat(_)
-            | Target::Jump(_)
-            | Target::Accept
-            | Target::Drop
-            | Target::Return
-            | Target::Mark(..)
-            | Target::SaveMark(..)
-            | Target::RestoreMark(..)
-            | Target::SetConnMark(..)
-            | Target::Redirect(_)
-            | Target::NoTrack
-            | Target::Unknown(_)
-            | Target::None => {}
-        }
-    }
-    addresses
+/// The route leads from a fip namespace to a router: to a floating IP, or to a subnet that needs none.
+fn leads_in(state: &NamespaceState, route: &Route) -> bool {
+    let to_router =
+        |device: &DeviceName| state.links.get(device).is_some_and(|link| matches!(link.attach, Attach::Peer { .. }));
+    route.table == TABLE_MAIN
+        && route.destination.prefix_len() > 0
+        && route.next_hops.iter().any(|hop| hop.via.is_some() && to_router(&hop.device))
 }
 
-fn source_of(rule: &Rule) -> Option<IpAddr> {
-    rule.matches.iter().find_map(|one| match &one.what {
-        What::Source(net) if !one.not && net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
-        _ => None,
-    })
-}
-
-/// Chains to make, then rules chain by chain, then chains to remove.
-fn ruleset(found: &Ruleset, wanted: &Ruleset, family: Family, out: &mut RuleChanges) {
-    let none = BTreeMap::new();
-    let mut removed = Vec::new();
-    for table in Table::ALL {
-        let old = found.tables.get(&table).unwrap_or(&none);
-        let new = wanted.tables.get(&table).unwrap_or(&none);
-        for name in new.keys().filter(|name| matches!(name, ChainName::Own(_)) && !old.contains_key(*name)) {
-            out.changes.push((family, table, ChainChange::Create(name.clone())));
-        }
-        let empty = Chain::default();
-        let names: BTreeSet<&ChainName> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            let (from, to) = (old.get(name).unwrap_or(&empty), new.get(name).unwrap_or(&empty));
-            if from.policy_drop && !to.policy_drop {
-                out.changes.push((family, table, ChainChange::PolicyAccept(name.clone())));
-            }
-            out.changes.extend(chain(name, &from.rules, &to.rules).into_iter().map(|change| (family, table, change)));
-            if matches!(name, ChainName::Own(_)) && !new.contains_key(name) {
-                removed.push((family, table, ChainChange::Remove(name.clone())));
-            }
-        }
+fn dead_end(family: Family) -> Route {
+    Route {
+        table: FENCE_TABLE,
+        destination: family.any(),
+        kind: RouteKind::Blackhole,
+        next_hops: Vec::new(),
+        protocol: RouteProtocol::Static,
+        scope_link: false,
+        source: None,
+        metric: if family == Family::V6 { 1024 } else { 0 },
     }
-    out.changes.append(&mut removed);
-}
-
-/// The fewest deletions and insertions, so that a rule both states have is not touched and keeps its counters.
-fn chain(name: &ChainName, old: &[Rule], new: &[Rule]) -> Vec<ChainChange> {
-    let mut deletions = Vec::new();
-    let mut insertions = Vec::new();
-    for op in capture_diff_slices(similar::Algorithm::Myers, old, new) {
-        if matches!(op, DiffOp::Equal { .. }) {
-            continue;
-        }
-        for index in op.old_range() {
-            deletions.extend(old.get(index).map(|rule| ChainChange::Delete(name.clone(), index, rule.clone())));
-        }
-        for index in op.new_range() {
-            insertions.extend(new.get(index).map(|rule| ChainChange::Insert(name.clone(), index, rule.clone())));
-        }
-    }
-    deletions.extend(insertions);
-    deletions
 }

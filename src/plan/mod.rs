@@ -1,20 +1,24 @@
 //! From two states, observed and desired, to the operations that turn one into the other, in an order that leaks nothing
 //! wherever it stops.
 //!
-//! In: two [`HostState`](crate::namespace::HostState)s. Out: a [`Plan`]. Never: a choice left to whoever applies it.
+//! In: two [`HostState`]s. Out: a [`Plan`]. Never: a choice left to whoever applies it.
 
 mod diff;
+mod links;
 mod op;
 mod order;
+mod rules;
+mod sysctls;
+mod translation;
+
+use std::collections::BTreeSet;
 
 pub use op::{Action, ChainChange, Op, RuleChanges};
 
-use crate::namespace::HostState;
-
-/// The operations that lead from `observed` to `desired`, in order; none if they are equal.
-pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
-    Plan { ops: order::order(diff::diff(observed, desired)) }
-}
+use crate::namespace::{HostState, NamespaceState, PolicyRule};
+use diff::Diff;
+use links::Kept;
+use order::{Phase, Steps};
 
 /// Operations in order, for one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,4 +32,39 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
+}
+
+/// What turns `observed` into `desired`: nothing that both share is touched, and wherever it stops nothing leaks and a new
+/// plan goes on from there. The order and its reasons stand in the source, in `plan/order.rs`.
+pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
+    let mut steps = Steps::default();
+    let kept = Kept::new(observed, desired);
+    let changes = translation::changes(observed, desired);
+    let floating: BTreeSet<_> = changes.values().flat_map(|change| &change.floating).copied().collect();
+    let born = NamespaceState { rules: PolicyRule::base().into(), ..NamespaceState::default() };
+    let nothing = BTreeSet::new();
+
+    links::silence(observed, desired, &mut steps);
+    links::unplug(observed, desired, &kept, &mut steps);
+    for (name, wanted) in &desired.namespaces {
+        let is = observed.namespaces.get(name);
+        let change = changes.get(name);
+        if let (Some((name, is)), Some(change)) = (observed.namespaces.get_key_value(name), change) {
+            translation::forget((name, change), (is, wanted), &kept, &mut steps);
+        }
+        if is.is_none() {
+            steps.push(Phase::Make, name, Action::NamespaceAdd);
+        }
+        let observed = is.unwrap_or(&born);
+        let tables = rules::changes(observed, wanted);
+        if !tables.changes.is_empty() {
+            steps.push(Phase::Filter, name, Action::Rules(tables));
+        }
+        sysctls::set(name, observed, wanted, |device| kept.has(name, device), &mut steps);
+        let fixed = change.map_or(&nothing, |change| &change.fixed);
+        Diff { name, observed, desired: wanted, new: is.is_none(), kept: &kept, fixed, floating: &floating }
+            .plan(&mut steps);
+    }
+    links::plug(observed, desired, &kept, &mut steps);
+    steps.into_plan()
 }

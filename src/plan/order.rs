@@ -1,106 +1,85 @@
-//! In which order operations are done, and why.
+//! The order of a plan: the phases, and why each comes where it does.
 //!
-//! | phase | why there |
-//! |---|---|
-//! | a floating IP's route out of the fip namespace goes | from then on nobody answers for the address: first on the way out |
-//! | policy rules go | traffic is no longer steered to where its translation is about to end |
-//! | connection tracking of what is withdrawn is purged | where the translation is, and before its rule goes: a packet between makes at worst a translated entry |
-//! | other routes, devices, neighbours and namespaces go | they carry nothing any more; a snat namespace translates until it dies |
-//! | namespaces come, with sysctls other than forwarding | they forward nothing yet |
-//! | iptables, one transaction a namespace | filters and translations are in before anything can pass |
-//! | forwarding is switched on | |
-//! | devices, their sysctls, addresses, neighbours, routes | the way is there before anything is steered to it |
-//! | policy rules come | the translation they lead to is in (`lookup 16`: the SNAT rule; a redirect: the neighbour and its route) |
-//! | a floating IP's route comes | the fip namespace answers for the address only when all behind it stands: last on the way in |
-//! | addresses that are given up go, with their connection tracking | after the new one and its translation are in, so that there is never none |
-//! | what appeared is announced | |
+//! A namespace may be read by packets between any two operations, and a plan may stop after any. Two rules give the table
+//! below. *Nothing is steered where its translation is not*: on the way out what leads packets somewhere goes before what
+//! translates them there, on the way in it comes after. *What tells that something is still to be done goes last*: a
+//! translation's connections are purged while its rule still stands, so that a plan made after a stop purges them again.
+//!
+//! | phase | operations | why here |
+//! |---|---|---|
+//! | [`Phase::Refuse`] | routes to floating IPs, floating addresses, the way into fip namespaces that go | nobody outside begins anything new through what is withdrawn |
+//! | [`Phase::Unsteer`] | `ip rule del`: floating IPs, then redirects | while the rules that translate still stand, nothing untranslated can take that way |
+//! | [`Phase::Forget`] | conntrack of withdrawn floating IPs, fixed and floating address | no connection goes on under an address that may be another's soon; before the rules, which are the trace of it |
+//! | [`Phase::Silence`] | external and internal devices of namespaces that go, down | the kernel takes its time over a namespace; until then it must not answer |
+//! | [`Phase::Withdraw`] | routes, neighbours, addresses | nobody is sent there any more |
+//! | [`Phase::Unplug`] | devices; a pair goes with either end | with all that hangs on them |
+//! | [`Phase::ForgetUnplugged`] | conntrack of gateway addresses whose device went | before the rules, which are the trace of them |
+//! | [`Phase::Remove`] | namespaces | |
+//! | [`Phase::Make`] | namespaces | born without forwarding |
+//! | [`Phase::Filter`] | every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
+//! | [`Phase::Configure`] | sysctls of the namespace, forwarding among them | devices made from here on are born with `default`'s values |
+//! | [`Phase::Plug`] | devices, still down | |
+//! | [`Phase::Adjust`] | MTU, sysctls of devices | before the device is up: advertisements are believed or not from the first |
+//! | [`Phase::Raise`] | devices up | |
+//! | [`Phase::Address`] | addresses | new before old: IPv4 loses a device's routes and neighbours with its last address |
+//! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses | their rules are gone, no new connection can have them |
+//! | [`Phase::Replace`] | addresses that others have replaced | last trace of what was to be purged |
+//! | [`Phase::Neighbour`] | permanent neighbours | before anything is sent to them |
+//! | [`Phase::Route`] | routes: on the link, then by a gateway | a gateway has to be on some link; a table is full before a rule leads to it |
+//! | [`Phase::Fence`] | a dead end for fixed addresses that get a floating IP | their open connections are untranslated ones; a rule would lead them out bare |
+//! | [`Phase::ForgetFenced`] | conntrack of those fixed addresses | behind the fence no packet makes a new entry |
+//! | [`Phase::Steer`] | `ip rule add` | everything it leads to is there |
+//! | [`Phase::Unfence`] | the dead end | the rule behind it takes over |
+//! | [`Phase::Accept`] | routes to floating IPs | from here on the outside reaches them, and their answers have a way |
+//! | [`Phase::Announce`] | gratuitous ARP, unsolicited neighbour advertisements | all of it works |
 
+use super::Plan;
 use super::op::{Action, Op};
-use crate::net::{Family, TABLE_MAIN};
+use crate::name::NamespaceName;
 
-/// Earlier is done first; what is equal keeps the order of namespaces and of the diff.
+/// The phases, first to last; the table above says what each is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    AnswerWithdrawn,
-    SteeringWithdrawn,
-    ConnectionsPurged,
-    RoutesWithdrawn,
-    NeighboursWithdrawn,
-    DevicesWithdrawn,
-    NamespacesWithdrawn,
-    NamespacesMade,
-    SysctlsSet,
-    RulesCommitted,
-    ForwardingEnabled,
-    DevicesMade,
-    DevicesSet,
-    DeviceSysctlsSet,
-    AddressesAdded,
-    NeighboursSet,
-    RoutesAdded,
-    SteeringAdded,
-    AnswerAdded,
-    AddressesGivenUp,
-    AddressesPurged,
-    Announced,
+pub(super) enum Phase {
+    Refuse,
+    Unsteer,
+    Forget,
+    Silence,
+    Withdraw,
+    Unplug,
+    ForgetUnplugged,
+    Remove,
+    Make,
+    Filter,
+    Configure,
+    Plug,
+    Adjust,
+    Raise,
+    Address,
+    ForgetReplaced,
+    Replace,
+    Neighbour,
+    Route,
+    Fence,
+    ForgetFenced,
+    Steer,
+    Unfence,
+    Accept,
+    Announce,
 }
 
-/// Puts operations in order.
-pub(super) fn order(mut ops: Vec<Op>) -> Vec<Op> {
-    let given_up: Vec<_> = ops
-        .iter()
-        .filter_map(|op| match &op.action {
-            Action::AddressDelete(address) => Some((op.namespace.clone(), address.net.addr())),
-            _ => None,
-        })
-        .collect();
-    ops.sort_by_key(|op| match &op.action {
-        Action::ConntrackPurge(address) if given_up.contains(&(op.namespace.clone(), *address)) => {
-            Phase::AddressesPurged
-        }
-        _ => phase(op),
-    });
-    ops.dedup();
-    ops
-}
+/// Operations with their phases, in any order.
+#[derive(Default)]
+pub(super) struct Steps(Vec<(Phase, Op)>);
 
-fn phase(op: &Op) -> Phase {
-    match &op.action {
-        Action::RouteDelete(route) if answers(op, route) => Phase::AnswerWithdrawn,
-        Action::RouteReplace(route) if answers(op, route) => Phase::AnswerAdded,
-        Action::RuleDelete(_) => Phase::SteeringWithdrawn,
-        Action::ConntrackPurge(_) => Phase::ConnectionsPurged,
-        Action::RouteDelete(_) => Phase::RoutesWithdrawn,
-        Action::NeighbourDelete(..) => Phase::NeighboursWithdrawn,
-        Action::LinkDelete(_) => Phase::DevicesWithdrawn,
-        Action::NamespaceDelete => Phase::NamespacesWithdrawn,
-        Action::NamespaceAdd => Phase::NamespacesMade,
-        Action::SysctlSet(key, _) if key.contains(".conf.") || key.contains(".neigh.") => {
-            let of_all = key.contains(".conf.all.") || key.contains(".conf.default.") || key.contains(".conf.lo.");
-            match (of_all, key.ends_with(".forwarding")) {
-                (true, true) => Phase::ForwardingEnabled,
-                (true, false) => Phase::SysctlsSet,
-                (false, _) => Phase::DeviceSysctlsSet,
-            }
-        }
-        Action::SysctlSet(key, _) if key == "net.ipv4.ip_forward" => Phase::ForwardingEnabled,
-        Action::SysctlSet(..) => Phase::SysctlsSet,
-        Action::Rules(_) => Phase::RulesCommitted,
-        Action::LinkAdd { .. } => Phase::DevicesMade,
-        Action::LinkMtu(..) | Action::LinkMac(..) | Action::LinkUp(..) => Phase::DevicesSet,
-        Action::AddressAdd(_) => Phase::AddressesAdded,
-        Action::NeighbourReplace(..) => Phase::NeighboursSet,
-        Action::RouteReplace(_) => Phase::RoutesAdded,
-        Action::RuleAdd(_) => Phase::SteeringAdded,
-        Action::AddressDelete(_) => Phase::AddressesGivenUp,
-        Action::Announce(..) => Phase::Announced,
+impl Steps {
+    /// Adds an operation; within a phase and a namespace the order of adding stays.
+    pub(super) fn push(&mut self, phase: Phase, namespace: &NamespaceName, action: Action) {
+        self.0.push((phase, Op { namespace: namespace.clone(), action }));
     }
-}
 
-/// A host route in a fip namespace's main table: its presence makes the external device answer ARP for the address.
-fn answers(op: &Op, route: &crate::namespace::Route) -> bool {
-    op.namespace.as_str().starts_with("fip-")
-        && route.family() == Family::V4
-        && route.table == TABLE_MAIN
-        && route.destination.prefix_len() == 32
+    /// In order.
+    pub(super) fn into_plan(mut self) -> Plan {
+        self.0.sort_by_key(|(phase, _)| *phase);
+        Plan { ops: self.0.into_iter().map(|(_, op)| op).collect() }
+    }
 }

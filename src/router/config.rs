@@ -34,11 +34,13 @@ pub struct AgentOptions {
     pub metadata: bool,
     /// `metadata_port`
     pub metadata_port: u16,
+    /// `comment_iptables_rules`
+    pub comments: bool,
 }
 
 impl Default for AgentOptions {
     fn default() -> Self {
-        Self { random_fully: true, metadata: true, metadata_port: 9697 }
+        Self { random_fully: true, metadata: true, metadata_port: 9697, comments: true }
     }
 }
 

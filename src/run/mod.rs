@@ -133,12 +133,14 @@ impl<'a> Driver<'a> {
         let _span = info_span!("host", %host).entered();
         let Some(config) = self.configs.get(host) else { return };
         let mut ops = Vec::new();
-        let result = self.dataplane.observe(host).and_then(|observed| {
-            let desired = namespace::desired(config, &observed);
-            let plan = plan::plan(&observed, &desired);
-            self.dataplane.apply(host, &plan, &mut |op| {
+        let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
+            Ok(desired) => self.dataplane.apply(host, &plan::plan(&observed, &desired), &mut |op| {
                 ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
-            })
+            }),
+            Err(error) => {
+                record.failures.push(undesirable(host, &error));
+                Ok(())
+            }
         });
         if !ops.is_empty() || result.is_err() {
             record.hosts.push(HostRecord { host: host.to_string(), ops });
@@ -158,13 +160,9 @@ impl<'a> Driver<'a> {
                     continue;
                 }
             };
-            let desired = namespace::desired(config, &observed);
-            record.failures.extend(differences(host, &observed, &desired));
-            let again = plan::plan(&observed, &desired);
-            if !again.is_empty() {
-                let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
-                found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
-                record.failures.push(found);
+            match namespace::desired(config, &observed) {
+                Ok(desired) => record.failures.extend(settled(host, &observed, &desired)),
+                Err(error) => record.failures.push(undesirable(host, &error)),
             }
             self.observed.insert(host.clone(), observed);
         }
@@ -325,6 +323,29 @@ fn dataplane_failure(error: &DataplaneError) -> Failure {
             failed.iter().map(|one| format!("{host}/{}: {}: {}", one.op.namespace, one.op, one.reason)).collect();
     }
     found
+}
+
+/// A configuration that nothing can be built of.
+fn undesirable(host: &HostName, error: &namespace::DesiredError) -> Failure {
+    let mut text = format!("{host}: the configuration cannot be built: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    failure(FailureKind::NotConverged, None, text)
+}
+
+/// Observed is desired, and planning again gives nothing to do; else the failures.
+fn settled(host: &HostName, observed: &HostState, desired: &HostState) -> Vec<Failure> {
+    let mut failures = differences(host, observed, desired);
+    let again = plan::plan(observed, desired);
+    if !again.is_empty() {
+        let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
+        found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
+        failures.push(found);
+    }
+    failures
 }
 
 /// Where observed is not desired, a failure a namespace, line by line.

@@ -1,0 +1,150 @@
+//! Floating IPs and gateway addresses as a namespace's NAT rules show them: which come, which go, and whose connections
+//! have to be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::links::Kept;
+use super::op::Action;
+use super::order::{Phase, Steps};
+use crate::name::{DeviceName, NamespaceName};
+use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, Rule, Table, Target, What};
+use crate::net::Family;
+
+/// One direction of a floating IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    Inward,
+    Outward,
+}
+
+/// A floating IP's translation: direction, floating address, fixed address.
+type Pair = (Direction, IpAddr, IpAddr);
+
+/// The translations of a namespace that are not as they are desired.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Fixed addresses of floating IPs that come, go or change.
+    pub(super) fixed: BTreeSet<IpAddr>,
+    /// Floating addresses of floating IPs that come, go or change.
+    pub(super) floating: BTreeSet<IpAddr>,
+    /// Addresses whose connections must not go on.
+    withdrawn: BTreeSet<IpAddr>,
+    /// Floating addresses that stay, for another fixed address.
+    pointed_elsewhere: BTreeSet<IpAddr>,
+}
+
+/// Compares each namespace that stays.
+pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTreeMap<&'a NamespaceName, Changes> {
+    let mut all = BTreeMap::new();
+    for (name, is) in &observed.namespaces {
+        if let Some(wanted) = desired.namespaces.get(name) {
+            let (is, wanted) = (pairs(is), pairs(wanted));
+            let mut changes = Changes::default();
+            for (_, floating, fixed) in is.symmetric_difference(&wanted) {
+                changes.fixed.insert(*fixed);
+                changes.floating.insert(*floating);
+            }
+            for (_, floating, fixed) in is.difference(&wanted) {
+                changes.withdrawn.extend([*floating, *fixed]);
+                if wanted.iter().any(|(_, other, _)| other == floating) {
+                    changes.pointed_elsewhere.insert(*floating);
+                }
+            }
+            all.insert(name, changes);
+        }
+    }
+    all
+}
+
+/// Forgets the connections of what is withdrawn.
+pub(super) fn forget<'a>(
+    (name, changes): (&'a NamespaceName, &Changes),
+    (is, wanted): (&'a NamespaceState, &NamespaceState),
+    kept: &Kept<'a>,
+    steps: &mut Steps,
+) {
+    let mut purge = |phase, address: &IpAddr| steps.push(phase, name, Action::ConntrackPurge(*address));
+    for address in &changes.withdrawn {
+        purge(Phase::Forget, address);
+    }
+    let gateways = gateway_devices(is);
+    for address in &changes.pointed_elsewhere {
+        // Where the address itself is on a device it answers all the while: forget what began before the rules changed.
+        if is.addresses.iter().any(|on| on.net.addr() == *address) {
+            purge(Phase::ForgetReplaced, address);
+        }
+    }
+    let mut replaced: BTreeMap<IpAddr, Phase> = BTreeMap::new();
+    for address in gateway_addresses(is) {
+        replaced.insert(address, Phase::ForgetUnplugged);
+    }
+    for address in is.addresses.iter().filter(|address| gateways.contains(&address.device)) {
+        let stays = kept.has(name, &address.device);
+        replaced.insert(address.net.addr(), if stays { Phase::ForgetReplaced } else { Phase::ForgetUnplugged });
+    }
+    for (address, phase) in replaced {
+        let still = wanted.addresses.iter().any(|on| on.net.addr() == address);
+        if !still && !changes.withdrawn.contains(&address) {
+            purge(phase, &address);
+        }
+    }
+}
+
+fn nat_rules(state: &NamespaceState) -> impl Iterator<Item = &Rule> {
+    Family::BOTH
+        .into_iter()
+        .filter_map(|family| state.ruleset(family).tables.get(&Table::Nat))
+        .flat_map(BTreeMap::iter)
+        .filter(|(name, _)| matches!(name, ChainName::Own(_)))
+        .flat_map(|(_, chain)| &chain.rules)
+}
+
+fn pairs(state: &NamespaceState) -> BTreeSet<Pair> {
+    nat_rules(state)
+        .filter_map(|rule| match &rule.target {
+            Target::Snat(to) => Some((Direction::Outward, to.address, address_in(rule, Direction::Outward)?)),
+            Target::Dnat(to) => Some((Direction::Inward, address_in(rule, Direction::Inward)?, to.address)),
+            Target::Jump(_)
+            | Target::Accept
+            | Target::Drop
+            | Target::Return
+            | Target::Mark(..)
+            | Target::SaveMark(..)
+            | Target::RestoreMark(..)
+            | Target::SetConnMark(..)
+            | Target::Redirect(_)
+            | Target::NoTrack
+            | Target::Unknown(_)
+            | Target::None => None,
+        })
+        .collect()
+}
+
+/// The one address that a rule is for: its source on the way out, its destination on the way in.
+fn address_in(rule: &Rule, direction: Direction) -> Option<IpAddr> {
+    rule.matches.iter().filter(|condition| !condition.not).find_map(|condition| match (&condition.what, direction) {
+        (What::Source(net), Direction::Outward) | (What::Destination(net), Direction::Inward) => {
+            (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
+        }
+        _other => None,
+    })
+}
+
+/// Rules that translate whatever leaves by a device: the device and the address.
+fn gateway_rules(state: &NamespaceState) -> impl Iterator<Item = (&DeviceName, IpAddr)> {
+    nat_rules(state).filter_map(|rule| {
+        let Target::Snat(to) = &rule.target else { return None };
+        let [condition] = rule.matches.as_slice() else { return None };
+        let What::OutDevice(DevicePattern::Name(device)) = &condition.what else { return None };
+        (!condition.not).then_some((device, to.address))
+    })
+}
+
+fn gateway_devices(state: &NamespaceState) -> BTreeSet<&DeviceName> {
+    gateway_rules(state).map(|(device, _)| device).collect()
+}
+
+fn gateway_addresses(state: &NamespaceState) -> BTreeSet<IpAddr> {
+    gateway_rules(state).map(|(_, address)| address).collect()
+}
