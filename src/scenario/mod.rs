@@ -7,16 +7,19 @@
 mod build;
 mod expect;
 mod expectation;
+mod failure;
 mod header;
 mod judge;
 mod language;
 mod lower;
 mod note;
+mod objects;
 mod outcome;
 mod pattern;
 mod schema;
 mod shape;
 mod state;
+mod steps;
 mod subject;
 #[cfg(test)]
 mod tests;
