@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use dvrlab::dataplane::Dataplane as _;
 use dvrlab::flow::Place;
-use dvrlab::kernel::Netns;
+use dvrlab::kernel::{Netns, command};
 use dvrlab::lab::Lab;
-use dvrlab::name::{HostName, Id, Name};
+use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::net::Mac;
 use dvrlab::topology::{HostTopology, NetworkTopology, NodeAttach, NodePort, NodeTopology, Topology};
 use inside::inside;
@@ -273,5 +273,22 @@ fn ports_of_probes_are_hidden_and_closed_ones_refuse() {
         assert_eq!(ask(20_000), ErrorKind::WouldBlock);
         let connect = netns(&lab, "vm1").run_in(|| TcpStream::connect(("10.0.1.12", 80)).unwrap_err().kind()).unwrap();
         assert_eq!(connect, ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_program_runs_in_a_namespace_and_finds_the_names_of_its_host() {
+    inside(|| {
+        let lab = Lab::new().unwrap();
+        lab.shape(&two_hosts(2)).unwrap();
+        let names = BTreeMap::from([(NamespaceName::new("qrouter-r1").unwrap(), netns(&lab, "vm2"))]);
+        let script = "ls /run/netns; stat -L -c %i /run/netns/qrouter-r1 /proc/self/ns/net; setsid sleep 1000 & exit 3";
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let finished = command::run(&netns(&lab, "vm1"), &names, "sh", &arguments).unwrap();
+        let (vm1, vm2) = (netns(&lab, "vm1").inode(), netns(&lab, "vm2").inode());
+        assert_eq!(finished.output, format!("qrouter-r1\n{vm2}\n{vm1}\n"));
+        assert_eq!(finished.status.code(), Some(3));
+        assert_eq!(std::fs::read_dir("/run/netns").unwrap().count(), 0);
+        assert!(command::run(&netns(&lab, "vm1"), &names, "/nonexistent", &[]).is_err());
     });
 }

@@ -120,3 +120,10 @@ impl Host {
         Some(Plug { netns: Rc::clone(&self.netns), bridge })
     }
 }
+
+impl Node {
+    /// Whether it has an IPv6 address.
+    pub(super) fn speaks_v6(&self) -> bool {
+        self.topology.ports.iter().flat_map(|port| &port.addresses).any(|net| net.addr().is_ipv6())
+    }
+}

@@ -9,11 +9,10 @@ use std::rc::Rc;
 
 use futures_util::future::try_join_all;
 use rtnetlink::{LinkBridgePort, LinkUnspec};
-use tokio::runtime;
 
 use super::fabric::{Host, Network, Tunnel};
 use super::layer2;
-use super::make::{self, Indexes, SWITCH_SYSCTLS, failed};
+use super::make::{self, Indexes, SWITCH_SYSCTLS, Stock, failed};
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End, Vxlan};
@@ -30,8 +29,8 @@ const UPLINK: &str = "eth0";
 const UNDERLAY_MTU: u32 = 1600;
 
 /// The namespace and bridge that join the hosts.
-pub(super) async fn underlay(runtime: &runtime::Handle, indexes: &Indexes) -> Result<Plug, DataplaneError> {
-    let netns = make::namespace(runtime, "underlay", &SWITCH_SYSCTLS)?;
+pub(super) async fn underlay(stock: &Stock<'_>, indexes: &Indexes) -> Result<Plug, DataplaneError> {
+    let netns = stock.namespace("underlay", &SWITCH_SYSCTLS)?;
     let end = bridge_end("underlay", indexes.next(), UNDERLAY_MTU);
     links::bridge(netns.handle(), end).await.map_err(failed("make the underlay"))?;
     Ok(Plug { netns, bridge: end.index })
@@ -44,13 +43,13 @@ pub(super) fn bridge_end(name: &str, index: u32, mtu: u32) -> End<'_> {
 
 /// A host's namespace, on the underlay, without networks.
 pub(super) async fn host(
-    runtime: &runtime::Handle,
+    stock: &Stock<'_>,
     indexes: &Indexes,
     underlay: &Plug,
     name: &HostName,
     address: Ipv4Addr,
 ) -> Result<Host, DataplaneError> {
-    let netns = make::namespace(runtime, name.as_str(), &SWITCH_SYSCTLS)?;
+    let netns = stock.namespace(name.as_str(), &SWITCH_SYSCTLS)?;
     let eth0 = indexes.next();
     let near = End { name: UPLINK, index: eth0, mac: uplink_mac(name), mtu: UNDERLAY_MTU };
     let joined = async {

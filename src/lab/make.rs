@@ -2,14 +2,16 @@
 //!
 //! In: names and values. Out: devices. Never: a device moved after it was made.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::thread;
 
 use tokio::runtime;
 
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End};
+use crate::kernel::netns::NetnsError;
 use crate::kernel::sysctl::SysctlError;
 use crate::kernel::{Netns, Plug};
 use crate::net::Mac;
@@ -17,6 +19,8 @@ use crate::net::Mac;
 /// Room for the largest frame on those ends of pairs that belong to no machine: what limits a frame is the machine's own
 /// end. The kernel's largest for Ethernet (`ETH_MAX_MTU`).
 const PORT_MTU: u32 = 65_535;
+/// Threads that make namespaces at once. More only wait for each other in the kernel.
+const MAKERS: usize = 2;
 /// First device index that is given out. `lo` has 1 everywhere.
 const FIRST_INDEX: u32 = 10;
 
@@ -66,15 +70,37 @@ pub(super) fn failed<E: std::error::Error>(doing: impl Into<String>) -> impl FnO
     move |error| DataplaneError::Topology { doing, reason: reason(&error) }
 }
 
-/// Makes a namespace and sets its sysctls.
-pub(super) fn namespace(
-    runtime: &runtime::Handle,
-    name: &str,
-    sysctls: &[(&str, &str)],
-) -> Result<Rc<Netns>, DataplaneError> {
-    let netns = Netns::create(runtime).map_err(failed(format!("make namespace {name}")))?;
-    set_sysctls(&netns, sysctls).map_err(failed(format!("set up namespace {name}")))?;
-    Ok(Rc::new(netns))
+/// Namespaces that were made ahead of their use, on several threads: most of the time that one takes is the kernel's.
+pub(super) struct Stock<'a> {
+    runtime: &'a runtime::Handle,
+    ready: RefCell<Vec<Netns>>,
+}
+
+impl<'a> Stock<'a> {
+    /// Makes this many.
+    pub(super) fn new(runtime: &'a runtime::Handle, count: usize) -> Result<Self, DataplaneError> {
+        let some =
+            |share: usize| (0..share).map(|_| Netns::create(runtime)).collect::<Result<Vec<Netns>, NetnsError>>();
+        let share = count.div_ceil(MAKERS);
+        let made = thread::scope(|scope| {
+            let other = scope.spawn(move || some(count.saturating_sub(share)));
+            let mut made = some(share)?;
+            made.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            Ok::<_, NetnsError>(made)
+        });
+        let ready = RefCell::new(made.map_err(failed("make namespaces"))?);
+        Ok(Self { runtime, ready })
+    }
+
+    /// One of them, with its sysctls set.
+    pub(super) fn namespace(&self, name: &str, sysctls: &[(&str, &str)]) -> Result<Rc<Netns>, DataplaneError> {
+        let netns = match self.ready.borrow_mut().pop() {
+            Some(netns) => netns,
+            None => Netns::create(self.runtime).map_err(failed(format!("make namespace {name}")))?,
+        };
+        set_sysctls(&netns, sysctls).map_err(failed(format!("set up namespace {name}")))?;
+        Ok(Rc::new(netns))
+    }
 }
 
 /// Writes sysctls. Those of the bridge filter are there only where it is loaded, and else not needed.

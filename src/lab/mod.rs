@@ -132,7 +132,9 @@ impl Dataplane for Lab {
         let mut fabric = self.fabric.take();
         let shaped = self.runtime.block_on(async {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
-            settle::settle(&fabric.namespaces()).await
+            settle::settle(&fabric.namespaces()).await?;
+            let nodes = fabric.nodes.iter().filter(|(_, node)| node.speaks_v6());
+            try_join_all(nodes.map(|(name, node)| settle::settle_groups(name.as_str(), &node.netns))).await.map(drop)
         });
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));

@@ -11,10 +11,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
-use tokio::runtime;
 
 use super::fabric::{Fabric, Node, Port};
-use super::make::{self, ICMP_SYSCTLS, Indexes, failed};
+use super::make::{self, ICMP_SYSCTLS, Indexes, Stock, failed};
 use super::ports;
 use crate::dataplane::DataplaneError;
 use crate::kernel::apply;
@@ -98,14 +97,14 @@ fn stands(fabric: &Fabric, topology: &Topology, attach: &NodeAttach) -> bool {
 
 /// Makes all machines match. What is stale has gone before.
 pub(super) async fn nodes(
-    runtime: &runtime::Handle,
+    stock: &Stock<'_>,
     indexes: &Indexes,
     fabric: &mut Fabric,
     topology: &Topology,
 ) -> Result<(), DataplaneError> {
     for (name, want) in &topology.nodes {
         if !fabric.nodes.contains_key(name) {
-            let node = create(runtime, name, want).map_err(failed(format!("make {name}")))?;
+            let node = create(stock, name, want).map_err(failed(format!("make {name}")))?;
             fabric.nodes.insert(name.clone(), node);
         }
     }
@@ -121,10 +120,10 @@ pub(super) async fn nodes(
     try_join_all(all.map(|(name, node, want)| furnish(name, node, want, &made))).await.map(drop)
 }
 
-fn create(runtime: &runtime::Handle, name: &Name, want: &NodeTopology) -> Result<Node, DataplaneError> {
+fn create(stock: &Stock<'_>, name: &Name, want: &NodeTopology) -> Result<Node, DataplaneError> {
     let forwarding = FORWARDING.iter().filter(|_| want.forwards);
     let sysctls: Vec<(&str, &str)> = SYSCTLS.iter().chain(&ICMP_SYSCTLS).chain(forwarding).copied().collect();
-    let netns = make::namespace(runtime, name.as_str(), &sysctls)?;
+    let netns = stock.namespace(name.as_str(), &sysctls)?;
     let topology = NodeTopology { ports: Vec::new(), ..want.clone() };
     Ok(Node { netns, topology, ports: BTreeMap::new(), rules: Vec::new() })
 }

@@ -13,7 +13,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use tokio::runtime;
 
 use super::fabric::{Fabric, Segment};
-use super::make::{self, Indexes, SWITCH_SYSCTLS, failed};
+use super::make::{Indexes, SWITCH_SYSCTLS, Stock, failed};
 use super::{host, node};
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
@@ -33,9 +33,19 @@ pub(super) async fn shape(
     topology: &Topology,
 ) -> Result<(), DataplaneError> {
     remove(fabric, topology).await?;
-    hosts(runtime, indexes, fabric, topology).await?;
-    segments(runtime, indexes, fabric, topology).await?;
-    node::nodes(runtime, indexes, fabric, topology).await
+    let stock = &Stock::new(runtime, missing(fabric, topology))?;
+    hosts(stock, indexes, fabric, topology).await?;
+    segments(stock, indexes, fabric, topology).await?;
+    node::nodes(stock, indexes, fabric, topology).await
+}
+
+/// How many namespaces have to be made.
+fn missing(fabric: &Fabric, topology: &Topology) -> usize {
+    let hosts = topology.hosts.keys().filter(|name| !fabric.hosts.contains_key(*name)).count();
+    let segments = topology.segments.keys().filter(|id| !fabric.segments.contains_key(*id)).count();
+    let nodes = topology.nodes.keys().filter(|name| !fabric.nodes.contains_key(*name)).count();
+    let underlay = usize::from(fabric.underlay.is_none() && !topology.hosts.is_empty());
+    hosts + segments + nodes + underlay
 }
 
 /// Device indexes to remove, by the inode of their namespace.
@@ -109,7 +119,7 @@ async fn remove(fabric: &mut Fabric, topology: &Topology) -> Result<(), Dataplan
 }
 
 async fn hosts(
-    runtime: &runtime::Handle,
+    stock: &Stock<'_>,
     indexes: &Indexes,
     fabric: &mut Fabric,
     topology: &Topology,
@@ -119,10 +129,10 @@ async fn hosts(
     if !missing.is_empty() {
         let underlay = match fabric.underlay.take() {
             Some(underlay) => underlay,
-            None => host::underlay(runtime, indexes).await?,
+            None => host::underlay(stock, indexes).await?,
         };
         let new = topology.hosts.iter().filter(|(name, _)| missing.contains(*name));
-        let made = try_join_all(new.map(|(name, host)| host::host(runtime, indexes, &underlay, name, host.underlay)));
+        let made = try_join_all(new.map(|(name, host)| host::host(stock, indexes, &underlay, name, host.underlay)));
         fabric.hosts.extend(missing.iter().cloned().zip(made.await?));
         fabric.underlay = Some(underlay);
         host::introduce(&fabric.hosts, &missing).await?;
@@ -132,7 +142,7 @@ async fn hosts(
 }
 
 async fn segments(
-    runtime: &runtime::Handle,
+    stock: &Stock<'_>,
     indexes: &Indexes,
     fabric: &mut Fabric,
     topology: &Topology,
@@ -140,7 +150,7 @@ async fn segments(
     for (id, mtu) in &topology.segments {
         let segment = match fabric.segments.remove(id) {
             Some(segment) => segment,
-            None => new_segment(runtime, indexes, id, *mtu).await?,
+            None => new_segment(stock, indexes, id, *mtu).await?,
         };
         if segment.mtu != *mtu {
             let bridge = LinkUnspec::new_with_index(segment.plug.bridge).mtu(*mtu).build();
@@ -152,13 +162,8 @@ async fn segments(
     Ok(())
 }
 
-async fn new_segment(
-    runtime: &runtime::Handle,
-    indexes: &Indexes,
-    id: &Id,
-    mtu: u32,
-) -> Result<Segment, DataplaneError> {
-    let netns = make::namespace(runtime, &format!("seg-{id}"), &SWITCH_SYSCTLS)?;
+async fn new_segment(stock: &Stock<'_>, indexes: &Indexes, id: &Id, mtu: u32) -> Result<Segment, DataplaneError> {
+    let netns = stock.namespace(&format!("seg-{id}"), &SWITCH_SYSCTLS)?;
     let end = host::bridge_end("br", indexes.next(), mtu);
     links::bridge(netns.handle(), end).await.map_err(failed(format!("make segment {id}")))?;
     Ok(Segment { plug: Plug { netns, bridge: end.index }, mtu })

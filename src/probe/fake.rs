@@ -96,6 +96,12 @@ impl Machine {
         self.ports.iter().any(|port| port.nets.iter().any(|net| net.addr() == address))
     }
 
+    fn speaker(&self, to: IpAddr) -> Option<IpAddr> {
+        let RouteAnswer::Via { device, .. } = self.find(to) else { return None };
+        let port = self.ports.iter().find(|port| port.device == device)?;
+        port.nets.iter().map(IpNet::addr).find(|address| address.is_ipv4() == to.is_ipv4())
+    }
+
     fn find(&self, destination: IpAddr) -> RouteAnswer {
         if self.owns(destination) {
             return RouteAnswer::Local;
@@ -171,6 +177,10 @@ impl Wire for FakeWire {
 
     fn route(&self, tap: usize, lookup: Lookup<'_>) -> Result<RouteAnswer, WireError> {
         Ok(self.0.borrow().machines[tap].find(lookup.destination))
+    }
+
+    fn speaker(&self, tap: usize, to: IpAddr) -> Result<Option<IpAddr>, WireError> {
+        Ok(self.0.borrow().machines[tap].speaker(to))
     }
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
@@ -331,9 +341,7 @@ impl World {
 
     fn complain(&mut self, number: usize, refusal: Refusal, datagram: Datagram<'static>) {
         let to = datagram.ends.source();
-        let RouteAnswer::Via { device, .. } = self.machines[number].find(to) else { return };
-        let port = self.machines[number].ports.iter().find(|port| port.device == device).unwrap();
-        let own = port.nets.iter().map(IpNet::addr).find(|address| address.is_ipv4() == to.is_ipv4()).unwrap();
+        let Some(own) = self.machines[number].speaker(to) else { return };
         let destination = datagram.ends.destination();
         let from = if self.machines[number].owns(destination) { destination } else { own };
         let ends = Ends::new(from, to).unwrap();

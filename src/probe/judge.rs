@@ -61,11 +61,27 @@ impl Judge<'_> {
         if attempt.arrived.is_some() || !attempt.replies.is_empty() {
             return Ok(Ruling { verdict: Verdict::NoAnswer, by: None, at: None });
         }
-        Ok(silent(match last {
-            None => Verdict::Lost,
-            Some(passage) if !passage.outgoing && self.lacks_neighbour(passage)? => Verdict::NoNeighbour,
-            Some(_) => Verdict::Dropped,
-        }))
+        let Some(passage) = last else { return Ok(silent(Verdict::Lost)) };
+        if !passage.outgoing && self.lacks_neighbour(passage)? {
+            return Ok(silent(Verdict::NoNeighbour));
+        }
+        if !passage.outgoing && self.lacks_route(passage)? {
+            let by = self.wire.speaker(passage.tap, passage.ends.source())?;
+            return Ok(Ruling { verdict: Verdict::NoRoute, by, at });
+        }
+        Ok(silent(Verdict::Dropped))
+    }
+
+    /// Whether the place where a packet ended has no way for it. The kernel says so in an ICMP error, but to one sender only
+    /// five times at once and then once a second (`ip_rt_error_burst`, which no namespace can change): so its routing is asked.
+    fn lacks_route(&self, passage: &Passage) -> Result<bool, WireError> {
+        // What comes in from outside may be translated before it is routed; its own destination proves nothing there.
+        if ["rfp-", "qg-"].iter().any(|prefix| passage.device.as_str().starts_with(prefix)) {
+            return Ok(false);
+        }
+        let (source, destination) = (passage.ends.source(), passage.ends.destination());
+        let lookup = Lookup { source, destination, input: Some(&passage.device) };
+        Ok(self.wire.route(passage.tap, lookup)? == RouteAnswer::Unreachable)
     }
 
     /// Whether the kernel of a tap asked for anybody in vain.

@@ -76,6 +76,12 @@ pub trait Wire {
     /// [`WireError::Socket`].
     fn route(&self, tap: usize, lookup: Lookup<'_>) -> Result<RouteAnswer, WireError>;
 
+    /// The address from which a namespace's kernel speaks to `to`: the source of the ICMP errors that it sends there.
+    ///
+    /// # Errors
+    /// [`WireError::Socket`].
+    fn speaker(&self, tap: usize, to: IpAddr) -> Result<Option<IpAddr>, WireError>;
+
     /// Whether a namespace still waits for some neighbour's answer, with packets held back.
     ///
     /// # Errors

@@ -111,7 +111,23 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
         put!(ends, " ttl {ttl}");
     }
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
-    Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: path.join(" ") }
+    Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }
+}
+
+/// A way, its going round in circles told once: `a b c b c b c` is `a (b c) x 3`.
+fn folded(path: &[String]) -> String {
+    for start in 0..path.len() {
+        let Some(rest) = path.get(start..) else { break };
+        for period in 1..=rest.len() / 3 {
+            let rounds = rest.len() / period;
+            let repeats = rest.iter().zip(rest.iter().skip(period)).all(|(one, next)| one == next);
+            if repeats && let (Some(before), Some(round)) = (path.get(..start), rest.get(..period)) {
+                let circle = format!("({}) x {rounds}", round.join(" "));
+                return before.iter().cloned().chain([circle]).collect::<Vec<_>>().join(" ");
+            }
+        }
+    }
+    path.join(" ")
 }
 
 /// An outcome in the words of the scenario language: what could stand after the colon of an expectation.

@@ -17,11 +17,10 @@ pub(crate) fn inside(body: impl FnOnce()) {
     let command = ["env", &format!("{INSIDE}=1"), program.to_str().unwrap(), "--exact", &test, "--nocapture"];
     let command = command.map(str::to_owned);
     let mut sandbox = Sandbox::run(Path::new(env!("CARGO_BIN_EXE_dvrlab")), &command).unwrap();
-    let mut ran = false;
+    let mut said = String::new();
     while let Some(line) = sandbox.read_line().unwrap() {
-        ran |= line == "running 1 test";
-        println!("{line}");
+        said = format!("{said}{line}\n");
     }
-    assert!(ran, "{test} did not run in the sandbox");
-    assert!(sandbox.finish().unwrap().success(), "{test} failed in the sandbox");
+    assert!(said.contains("running 1 test\n"), "{test} did not run in the sandbox: {said}");
+    assert!(sandbox.finish().unwrap().success(), "{test} failed in the sandbox: {said}");
 }

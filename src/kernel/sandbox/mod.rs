@@ -22,9 +22,11 @@ mod doctor;
 mod error;
 mod mounts;
 mod stage;
+mod trials;
 
 pub use doctor::{Check, Outcome, examine};
 pub use error::{Machine, SandboxError, Step};
+pub(crate) use mounts::NETNS;
 pub use stage::entry;
 
 /// A running sandbox. Dropping it ends every process in it.

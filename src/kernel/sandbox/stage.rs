@@ -20,7 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getegid, geteuid};
 
-use super::{Hello, Mode, Step, children, doctor, mounts};
+use super::{Hello, Mode, Step, children, mounts, trials};
 
 /// First argument of stage 1.
 pub(super) const STAGE1: &str = "__stage1";
@@ -128,7 +128,7 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
     let code = match mode {
         Mode::Job => job(&text, &mut record),
         Mode::Program => run(&text).map_err(at(Step::Init))?,
-        Mode::Examine => doctor::inside(&mut record),
+        Mode::Examine => trials::inside(&mut record),
     };
     record.flush().map_err(at(Step::Watch))?;
     Ok(code)

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -127,6 +128,10 @@ impl Wire for LinuxWire {
 
     fn route(&self, tap: usize, lookup: Lookup<'_>) -> Result<RouteAnswer, WireError> {
         self.with(tap, |tap| tap.route(lookup))
+    }
+
+    fn speaker(&self, tap: usize, to: IpAddr) -> Result<Option<IpAddr>, WireError> {
+        self.with(tap, |tap| tap.questions.speaker(to).map_err(|error| tap.failed("look up a source address", error)))
     }
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {

@@ -76,6 +76,23 @@ impl Questions {
         }
     }
 
+    /// The source address that routing prefers towards `to`; nothing where there is no way there.
+    pub(super) fn speaker(&self, to: IpAddr) -> io::Result<Option<IpAddr>> {
+        let family = Family::of(to);
+        let mut message = RouteMessage::default();
+        message.header.address_family = address_family(family);
+        message.header.destination_prefix_length = family.bits();
+        message.attributes.push(RouteAttribute::Destination(to.into()));
+        match self.ask(RouteNetlinkMessage::GetRoute(message), 0)? {
+            Answer::Objects(objects) => Ok(objects.into_iter().find_map(|object| match object {
+                RouteNetlinkMessage::NewRoute(route) => preferred_source(&route),
+                _ => None,
+            })),
+            Answer::Errno(errno) if refused(errno).is_some() => Ok(None),
+            Answer::Errno(errno) => Err(errno.into()),
+        }
+    }
+
     /// Whether a neighbour entry of either family waits for an answer.
     pub(super) fn neighbours_pending(&self) -> io::Result<bool> {
         for family in Family::BOTH {
@@ -159,6 +176,14 @@ fn found(route: &RouteMessage) -> Option<Found> {
     }
     let (index, gateway) = way;
     Some(Found::Via { index: index?, gateway })
+}
+
+fn preferred_source(route: &RouteMessage) -> Option<IpAddr> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::PrefSource(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
+        RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
+        _ => None,
+    })
 }
 
 /// How a lookup that ends at a route or rule of this kind fails; nothing if it failed for another reason.
