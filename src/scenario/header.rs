@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(story.setup, "one two.");
         assert_eq!(story.seen, "off: nothing.");
         assert_eq!(story.mirrors, "MP-01.");
-        assert!(notes.split().1.is_empty());
+        assert!(notes.split(text).1.is_empty());
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         for (text, words) in [("hosts: {}\n", "missing"), ("# Only this.\nhosts: {}\n", "lacks `Setup`")] {
             let mut notes = Notes::default();
             read(text, &mut notes);
-            let (errors, warnings) = notes.split();
+            let (errors, warnings) = notes.split(text);
             assert!(errors.is_empty() && warnings.len() == 1 && warnings[0].message.contains(words), "{warnings:?}");
         }
     }

@@ -113,9 +113,12 @@ impl Notes {
             .any(|note| note.severity == Severity::Error && span.start <= note.span.start && note.span.end <= span.end)
     }
 
-    /// Errors and warnings, each in order of place.
-    pub(super) fn split(self) -> (Vec<Note>, Vec<Note>) {
+    /// Errors and warnings about `text`, each in order of place. A span that ends inside a character takes all of it.
+    pub(super) fn split(self, text: &str) -> (Vec<Note>, Vec<Note>) {
         let mut all = self.list;
+        for note in &mut all {
+            note.span.end = text.ceil_char_boundary(note.span.end);
+        }
         all.sort_by_key(|note| (note.span.start, note.span.end));
         all.into_iter().partition(|note| note.severity == Severity::Error)
     }

@@ -108,7 +108,7 @@ impl Builder<'_> {
     pub(super) fn check_scheduled(&mut self, router: &Name, place: &Span) {
         let unscheduled =
             self.world.intent.routers.get(router).and_then(|r| r.gateway.as_ref()).is_some_and(|g| g.host.is_none());
-        if unscheduled && self.world.is_sound() {
+        if unscheduled && self.world.are_sound(&[Section::Hosts]) {
             self.notes
                 .error(place.clone(), format!("no host can carry the gateway of router {router}"))
                 .help("declare a host with `mode: dvr_snat`");
@@ -217,7 +217,8 @@ impl Builder<'_> {
 
     pub(super) fn note_refusals(&mut self, in_step: bool) {
         for (rejected, place, node) in std::mem::take(&mut self.refusals) {
-            let follows = rejected.kind == RejectedKind::ExternalGatewayForFloatingIPNotFound && !self.world.is_sound();
+            let connected = self.world.are_sound(&[Section::Networks, Section::Subnets, Section::Routers]);
+            let follows = rejected.kind == RejectedKind::ExternalGatewayForFloatingIPNotFound && !connected;
             if !follows {
                 note_rejected(&rejected, &place, &node, in_step, &mut self.notes);
             }

@@ -386,7 +386,7 @@ fn check_expect(node: &Node, notes: &mut Notes) {
         }
         Value::Map(_) | Value::Refused => {}
         Value::Text(_) | Value::List(_) => {
-            mismatch(node, "a map from a flow or a place to a sentence", &example(&Type::Expect), notes)
+            mismatch(node, "a map from a flow or a place to a sentence", &example(&Type::Expect), notes);
         }
     }
 }

@@ -154,9 +154,9 @@ fn sentences_about_state() {
     assert_eq!(facts[0].place, StatePlace::All);
     assert_eq!((facts[2].quantity, facts[2].kind), (Quantity::Exactly(1), Kind::Nat));
     assert_eq!(facts[3].pattern, Vec::<String>::new());
-    let lines = |_: &StatePlace, kind: Kind| match kind {
-        Kind::Nat => vec!["-A neutron-l3-agent-snat -o qg-r1 -j SNAT --to-source 203.0.113.10".to_owned(); 2],
-        _ => vec!["qg-r1 mtu 1500 state up".to_owned()],
+    let lines = |_: &StatePlace, kind: Kind| {
+        let nat = "-A neutron-l3-agent-snat -o qg-r1 -j SNAT --to-source 203.0.113.10";
+        vec![if kind == Kind::Nat { nat } else { "qg-r1 mtu 1500 state up" }.to_owned(); 2]
     };
     assert_eq!(facts[1].judge(&lines), None);
     let told = facts[2].judge(&lines).unwrap().sentence;

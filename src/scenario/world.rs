@@ -70,7 +70,9 @@ impl World {
             missing.then(|| name.clone())
         };
         let gone: Vec<String> = self.live.iter().filter_map(gone).collect();
-        gone.iter().for_each(|name| self.forget(name, step));
+        for name in &gone {
+            self.forget(name, step);
+        }
     }
 
     /// What a name stands for now.
@@ -166,6 +168,11 @@ impl World {
         self.broken.is_empty()
     }
 
+    /// Whether no object of these sections is broken.
+    pub(super) fn are_sound(&self, sections: &[Section]) -> bool {
+        !self.broken.iter().any(|name| self.section_of(name).is_some_and(|section| sections.contains(&section)))
+    }
+
     /// Applies events in order. The world is unchanged if one is refused.
     pub(super) fn apply(&mut self, events: &[Event]) -> Result<(), Rejected> {
         self.intent = events.iter().try_fold(self.intent.clone(), |intent, event| intent.apply(event))?;
@@ -184,7 +191,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
             }
         }
         Type::OneOrMany(inner) | Type::List(inner) => {
-            node.items().iter().for_each(|item| references(item, inner, found))
+            node.items().iter().for_each(|item| references(item, inner, found));
         }
         Type::Map(record) => {
             for entry in node.entries() {
@@ -264,7 +271,8 @@ fn remedy(rejected: &Rejected) -> &'static str {
         | RejectedKind::PortInUse
         | RejectedKind::ServicePortInUse => "delete or detach what uses it first",
         RejectedKind::IpAddressInUse => "choose another address",
-        RejectedKind::InvalidIpForSubnet | RejectedKind::InvalidIpForNetwork => "choose an address inside the subnet",
+        RejectedKind::InvalidIpForSubnet => "choose an address inside the subnet",
+        RejectedKind::InvalidIpForNetwork => "choose an address inside a subnet of the network",
         RejectedKind::IpAddressGenerationFailure => "make the prefix or the pools larger, or name addresses",
         RejectedKind::BadRequest | RejectedKind::InvalidInput => remedy_by_reason(&rejected.reason),
         RejectedKind::InvalidRoutes => "a next hop must be on a subnet that the router is attached to",
