@@ -120,7 +120,7 @@ pub enum Verdict {
     TooBig(u32),
     /// Time exceeded.
     Expired,
-    /// Seen to enter a place and not to leave it.
+    /// Seen to enter a place and not to leave it, or to leave it by a device behind which nobody took it.
     Dropped,
     /// No evidence at all: a defect of the harness.
     Lost,

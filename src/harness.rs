@@ -158,13 +158,10 @@ impl HoldAt<'_, '_> {
     fn pass(&self, point: &str) {
         match self.left.get() {
             None => {}
-            Some(0) => {
-                if say(*self.out.borrow_mut(), &Said::Held(point.to_owned())).is_ok() {
-                    loop {
-                        std::thread::park();
-                    }
-                }
-            }
+            Some(0) if say(*self.out.borrow_mut(), &Said::Held(point.to_owned())).is_ok() => loop {
+                std::thread::park();
+            },
+            Some(0) => {}
             Some(left) => self.left.set(Some(left - 1)),
         }
     }

@@ -13,6 +13,7 @@ use crate::snapshot::{self, Difference};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
     /// Scenario files, or directories of them.
     #[arg(required = true)]
@@ -213,7 +214,9 @@ impl<'a> Printer<'a> {
         } else {
             self.passed += 1;
         }
-        self.print(&format!("{}\n\n", report::summary_line(&record)));
+        if self.detail >= Detail::Reach {
+            self.print(&format!("{}\n\n", report::summary_line(&record)));
+        }
         self.records.push(record);
     }
 

@@ -128,9 +128,9 @@ fn fill_neighbour(neighbour: &Neighbour, tells: bool, bytes: &mut [u8]) {
             let (header, content) = bytes.split_at_mut(V6_HEADER);
             let (from, to) = if tells { (wanted, asker) } else { (asker, solicited_node(wanted)) };
             if tells {
-                fill_advert(wanted, neighbour.mac, content)
+                fill_advert(wanted, neighbour.mac, content);
             } else {
-                fill_solicit(wanted, neighbour.mac, content)
+                fill_solicit(wanted, neighbour.mac, content);
             }
             sum_icmp_v6(content, from, to);
             fill_v6_header(header, from, to, DISCOVERY_HOP_LIMIT, IpNextHeaderProtocols::Icmpv6, DISCOVERY_LENGTH);

@@ -38,7 +38,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { quiet: Duration::from_millis(5), patience: 8, neighbour_patience: 60 }
+        Self { quiet: Duration::from_millis(5), patience: 4, neighbour_patience: 60 }
     }
 }
 
@@ -224,14 +224,11 @@ impl<'a> Engine<'a> {
             outcome: None,
             conversation: Conversation::default(),
         };
-        match request(&attempt) {
-            Some(datagram) => {
-                self.resolver.post(Letter { tap, attempt: self.attempts.len(), leg: Leg::Request, datagram });
-            }
-            None => {
-                let (port, _) = link.ok_or_else(no_address)?;
-                self.ask(tap, &port.device, ends)?;
-            }
+        if let Some(datagram) = request(&attempt) {
+            self.resolver.post(Letter { tap, attempt: self.attempts.len(), leg: Leg::Request, datagram });
+        } else {
+            let (port, _) = link.ok_or_else(no_address)?;
+            self.ask(tap, &port.device, ends)?;
         }
         self.attempts.push(attempt);
         Ok(())

@@ -43,6 +43,8 @@ pub(super) struct Machine {
     pub masquerade: Option<(Rc<DeviceName>, IpAddr)>,
     /// Packets to these are dropped when they would be forwarded.
     pub dropped: BTreeSet<IpAddr>,
+    /// It loses as many packets that it should forward.
+    pub loses: usize,
     /// It does not answer echo.
     pub mute: bool,
     neighbours: BTreeMap<IpAddr, Mac>,
@@ -65,6 +67,7 @@ impl Machine {
             floating: Vec::new(),
             masquerade: None,
             dropped: BTreeSet::new(),
+            loses: 0,
             mute: false,
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -161,7 +164,7 @@ impl Wire for FakeWire {
     fn transmit(&self, tap: usize, device: &DeviceName, frame: &[u8]) -> Result<(), WireError> {
         let mut world = self.0.borrow_mut();
         world.transmitted += 1;
-        world.carry(tap, device, frame.to_vec());
+        world.carry(tap, device, frame);
         Ok(())
     }
 
@@ -204,10 +207,10 @@ impl Wire for FakeWire {
 
 impl World {
     /// Brings a frame to the others on the segment.
-    fn carry(&mut self, from: usize, device: &DeviceName, frame: Vec<u8>) {
+    fn carry(&mut self, from: usize, device: &DeviceName, frame: &[u8]) {
         let port = self.machines[from].ports.iter().find(|port| *port.device == *device).unwrap();
         let (segment, own) = (port.segment, port.mac);
-        let to = parse(&frame).unwrap().destination;
+        let to = parse(frame).unwrap().destination;
         let group = to.0[0] & 1 != 0;
         let takers: Vec<(usize, FakePort)> = self
             .machines
@@ -217,14 +220,14 @@ impl World {
             .filter(|(_, port)| port.segment == segment && port.mac != own && (group || port.mac == to))
             .collect();
         for (number, port) in takers {
-            self.captured.push_back((number, Rc::clone(&port.device), false, frame.clone()));
-            self.receive(number, &port, &frame);
+            self.captured.push_back((number, Rc::clone(&port.device), false, frame.to_vec()));
+            self.receive(number, &port, frame);
         }
     }
 
     /// A kernel's frame, which its tap sees.
-    fn send(&mut self, from: usize, device: &Rc<DeviceName>, frame: Vec<u8>) {
-        self.captured.push_back((from, Rc::clone(device), true, frame.clone()));
+    fn send(&mut self, from: usize, device: &Rc<DeviceName>, frame: &[u8]) {
+        self.captured.push_back((from, Rc::clone(device), true, frame.to_owned()));
         self.carry(from, device, frame);
     }
 
@@ -235,7 +238,7 @@ impl World {
                 self.machines[number].neighbours.insert(ask.asker(), ask.mac);
                 let tell = Body::Tell(Neighbour { ends: ask.ends, mac: port.mac });
                 let answer = build(&Packet { source: port.mac, destination: ask.mac, body: tell });
-                self.send(number, &port.device, answer);
+                self.send(number, &port.device, &answer);
             }
             Body::Ask(_) => {}
             Body::Tell(tell) => drop(self.machines[number].neighbours.insert(tell.wanted(), tell.mac)),
@@ -289,6 +292,10 @@ impl World {
         if self.machines[number].dropped.contains(&datagram.ends.destination()) {
             return;
         }
+        if self.machines[number].loses > 0 {
+            self.machines[number].loses -= 1;
+            return;
+        }
         let mut translated = self.translate(number, datagram);
         translated.ttl -= 1;
         match self.machines[number].find(translated.ends.destination()) {
@@ -317,11 +324,9 @@ impl World {
         if let Some((_, fixed)) = hairpin {
             destination = fixed;
         }
-        let leaves_by = match machine.find(destination) {
-            RouteAnswer::Via { device, .. } => Some(device),
-            _ => None,
-        };
-        let masquerade = machine.masquerade.clone().filter(|(device, _)| leaves_by.as_ref() == Some(device));
+        let way = machine.find(destination);
+        let leaves_by = |device: &Rc<DeviceName>| matches!(&way, RouteAnswer::Via { device: by, .. } if by == device);
+        let masquerade = machine.masquerade.clone().filter(|(device, _)| leaves_by(device));
         let floating = machine.floating.iter().find(|(_, fixed)| *fixed == source);
         if let Some((floating, _)) = floating.filter(|_| hairpin.is_some() || masquerade.is_some()) {
             source = *floating;
@@ -360,12 +365,12 @@ impl World {
             let asker = port.nets.iter().map(IpNet::addr).find(|own| own.is_ipv4() == next_hop.is_ipv4()).unwrap();
             let ends = Ends::new(asker, next_hop).unwrap();
             let body = Body::Ask(Neighbour { ends, mac: port.mac });
-            self.send(number, &device, build(&Packet { source: port.mac, destination: asked_at(ends), body }));
+            self.send(number, &device, &build(&Packet { source: port.mac, destination: asked_at(ends), body }));
         }
         match self.machines[number].neighbours.get(&next_hop).copied() {
             Some(destination) => {
                 let body = Body::Datagram(datagram);
-                self.send(number, &device, build(&Packet { source: port.mac, destination, body }));
+                self.send(number, &device, &build(&Packet { source: port.mac, destination, body }));
             }
             None => self.pending.push((number, datagram)),
         }

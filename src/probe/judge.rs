@@ -42,12 +42,14 @@ impl Judge<'_> {
             (Some(Outcome::Answered(..) | Outcome::Told(_)), _) => {
                 return Ok(Ruling { verdict: Verdict::Delivered, by: None, at: None });
             }
-            // A router says the same of a route that is unreachable and of a neighbour that does not answer.
-            (Some(Outcome::Refused(Refusal::HostUnreachable, _)), _) if at.is_some_and(|tap| self.in_vain(tap)) => {
-                return Ok(silent(Verdict::NoNeighbour));
-            }
             (Some(Outcome::Refused(refusal, by)), _) => {
-                return Ok(Ruling { verdict: said(*refusal), by: Some(*by), at });
+                let unreachable = *refusal == Refusal::HostUnreachable;
+                return Ok(match last {
+                    Some(passage) if unreachable && self.lacks_neighbour(passage, true)? => {
+                        silent(Verdict::NoNeighbour)
+                    }
+                    Some(_) | None => Ruling { verdict: said(*refusal), by: Some(*by), at },
+                });
             }
             (None, Some(Fault::NoRoute)) => return Ok(at_sender(Verdict::NoRoute)),
             (None, Some(Fault::Prohibited)) => return Ok(at_sender(Verdict::Prohibited)),
@@ -62,7 +64,7 @@ impl Judge<'_> {
             return Ok(Ruling { verdict: Verdict::NoAnswer, by: None, at: None });
         }
         let Some(passage) = last else { return Ok(silent(Verdict::Lost)) };
-        if !passage.outgoing && self.lacks_neighbour(passage)? {
+        if !passage.outgoing && self.lacks_neighbour(passage, false)? {
             return Ok(silent(Verdict::NoNeighbour));
         }
         if !passage.outgoing && self.lacks_route(passage)? {
@@ -84,24 +86,23 @@ impl Judge<'_> {
         Ok(self.wire.route(passage.tap, lookup)? == RouteAnswer::Unreachable)
     }
 
-    /// Whether the kernel of a tap asked for anybody in vain.
-    fn in_vain(&self, tap: usize) -> bool {
-        self.resolver.unanswered_taps().contains(&tap)
-    }
-
-    /// Whether a packet that entered there and did not leave waited for a next hop that was asked for in vain.
-    fn lacks_neighbour(&self, passage: &Passage) -> Result<bool, WireError> {
+    /// Whether a packet that entered there and did not leave waited for a next hop that was asked for in vain. A kernel that
+    /// says "host unreachable" (`told`) says it of such a next hop and of a route that leads nowhere; asking for the route
+    /// again does not always lead where the packet went (its mark and its translated destination are not known), so what
+    /// the kernel said decides unless there is such a route.
+    fn lacks_neighbour(&self, passage: &Passage, told: bool) -> Result<bool, WireError> {
         let (source, destination) = (passage.ends.source(), passage.ends.destination());
         if self.resolver.is_unanswered(passage.tap, destination) {
             return Ok(true);
         }
-        if !self.in_vain(passage.tap) {
+        if passage.outgoing || !self.resolver.unanswered_taps().contains(&passage.tap) {
             return Ok(false);
         }
         let lookup = Lookup { source, destination, input: Some(&passage.device) };
         Ok(match self.wire.route(passage.tap, lookup)? {
-            RouteAnswer::Via { next_hop, .. } => self.resolver.is_unanswered(passage.tap, next_hop),
-            RouteAnswer::Local | RouteAnswer::Unreachable | RouteAnswer::Prohibited | RouteAnswer::Blackhole => false,
+            RouteAnswer::Via { next_hop, .. } => told || self.resolver.is_unanswered(passage.tap, next_hop),
+            RouteAnswer::Unreachable => false,
+            RouteAnswer::Local | RouteAnswer::Prohibited | RouteAnswer::Blackhole => told,
         })
     }
 

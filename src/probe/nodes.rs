@@ -24,6 +24,8 @@ pub struct Node {
     pub ports: Vec<Port>,
     /// More addresses and prefixes that are its own.
     pub also: Vec<IpNet>,
+    /// It routes, and its own kernel answers or refuses what is for itself.
+    pub forwards: bool,
     /// Protocol number and port that its kernel is to refuse.
     pub closed: BTreeSet<(u8, u16)>,
 }
@@ -86,8 +88,14 @@ impl Node {
             place: Place { host: None, name: name.to_string() },
             ports: ports.map(port).collect(),
             also: topology.also.clone(),
+            forwards: topology.forwards,
             closed: topology.closed.clone(),
         }
+    }
+
+    /// Whether the harness answers in its place at a port, given with its protocol's number.
+    pub(super) fn answers(&self, protocol: u8, port: u16) -> bool {
+        !self.forwards && !self.closed.contains(&(protocol, port))
     }
 
     /// Whether the address is one of its own.
@@ -115,5 +123,36 @@ impl Node {
             .find(|(_, net)| net.contains(&address))
             .or_else(|| nets().find(|(_, net)| Family::of(net.addr()) == Family::of(address)))
             .map(|(port, net)| (port, net.addr()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_asks_where_the_subnet_is_and_answers_what_is_its_own() {
+        let port = |device: &str, net: &str| Port {
+            device: DeviceName::new(device).unwrap(),
+            mac: Mac::ZERO,
+            addresses: vec![net.parse().unwrap()],
+        };
+        let node = Node {
+            place: Place { host: None, name: "gw".to_owned() },
+            ports: vec![port("eth0", "203.0.113.1/24"), port("eth1", "198.51.100.1/24")],
+            also: vec!["192.0.2.0/24".parse().unwrap()],
+            forwards: true,
+            closed: BTreeSet::new(),
+        };
+        let instance = Node { forwards: false, closed: BTreeSet::from([(6, 9)]), ..node.clone() };
+        assert!(instance.answers(17, 9) && !instance.answers(6, 9) && !node.answers(17, 9));
+        let asks = |address: &str| {
+            node.link_to(address.parse().unwrap()).map(|(port, from)| format!("{} {from}", port.device))
+        };
+        assert_eq!(asks("198.51.100.7").as_deref(), Some("eth1 198.51.100.1"));
+        assert_eq!(asks("10.9.9.9").as_deref(), Some("eth0 203.0.113.1"));
+        assert_eq!(asks("2001:db8::1"), None);
+        assert!(node.owns("192.0.2.77".parse().unwrap()) && node.owns("198.51.100.1".parse().unwrap()));
+        assert!(!node.owns("198.51.100.7".parse().unwrap()));
     }
 }

@@ -17,7 +17,7 @@ use super::track::{Attempt, Outcome, passage, source_port};
 use super::wire::Frame;
 use crate::flow::{Protocol, Seen};
 
-/// Protocol numbers as in [`Node::closed`].
+/// Protocol numbers as [`Node::answers`] takes them.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -53,21 +53,22 @@ impl Engine<'_> {
         }
     }
 
-    /// An error counts where it reaches the sender, and says of its packet what it says: a sender's kernel would not take
-    /// any other to be its own.
+    /// An error counts where it reaches the sender.
     fn see_error(&mut self, frame: Frame<'_>, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
         let Some(mark) = mark(&quoted.segment).filter(|mark| mark.part == Part::Request) else { return };
-        let Some(index) = self.find(frame, &quoted.segment, mark) else { return };
+        let Some(index) = self.find(&quoted.segment, mark) else { return };
         let Some(attempt) = self.attempts.get_mut(index) else { return };
-        let reached = !frame.outgoing && frame.tap == attempt.sender;
-        if reached && datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
-            attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+        if !frame.outgoing && frame.tap == attempt.sender {
+            refuse(attempt, datagram, refusal, quoted);
         }
     }
 
     fn see_probe(&mut self, frame: Frame<'_>, datagram: &Datagram<'_>) {
         let Some(mark) = mark(&datagram.segment) else { return };
-        let Some(index) = self.find(frame, &datagram.segment, mark) else { return };
+        if mark.firm && mark.part == Part::Request && mark.token < self.first {
+            self.stray.get_or_insert((frame.tap, mark.token));
+        }
+        let Some(index) = self.find(&datagram.segment, mark) else { return };
         let station = self.stations.get(frame.tap).copied().flatten();
         let Some(attempt) = self.attempts.get_mut(index) else { return };
         if counts_for_the_way(&datagram.segment, mark.part) {
@@ -90,14 +91,9 @@ impl Engine<'_> {
         }
     }
 
-    /// The attempt that a segment belongs to. A request of an earlier run is noted as stray.
-    fn find(&mut self, frame: Frame<'_>, segment: &Segment<'_>, mark: Mark) -> Option<usize> {
-        let Some(index) = mark.token.since(self.first) else {
-            if mark.firm && mark.part == Part::Request {
-                self.stray.get_or_insert((frame.tap, mark.token));
-            }
-            return None;
-        };
+    /// The attempt of this run that a segment belongs to.
+    fn find(&self, segment: &Segment<'_>, mark: Mark) -> Option<usize> {
+        let index = mark.token.since(self.first)?;
         let attempt = self.attempts.get(index)?;
         let fits = match (attempt.protocol, segment, mark.part) {
             (Protocol::Icmp, Segment::Echo { .. }, _) | (Protocol::Udp(_), Segment::Udp { .. }, _) => true,
@@ -138,14 +134,14 @@ fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
             None
         }
         Segment::Udp { ports, .. } => {
-            let answers = !node.closed.contains(&(UDP, ports.1));
+            let answers = node.answers(UDP, ports.1);
             let first = !std::mem::replace(&mut attempt.conversation.answered, true);
             let answer = (answers && first).then(|| (Leg::Reply, udp_answer(token, ends, *ports, &seen)));
             attempt.arrived = Some(seen);
             answer
         }
         Segment::Tcp { ports, flags, payload, .. } => {
-            let answers = !node.closed.contains(&(TCP, ports.1));
+            let answers = node.answers(TCP, ports.1);
             if flags & TcpFlags::RST != 0 {
                 None
             } else if flags & TcpFlags::SYN != 0 {
@@ -160,6 +156,14 @@ fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
             }
         }
         Segment::Error { .. } => None,
+    }
+}
+
+/// An error has come to the attempt's sender. It counts only if it quotes the packet as it was sent: a sender's kernel would
+/// not take any other to be its own.
+fn refuse(attempt: &mut Attempt, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
+    if datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
+        attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
     use crate::flow::Place;
     use crate::probe::frame::Ends;
-    use crate::probe::respond::udp_answer;
+    use crate::probe::respond::{request, udp_answer};
     use crate::probe::token::Counters;
     use crate::probe::track::Conversation;
 
@@ -248,5 +252,22 @@ mod tests {
         assert_eq!(outcome(&other_port), None);
         let cut = Segment::Udp { ports: (9000, 20_000), payload: attempt.token.request().into() };
         assert_eq!(outcome(&Datagram { segment: cut, ..answer }), None);
+    }
+
+    #[test]
+    fn an_error_counts_only_if_it_quotes_what_was_sent() {
+        let attempt = attempt();
+        let outcome = |quoted: &Datagram<'_>| {
+            let mut attempt = attempt.clone();
+            let ends = Ends::V4([10, 0, 1, 1].into(), [10, 0, 1, 11].into());
+            let segment = Segment::Error { refusal: Refusal::NoRoute, quoted: Box::new(quoted.clone()) };
+            refuse(&mut attempt, &Datagram { ends, ttl: 64, segment }, Refusal::NoRoute, quoted);
+            attempt.outcome
+        };
+        let sent = request(&attempt).unwrap();
+        let by = "10.0.1.1".parse().unwrap();
+        assert_eq!(outcome(&sent), Some(Outcome::Refused(Refusal::NoRoute, by)));
+        let translated = Ends::V4([203, 0, 113, 10].into(), [203, 0, 113, 101].into());
+        assert_eq!(outcome(&Datagram { ends: translated, ..sent }), None);
     }
 }

@@ -176,3 +176,24 @@ impl Resolver {
         self.tellers.get(&(wanted, asker, mac)).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_did_not_ask_in_vain() {
+        let device = Rc::new(DeviceName::new("qg-r1").unwrap());
+        let ends = Ends::V4([203, 0, 113, 10].into(), [203, 0, 113, 2].into());
+        let neighbour = Neighbour { ends, mac: Mac::ZERO };
+        let mut resolver = Resolver::default();
+        resolver.kernel_asked(3, &neighbour);
+        assert!(resolver.is_unanswered(3, neighbour.wanted()) && resolver.unanswered_taps() == [3]);
+        resolver.told(4, &device, &neighbour);
+        assert!(resolver.is_unanswered(3, neighbour.wanted()), "another was told");
+        resolver.told(3, &device, &neighbour);
+        assert!(!resolver.is_unanswered(3, neighbour.wanted()) && resolver.unanswered_taps().is_empty());
+        resolver.kernel_asked(3, &neighbour);
+        assert!(resolver.unanswered_taps().is_empty(), "it knows already, and only makes sure");
+    }
+}

@@ -56,7 +56,14 @@ fn nodes(machines: &[Machine]) -> Nodes {
             addresses: port.nets.clone(),
         };
         let ports = machine.ports.iter().map(port).collect();
-        let node = NodeTopology { ports, forwards: false, routes: Vec::new(), also: Vec::new(), closed };
+        let node = NodeTopology {
+            ports,
+            forwards: false,
+            routes: Vec::new(),
+            also: Vec::new(),
+            closed,
+            listen: BTreeSet::new(),
+        };
         topology.nodes.insert(Name::new(machine.place.name.clone()).unwrap(), node);
     }
     Nodes::of(&topology)
@@ -92,12 +99,12 @@ fn way(path: &[crate::flow::Hop]) -> String {
     hops.join(" > ")
 }
 
-fn place(text: &str) -> Option<Place> {
-    Some(Place::try_from(text.to_owned()).unwrap())
+fn place(text: &str) -> Place {
+    Place::try_from(text.to_owned()).unwrap()
 }
 
-fn address(text: &str) -> Option<IpAddr> {
-    Some(text.parse().unwrap())
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
 }
 
 #[rstest]
@@ -108,7 +115,7 @@ fn a_translated_flow_is_followed_both_ways(#[case] protocol: Protocol) {
     let report = probe(machines(), flow("vm2", "203.0.113.2", protocol));
     assert_eq!(report.verdict, Verdict::Delivered);
     let seen = report.seen.unwrap();
-    assert_eq!((Some(seen.responder), Some(seen.source)), (place("web"), address("203.0.113.10")));
+    assert_eq!((Some(seen.responder), Some(seen.source)), (Some(place("web")), Some(address("203.0.113.10"))));
     assert_eq!((seen.ttl, seen.source_port), (63, Some(21_000)));
     assert_eq!(way(&report.path), "vm2 eth0 > qr-red4 cmp1/qrouter-r1 qg-r1 > eth0 web");
     assert_eq!(way(&report.reply_path), "web eth0 > qg-r1 cmp1/qrouter-r1 qr-red4 > eth0 vm2");
@@ -131,7 +138,7 @@ fn both_families_work_on_the_link_and_across_the_router(#[case] protocol: Protoc
         let report = probe(machines(), flow("vm1", to, protocol));
         let seen = report.seen.clone().unwrap_or_else(|| panic!("{to}: {report:?}"));
         assert_eq!(report.verdict, Verdict::Delivered, "{to}");
-        assert_eq!((Some(seen.responder), Some(seen.source)), (place(responder), address(source)), "{to}");
+        assert_eq!((Some(seen.responder), Some(seen.source)), (Some(place(responder)), Some(address(source))), "{to}");
     }
 }
 
@@ -160,13 +167,13 @@ fn who_says_no_is_named(
     #[case] at: &str,
 ) {
     let report = probe(machines(), flow(from, to, protocol));
-    assert_eq!((&report.verdict, report.by, &report.at), (&verdict, address(by), &place(at)), "{report:?}");
+    assert_eq!((&report.verdict, report.by, &report.at), (&verdict, Some(address(by)), &Some(place(at))), "{report:?}");
 }
 
 #[test]
 fn time_exceeded_is_expired() {
     let report = probe(machines(), Flow { ttl: Some(1), ..flow("vm1", "203.0.113.2", Protocol::Icmp) });
-    assert_eq!((report.verdict, report.by), (Verdict::Expired, address("10.0.1.1")));
+    assert_eq!((report.verdict, report.by), (Verdict::Expired, Some(address("10.0.1.1"))));
 }
 
 #[rstest]
@@ -177,7 +184,7 @@ fn nobody_answers_arp(#[case] from: &str, #[case] to: &str, #[case] at: &str) {
     let protocols: &[Protocol] = if at == "vm1" { &[UDP, TCP, Protocol::Icmp, Protocol::Arp] } else { &[UDP, TCP] };
     for protocol in protocols {
         let report = probe(machines(), flow(from, to, *protocol));
-        assert_eq!((report.verdict, report.by, report.at), (Verdict::NoNeighbour, None, place(at)), "{protocol}");
+        assert_eq!((report.verdict, report.by, report.at), (Verdict::NoNeighbour, None, Some(place(at))), "{protocol}");
     }
 }
 
@@ -185,7 +192,7 @@ fn nobody_answers_arp(#[case] from: &str, #[case] to: &str, #[case] at: &str) {
 fn what_enters_and_does_not_leave_is_dropped_there() {
     for to in ["203.0.113.66", "198.51.100.67"] {
         let report = probe(machines(), flow("vm2", to, TCP));
-        assert_eq!((report.verdict, report.at), (Verdict::Dropped, place("cmp1/qrouter-r1")));
+        assert_eq!((report.verdict, report.at), (Verdict::Dropped, Some(place("cmp1/qrouter-r1"))));
         assert_eq!(way(&report.path), "vm2 eth0 > qr-red4 cmp1/qrouter-r1");
     }
 }
@@ -196,7 +203,7 @@ fn an_unanswered_request_that_arrived_says_what_was_seen() {
     muted[3].mute = true;
     let report = probe(muted, flow("vm2", "203.0.113.2", Protocol::Icmp));
     assert_eq!(report.verdict, Verdict::NoAnswer);
-    assert_eq!(report.seen.map(|seen| seen.source), address("203.0.113.10"));
+    assert_eq!(report.seen.map(|seen| seen.source), Some(address("203.0.113.10")));
     // The answer leaves the server and does not pass the router.
     for protocol in [Protocol::Icmp, UDP, TCP] {
         let mut one_way = machines();
@@ -204,7 +211,20 @@ fn an_unanswered_request_that_arrived_says_what_was_seen() {
         let report = probe(one_way, flow("vm2", "203.0.113.2", protocol));
         assert_eq!(report.verdict, Verdict::NoAnswer, "{protocol}");
         assert_eq!(way(&report.reply_path), "web eth0 > qg-r1 cmp1/qrouter-r1");
-        assert_eq!(report.seen.map(|seen| seen.source), address("203.0.113.10"));
+        assert_eq!(report.seen.map(|seen| seen.source), Some(address("203.0.113.10")));
+    }
+}
+
+#[rstest]
+#[case::icmp(Protocol::Icmp)]
+#[case::tcp(TCP)]
+#[case::udp(UDP)]
+fn silence_is_tried_twice_and_only_twice(#[case] protocol: Protocol) {
+    for (loses, verdict) in [(0, Verdict::Delivered), (1, Verdict::Delivered), (2, Verdict::Dropped)] {
+        let mut machines = machines();
+        machines[0].loses = loses;
+        let run = try_flows(machines, &[flow("vm2", "203.0.113.2", protocol)]).unwrap();
+        assert_eq!((&run.reports[0].verdict, run.tuples.len()), (&verdict, if loses == 0 { 1 } else { 2 }));
     }
 }
 
@@ -216,12 +236,12 @@ fn arp_names_who_told() {
     let seen = report.seen.unwrap();
     assert_eq!(
         (report.verdict, Some(seen.responder), seen.mac),
-        (Verdict::Delivered, place("cmp1/qrouter-r1"), Some(mac))
+        (Verdict::Delivered, Some(place("cmp1/qrouter-r1")), Some(mac))
     );
     let report = probe(self::machines(), flow("web", "203.0.113.101", Protocol::Arp));
-    assert_eq!(report.seen.map(|seen| seen.responder), place("cmp1/qrouter-r1"));
+    assert_eq!(report.seen.map(|seen| seen.responder), Some(place("cmp1/qrouter-r1")));
     let report = probe(self::machines(), flow("vm2", "fd00:1::11", Protocol::Arp));
-    assert_eq!(report.seen.map(|seen| seen.responder), place("vm1"));
+    assert_eq!(report.seen.map(|seen| seen.responder), Some(place("vm1")));
 }
 
 #[test]
@@ -289,8 +309,8 @@ fn what_cannot_be_asked_is_refused() {
     let error = |flow| try_flows(machines(), &[flow]).unwrap_err();
     assert!(matches!(error(flow("vm1", "10.0.1.11", UDP)), ProbeError::ToItself { .. }));
     assert!(matches!(error(flow("nobody", "10.0.1.11", UDP)), ProbeError::UnknownNode(_)));
-    let foreign = Flow { source: address("10.0.1.99"), ..flow("vm1", "10.0.1.12", UDP) };
+    let foreign = Flow { source: Some(address("10.0.1.99")), ..flow("vm1", "10.0.1.12", UDP) };
     assert!(matches!(error(foreign), ProbeError::ForeignSource { .. }));
-    let mixed = Flow { source: address("fd00:1::11"), ..flow("vm1", "10.0.1.12", UDP) };
+    let mixed = Flow { source: Some(address("fd00:1::11")), ..flow("vm1", "10.0.1.12", UDP) };
     assert!(matches!(error(mixed), ProbeError::MixedFamilies { .. }));
 }

@@ -169,12 +169,11 @@ fn hops(passages: &[Passage], places: &[Place]) -> Vec<Hop> {
         let open = hops.last_mut().filter(|(tap, hop)| passage.outgoing && *tap == passage.tap && hop.left.is_none());
         let device = DeviceName::clone(&passage.device);
         let (source, destination, ttl) = (passage.ends.source(), passage.ends.destination(), passage.ttl);
-        match open {
-            Some((_, hop)) => *hop = Hop { left: Some(device), source, destination, ttl, ..hop.clone() },
-            None => {
-                let (entered, left) = if passage.outgoing { (None, Some(device)) } else { (Some(device), None) };
-                hops.push((passage.tap, Hop { place: place.clone(), entered, left, source, destination, ttl }));
-            }
+        if let Some((_, hop)) = open {
+            *hop = Hop { left: Some(device), source, destination, ttl, ..hop.clone() };
+        } else {
+            let (entered, left) = if passage.outgoing { (None, Some(device)) } else { (Some(device), None) };
+            hops.push((passage.tap, Hop { place: place.clone(), entered, left, source, destination, ttl }));
         }
     }
     hops.into_iter().map(|(_, hop)| hop).collect()

@@ -100,7 +100,7 @@ impl<'a> Driver<'a> {
         }
         self.check(&mut record);
         self.probe(step, &mut record);
-        self.judge_state(step, &mut record);
+        Self::judge_state(step, &mut record);
         record
     }
 
@@ -229,7 +229,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn judge_state(&self, step: &Step, record: &mut StepRecord) {
+    fn judge_state(step: &Step, record: &mut StepRecord) {
         let mut failures = Vec::new();
         for expectation in &step.expectations {
             let Expected::State(expected) = &expectation.what else { continue };
@@ -275,10 +275,11 @@ fn ask(
     record.change.push(operation.text.clone());
     match (operation.apply(&intent), operation.refused) {
         (Ok(next), None) => {
-            restarted.extend(operation.events.iter().filter_map(|event| match event {
-                Event::AgentRestarted(host) => Some(host.clone()),
-                _ => None,
-            }));
+            for event in &operation.events {
+                if let Event::AgentRestarted(host) = event {
+                    restarted.insert(host.clone());
+                }
+            }
             next
         }
         (Ok(next), Some(kind)) => {

@@ -181,7 +181,7 @@ impl Tap {
         WireError::Socket { place: self.place.clone(), doing, source: source.into() }
     }
 
-    fn no_device(&self, device: impl ToString) -> WireError {
+    fn no_device(&self, device: &impl ToString) -> WireError {
         WireError::NoDevice { place: self.place.clone(), device: device.to_string() }
     }
 
@@ -255,7 +255,7 @@ impl Tap {
         let found = self.questions.route(lookup.source, lookup.destination, input);
         match found.map_err(|error| self.failed("look up a route", error))? {
             Found::Via { index, gateway } => {
-                let device = self.name(index)?.ok_or_else(|| self.no_device(index))?;
+                let device = self.name(index)?.ok_or_else(|| self.no_device(&index))?;
                 Ok(RouteAnswer::Via { device, next_hop: gateway.unwrap_or(lookup.destination) })
             }
             Found::Local => Ok(RouteAnswer::Local),

@@ -66,11 +66,7 @@ impl Questions {
         message.attributes.extend(input.map(RouteAttribute::Iif));
         match self.ask(RouteNetlinkMessage::GetRoute(message), 0)? {
             Answer::Objects(objects) => {
-                let mut routes = objects.into_iter().filter_map(|object| match object {
-                    RouteNetlinkMessage::NewRoute(route) => Some(route),
-                    _ => None,
-                });
-                routes.next().as_ref().and_then(found).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+                objects.iter().find_map(found).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
             }
             Answer::Errno(errno) => refused(errno).ok_or_else(|| errno.into()),
         }
@@ -135,11 +131,17 @@ impl Questions {
                 let padded =
                     usize::try_from(message.header.length).map_or(rest.len(), |length| length.next_multiple_of(4));
                 rest = rest.get(padded..).unwrap_or_default();
-                match message.payload {
-                    NetlinkPayload::InnerMessage(object) => objects.push(object),
-                    NetlinkPayload::Error(error) => return Ok(Answer::Errno(Errno::from_raw(-error.raw_code()))),
-                    NetlinkPayload::Done(_) => return Ok(Answer::Objects(objects)),
-                    _ => {}
+                if let NetlinkPayload::InnerMessage(object) = message.payload {
+                    objects.push(object);
+                } else if let NetlinkPayload::Error(error) = message.payload {
+                    return Ok(Answer::Errno(Errno::from_raw(-error.raw_code())));
+                } else if let NetlinkPayload::Done(_) = message.payload {
+                    return Ok(Answer::Objects(objects));
+                } else {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "neither an object nor an end nor an error",
+                    ));
                 }
             }
             if flags & NLM_F_DUMP == 0 {
@@ -156,13 +158,16 @@ fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-fn found(route: &RouteMessage) -> Option<Found> {
-    match route.header.kind {
-        RouteType::Local => return Some(Found::Local),
-        RouteType::Unreachable => return Some(Found::Unreachable),
-        RouteType::Prohibit => return Some(Found::Prohibited),
-        RouteType::BlackHole => return Some(Found::Blackhole),
-        _ => {}
+fn found(object: &RouteNetlinkMessage) -> Option<Found> {
+    let RouteNetlinkMessage::NewRoute(route) = object else { return None };
+    let dead_ends = [
+        (RouteType::Local, Found::Local),
+        (RouteType::Unreachable, Found::Unreachable),
+        (RouteType::Prohibit, Found::Prohibited),
+        (RouteType::BlackHole, Found::Blackhole),
+    ];
+    if let Some((_, found)) = dead_ends.into_iter().find(|(kind, _)| *kind == route.header.kind) {
+        return Some(found);
     }
     let mut way = (None, None);
     for attribute in &route.attributes {
@@ -188,12 +193,13 @@ fn preferred_source(route: &RouteMessage) -> Option<IpAddr> {
 
 /// How a lookup that ends at a route or rule of this kind fails; nothing if it failed for another reason.
 fn refused(errno: Errno) -> Option<Found> {
-    match errno {
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH => Some(Found::Unreachable),
-        Errno::EACCES => Some(Found::Prohibited),
-        Errno::EINVAL => Some(Found::Blackhole),
-        _ => None,
-    }
+    let known = [
+        (Errno::ENETUNREACH, Found::Unreachable),
+        (Errno::EHOSTUNREACH, Found::Unreachable),
+        (Errno::EACCES, Found::Prohibited),
+        (Errno::EINVAL, Found::Blackhole),
+    ];
+    known.into_iter().find(|(code, _)| *code == errno).map(|(_, found)| found)
 }
 
 fn waits(object: &RouteNetlinkMessage) -> bool {
@@ -202,8 +208,8 @@ fn waits(object: &RouteNetlinkMessage) -> bool {
 
 fn name(object: &RouteNetlinkMessage) -> Option<DeviceName> {
     let RouteNetlinkMessage::NewLink(link) = object else { return None };
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => DeviceName::new(name.as_str()).ok(),
-        _ => None,
+    link.attributes.iter().find_map(|attribute| {
+        let LinkAttribute::IfName(name) = attribute else { return None };
+        DeviceName::new(name.as_str()).ok()
     })
 }

@@ -1,9 +1,11 @@
 //! Probes through real kernels: an instance, a router and a server, each a namespace.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use nix::errno::Errno;
-use rtnetlink::{Handle, RouteMessageBuilder};
+use netlink_packet_route::route::RouteType;
+use rtnetlink::RouteMessageBuilder;
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -12,7 +14,7 @@ use crate::kernel::links::{self, End};
 use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, replace_netdev};
 use crate::name::{Id, Name};
 use crate::namespace::PortRange;
-use crate::net::Mac;
+use crate::net::{IpNet, Mac};
 use crate::probe::{Counters, Nodes, Options, run};
 use crate::topology::{NodeAttach, NodePort, NodeTopology, Topology};
 
@@ -31,41 +33,54 @@ fn lab() -> Lab {
     for (place, netns) in [("vm1", &vm1), ("cmp1/r", &router), ("web", &web)] {
         wire.tap(Place::try_from(place.to_owned()).unwrap(), netns).unwrap();
     }
-    for (key, value) in [("net.ipv4.ip_forward", "1"), ("net.ipv4.icmp_ratemask", "0")] {
+    for (key, value) in
+        [("net.ipv4.ip_forward", "1"), ("net.ipv4.icmp_ratemask", "0"), ("net.ipv6.conf.all.forwarding", "1")]
+    {
         router.sysctl_set(key, value).unwrap();
+    }
+    for netns in [&vm1, &router, &web] {
+        netns.sysctl_set("net.ipv6.conf.default.accept_dad", "0").unwrap();
     }
     let mut topology = Topology::default();
     runtime.block_on(async {
-        for (name, netns, address, gateway, index, device) in [
-            ("vm1", &vm1, "10.0.1.11/24", "10.0.1.1/24", 11, "qr-red"),
-            ("web", &web, "203.0.113.2/24", "203.0.113.10/24", 21, "qg-r"),
+        for (name, netns, addresses, gateways, index, device) in [
+            ("vm1", &vm1, ["10.0.1.11/24", "fd00:1::11/64"], ["10.0.1.1", "fd00:1::1"], 11, "qr-red"),
+            ("web", &web, ["203.0.113.2/24", "fd00:2::2/64"], ["203.0.113.10", "fd00:2::10"], 21, "qg-r"),
         ] {
             let mac = Mac::derived("test", name);
             let near = End { name: "eth0", index, mac, mtu: 1500 };
             let far = End { name: device, index: index + 1, mac: Mac::derived("test", device), mtu: 1500 };
             links::veth(netns.handle(), near, true, router.as_ref(), far).await.unwrap();
             links::set_up(router.handle(), index + 1, true).await.unwrap();
-            add_address(netns.handle(), index, address).await;
-            add_address(router.handle(), index + 1, gateway).await;
+            let addresses = addresses.map(|net| net.parse::<IpNet>().unwrap());
+            for (net, gateway) in addresses.iter().zip(gateways.map(|address| address.parse::<IpAddr>().unwrap())) {
+                let length = net.prefix_len();
+                netns.handle().address().add(index, net.addr(), length).execute().await.unwrap();
+                router.handle().address().add(index + 1, gateway, length).execute().await.unwrap();
+                let any = if gateway.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+                add_route(netns, any, 0, Some(gateway)).await;
+            }
             links::neighbour_timing(netns.handle(), index).await.unwrap();
             links::neighbour_timing(router.handle(), index + 1).await.unwrap();
-            let gateway = gateway.parse::<ipnet::Ipv4Net>().unwrap().addr();
-            let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new().gateway(gateway).build();
-            netns.handle().route().add(route).execute().await.unwrap();
             hide_ports(netns);
             let attach = NodeAttach::Segment(Id::new("any").unwrap());
-            let ports = vec![NodePort { attach, mac, mtu: 1500, addresses: vec![address.parse().unwrap()] }];
+            let ports = vec![NodePort { attach, mac, mtu: 1500, addresses: addresses.to_vec() }];
             let (routes, also, closed) = (Vec::new(), Vec::new(), [(6, 9), (17, 9)].into());
-            let node = NodeTopology { ports, forwards: false, routes, also, closed };
+            let node = NodeTopology { ports, forwards: false, routes, also, closed, listen: BTreeSet::new() };
             topology.nodes.insert(Name::new(name).unwrap(), node);
         }
     });
     Lab { runtime, wire, nodes: Nodes::of(&topology), namespaces: vec![vm1, router, web] }
 }
 
-async fn add_address(handle: &Handle, index: u32, net: &str) {
-    let net: ipnet::IpNet = net.parse().unwrap();
-    handle.address().add(index, net.addr(), net.prefix_len()).execute().await.unwrap();
+/// Adds a route; without a gateway one that is unreachable.
+async fn add_route(netns: &Netns, to: IpAddr, length: u8, gateway: Option<IpAddr>) {
+    let builder = RouteMessageBuilder::<IpAddr>::new().destination_prefix(to, length).unwrap();
+    let builder = match gateway {
+        Some(gateway) => builder.gateway(gateway).unwrap(),
+        None => builder.kind(RouteType::Unreachable),
+    };
+    netns.handle().route().add(builder.build()).execute().await.unwrap();
 }
 
 /// Keeps every port but 9 from the node's kernel.
@@ -99,15 +114,14 @@ const UDP: Protocol = Protocol::Udp(9000);
 #[test]
 fn probes_cross_a_real_router() {
     let lab = lab();
-    let flows = Protocol::MATRIX.map(|protocol| ("vm1", "203.0.113.2", protocol));
     let mut counters = Counters::default();
-    for _ in 0..3 {
-        for report in lab.send(&flows, &mut counters) {
+    for (to, source) in [("203.0.113.2", "10.0.1.11"), ("fd00:2::2", "fd00:1::11"), ("203.0.113.2", "10.0.1.11")] {
+        for report in lab.send(&Protocol::MATRIX.map(|protocol| ("vm1", to, protocol)), &mut counters) {
             assert_eq!(report.verdict, Verdict::Delivered, "{report:?}");
             let seen = report.seen.unwrap();
             assert_eq!(
                 (seen.responder.to_string(), seen.source.to_string(), seen.ttl),
-                ("web".to_owned(), "10.0.1.11".to_owned(), 63)
+                ("web".to_owned(), source.to_owned(), 63)
             );
             let devices = |hop: &crate::flow::Hop| (hop.entered.clone(), hop.left.clone());
             let device = |name: &str| Some(DeviceName::new(name).unwrap());
@@ -122,6 +136,11 @@ fn probes_cross_a_real_router() {
 #[test]
 fn each_refusal_has_its_evidence() {
     let lab = lab();
+    lab.runtime.block_on(async {
+        let router = &lab.namespaces[1];
+        add_route(router, [198, 51, 100, 64].into(), 26, None).await;
+        add_route(router, [198, 51, 100, 128].into(), 25, Some([203, 0, 113, 77].into())).await;
+    });
     let expected = [
         (("vm1", "10.0.1.1", Protocol::Icmp), Verdict::Delivered, None, None),
         (("vm1", "10.0.1.1", UDP), Verdict::Refused, Some("10.0.1.1"), Some("cmp1/r")),
@@ -130,6 +149,12 @@ fn each_refusal_has_its_evidence() {
         (("vm1", "203.0.113.2", Protocol::Udp(9)), Verdict::Refused, Some("203.0.113.2"), Some("web")),
         (("vm1", "198.51.100.1", UDP), Verdict::NoRoute, Some("10.0.1.1"), Some("cmp1/r")),
         (("vm1", "203.0.113.199", UDP), Verdict::NoNeighbour, None, Some("cmp1/r")),
+        (("vm1", "198.51.100.200", UDP), Verdict::NoNeighbour, None, Some("cmp1/r")),
+        (("vm1", "198.51.100.66", UDP), Verdict::NoRoute, Some("10.0.1.1"), Some("cmp1/r")),
+        (("vm1", "fd00:2::99", UDP), Verdict::NoNeighbour, None, Some("cmp1/r")),
+        (("vm1", "fd00:2::2", Protocol::Tcp(9)), Verdict::Refused, Some("fd00:2::2"), Some("web")),
+        (("vm1", "fd00:9::9", UDP), Verdict::NoRoute, Some("fd00:1::1"), Some("cmp1/r")),
+        (("vm1", "fd00:1::77", Protocol::Arp), Verdict::NoNeighbour, None, Some("vm1")),
         (("vm1", "10.0.1.77", Protocol::Icmp), Verdict::NoNeighbour, None, Some("vm1")),
         (("vm1", "10.0.1.1", Protocol::Arp), Verdict::Delivered, None, None),
     ];
@@ -169,7 +194,7 @@ fn routes_and_devices_are_asked_of_the_namespace() {
     down.unwrap();
     let error = lab.wire.transmit(vm1, &device, &[0; 60]).unwrap_err();
     let WireError::Socket { source, .. } = error else { panic!("{error}") };
-    assert_eq!(source.raw_os_error(), Some(Errno::ENETDOWN as i32));
+    assert_eq!(source.kind(), io::ErrorKind::NetworkDown);
 }
 
 #[test]
