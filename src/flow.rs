@@ -120,7 +120,7 @@ pub enum Verdict {
     TooBig(u32),
     /// Time exceeded.
     Expired,
-    /// Seen to enter a place and not to leave it.
+    /// Seen to enter a place and not to leave it, or to leave it by a device behind which nobody took it.
     Dropped,
     /// No evidence at all: a defect of the harness.
     Lost,
@@ -179,4 +179,26 @@ pub struct ProbeReport {
     pub reply_path: Vec<Hop>,
     /// TTL of the answer where it arrived.
     pub reply_ttl: Option<u8>,
+}
+
+/// The hosts whose external legs (`qg-`, `fg-`) a way crossed, in order; without any, the hosts that routed it.
+pub fn via(path: &[Hop]) -> Vec<&HostName> {
+    let external = |device: &Option<DeviceName>| {
+        device.as_ref().is_some_and(|d| d.as_str().starts_with("qg-") || d.as_str().starts_with("fg-"))
+    };
+    let mut hosts: Vec<&HostName> = path
+        .iter()
+        .filter(|hop| external(&hop.entered) || external(&hop.left))
+        .filter_map(|hop| hop.place.host.as_ref())
+        .collect();
+    if hosts.is_empty() {
+        hosts = path.iter().filter_map(|hop| hop.place.host.as_ref()).collect();
+    }
+    hosts.dedup();
+    hosts
+}
+
+/// The router namespaces of a way, in order.
+pub fn through(path: &[Hop]) -> Vec<&Place> {
+    path.iter().filter(|hop| hop.place.host.is_some()).map(|hop| &hop.place).collect()
 }

@@ -122,8 +122,8 @@ impl Mac {
 
     /// The IPv6 link-local address that the kernel makes of it (modified EUI-64).
     pub fn link_local(self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0;
-        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+        let [first, second, third, fourth, fifth, sixth] = self.0;
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth])
     }
 }
 
@@ -133,14 +133,22 @@ fn digest(purpose: &str, name: &str) -> [u8; 3] {
     for byte in purpose.bytes().chain([b'/']).chain(name.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
-    [a ^ d ^ g, b ^ e ^ h, c ^ f]
+    // Eight bytes folded to three.
+    let mut folded = [0; 3];
+    for (n, byte) in hash.to_be_bytes().into_iter().enumerate() {
+        if let Some(slot) = folded.get_mut(n % 3) {
+            *slot ^= byte;
+        }
+    }
+    folded
 }
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (n, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if n == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }
 impl fmt::Debug for Mac {

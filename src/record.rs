@@ -1,1 +1,150 @@
-//! (being written)
+//! What a run leaves behind, as one value: every report, snapshot and comparison is made of it and of nothing else.
+//!
+//! In: what happened, step by step. Out: JSON (with [`schema`]). Never: a look back at the lab.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::flow::ProbeReport;
+use crate::namespace::Kind;
+
+/// Version of the record's format. It changes when a reader of the old one would misread the new one.
+pub const FORMAT: u32 = 1;
+
+/// A scenario, run once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The scenario's name: its path below `scenarios/` without `.yaml`.
+    pub scenario: String,
+    /// The file as given on the command line.
+    pub path: String,
+    /// First sentence of the scenario's header.
+    pub summary: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Step by step; number 0 is the building of what exists at the start.
+    pub steps: Vec<StepRecord>,
+}
+
+/// How a scenario ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything as expected.
+    Passed,
+    /// An expectation, an automatic check or an operation failed.
+    Failed,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepRecord {
+    /// Counted from 1; 0 builds what exists at the start, the last one takes everything down.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its line in the file.
+    pub line: usize,
+    /// The operations as written, one line each; none if the step only checks.
+    pub change: Vec<String>,
+    /// What the API answered to refused operations.
+    pub refused: Vec<String>,
+    /// What was done to bring each host there, hosts in the order in which they were told.
+    pub hosts: Vec<HostRecord>,
+    /// What became of each flow of the matrix and of the expectations, in the order sent.
+    pub probes: Vec<ProbeReport>,
+    /// Whose addresses those of instances and machines outside are: `10.0.1.11` to `vm1`.
+    pub owners: BTreeMap<IpAddr, String>,
+    /// What stands in each router namespace after the step: `cmp1/qrouter-r1` to lines by kind.
+    pub state: BTreeMap<String, Vec<Line>>,
+    /// What was not as it should be.
+    pub failures: Vec<Failure>,
+}
+
+/// What one host's agent did in a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostRecord {
+    /// The host.
+    pub host: String,
+    /// Its operations in order: namespace and command.
+    pub ops: Vec<OpRecord>,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpRecord {
+    /// The namespace.
+    pub namespace: String,
+    /// As `ip`, `sysctl`, `iptables` or `conntrack` would be told.
+    pub command: String,
+}
+
+/// One object of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Line {
+    /// What it is.
+    pub kind: Kind,
+    /// As the field's own tools print it.
+    pub text: String,
+    /// Part of what every such namespace has (the agent's chains and the jumps between them, sysctls, the kernel's rules).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub constant: bool,
+}
+
+/// Something that was not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What kind of thing.
+    pub kind: FailureKind,
+    /// The line of the scenario that says otherwise, if one does.
+    pub line: Option<usize>,
+    /// In one sentence.
+    pub text: String,
+    /// More, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A sentence under `expect`.
+    Expectation,
+    /// Observed differs from desired.
+    NotConverged,
+    /// Planning again gave something to do.
+    NotStable,
+    /// The kernel refused an operation.
+    OperationFailed,
+    /// The API refused, or did not refuse what it should have.
+    Api,
+    /// Something was left after everything was deleted.
+    Residue,
+    /// A probe for whose fate there is no evidence: a defect of the harness.
+    NoEvidence,
+}
+
+/// The record's JSON schema.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Record).into()
+}
+
+impl StepRecord {
+    /// It is a step of the file (its number is not 0, and it is not the taking down, which has no line).
+    pub fn is_told(&self) -> bool {
+        self.number > 0 && self.line > 0
+    }
+}
+
+impl Record {
+    /// Every failure with the step it happened in.
+    pub fn failures(&self) -> impl Iterator<Item = (&StepRecord, &Failure)> {
+        self.steps.iter().flat_map(|step| step.failures.iter().map(move |failure| (step, failure)))
+    }
+}

@@ -13,7 +13,8 @@ use crate::net::{IpNet, Mac};
 pub struct Topology {
     /// Hosts on the underlay.
     pub hosts: BTreeMap<HostName, HostTopology>,
-    /// Provider segments, one for each external network, with their MTU.
+    /// Segments outside with their MTU: the provider segment of each external network, and `lan_NETWORK` for the servers
+    /// behind its upstream router, where there are any.
     pub segments: BTreeMap<Id, u32>,
     /// Instances and machines outside, each a namespace with a kernel stack.
     pub nodes: BTreeMap<Name, NodeTopology>,
@@ -61,6 +62,9 @@ pub struct NodeTopology {
     pub also: Vec<IpNet>,
     /// Answers probes to every port but these (protocol number and port); those its kernel refuses.
     pub closed: BTreeSet<(u8, u16)>,
+    /// Ports besides the matrix's at which probes will come (protocol number and port): hidden from its kernel, which
+    /// would refuse them.
+    pub listen: BTreeSet<(u8, u16)>,
 }
 
 /// A device of a node.
@@ -85,4 +89,22 @@ pub enum NodeAttach {
     Segment(Id),
     /// A cable to another node: that node and the index of its device.
     Node(Name, usize),
+}
+
+impl Topology {
+    /// This topology with what of `before` must stay until routers have left it: networks and segments they are plugged into.
+    #[must_use]
+    pub fn while_leaving(&self, before: &Self) -> Self {
+        let mut both = self.clone();
+        for (segment, mtu) in &before.segments {
+            both.segments.entry(segment.clone()).or_insert(*mtu);
+        }
+        for (host, old) in &before.hosts {
+            let Some(new) = both.hosts.get_mut(host) else { continue };
+            for (network, content) in &old.networks {
+                new.networks.entry(network.clone()).or_insert_with(|| content.clone());
+            }
+        }
+        both
+    }
 }

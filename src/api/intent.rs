@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::event::Event;
+use super::event::{Event, ObjectKind};
+use super::gateway::GatewayRequest;
 use super::resource::{FloatingIp, Host, Instance, Network, Node, Port, Router, ServerPort, Settings, Subnet};
 use crate::name::{HostName, Name};
 
@@ -118,13 +119,47 @@ impl std::fmt::Display for RejectedKind {
     }
 }
 
+impl Rejected {
+    /// A refusal with its reason.
+    pub(super) fn new(kind: RejectedKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into() }
+    }
+}
+
 impl Intent {
-    /// What is in force after `event`.
+    /// What is in force after `event`, the ports that the server makes by itself included.
     ///
     /// # Errors
     /// [`Rejected`] with the type that Neutron answers; the intent is unchanged.
     pub fn apply(&self, event: &Event) -> Result<Self, Rejected> {
-        let _unwritten = event;
-        Ok(self.clone())
+        let mut next = self.clone();
+        next.change(event)?;
+        next.settle()?;
+        Ok(next)
+    }
+
+    fn change(&mut self, event: &Event) -> Result<(), Rejected> {
+        match event {
+            Event::Created(object) => self.create(object),
+            Event::Deleted(ObjectKind::FloatingIp(address)) => self.delete_floating_ip(*address),
+            Event::Deleted(ObjectKind::Named(section, name)) => self.delete(*section, name),
+            Event::InterfaceAttached(router, interface) => self.attach(router, interface),
+            Event::InterfaceDetached(router, interface) => self.detach(router, interface),
+            Event::GatewaySet { router, network, addresses, snat, host } => {
+                let (network, host) = (network.as_ref(), host.as_ref());
+                self.set_gateway(&GatewayRequest { router, network, addresses, snat: *snat, host })
+            }
+            Event::GatewayCleared(router) => self.clear_gateway(router),
+            Event::GatewayMoved(router, host) => self.move_gateway(router, host),
+            Event::FloatingIpAssociated { floating_ip, port, fixed_address } => {
+                self.associate(*floating_ip, port, *fixed_address)
+            }
+            Event::FloatingIpDisassociated(address) => self.disassociate(*address),
+            Event::InstanceBooted(instance, host) => self.boot(instance, host),
+            Event::InstanceMigrated(instance, host) => self.migrate(instance, host),
+            Event::AgentRestarted(host) => self.known_host(host).map(|_mode| ()),
+            Event::NodeUpdated(name, node) => self.update_node(name, node),
+            Event::RouterUpdated(name, router) => self.update_router(name, router),
+        }
     }
 }

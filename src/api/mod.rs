@@ -3,12 +3,27 @@
 //! In: an [`Event`]. Out: the changed [`Intent`], or [`Rejected`] with the API's own error type and nothing changed.
 //! Never: a host's view; that is [`crate::router`].
 
+mod address;
+mod create;
+mod delete;
 mod event;
+mod floating_ip;
+mod gateway;
+mod instance;
 mod intent;
+mod lookup;
 mod resource;
+mod router;
+#[cfg(test)]
+pub(crate) mod sample;
+mod server_ports;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use address::{behind_hop, behind_prefix};
 pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
+pub use lookup::{Owner, RouterPort};
 pub use resource::{
     AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section, ServerPort,
     Settings, Snat, StaticRoute, Subnet,

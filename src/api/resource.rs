@@ -67,7 +67,7 @@ pub struct Network {
     pub external: bool,
     /// In bytes.
     pub mtu: u32,
-    /// VXLAN network identifier; by order of creation, from 1.
+    /// VXLAN network identifier. The server chooses it, the lowest free from 1; in a request it is not looked at.
     pub vni: u32,
 }
 

@@ -1,1 +1,135 @@
-//! (being written)
+//! The command line: the only place that prints and that decides an exit code.
+
+mod check;
+mod doctor;
+mod files;
+mod list;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Everything as expected.
+pub const EXIT_OK: i32 = 0;
+/// An expectation, an invariant or a snapshot failed.
+pub const EXIT_FAILED: i32 = 1;
+/// The scenario or the arguments are wrong.
+pub const EXIT_BAD_INPUT: i32 = 2;
+/// This machine cannot run labs.
+pub const EXIT_NO_LAB: i32 = 3;
+/// Nothing was selected.
+pub const EXIT_NOTHING: i32 = 4;
+/// A bug of dvrlab.
+pub const EXIT_BUG: i32 = 70;
+
+/// Runs a distributed virtual router with source NAT in throwaway network namespaces, changes it by scenario files, and
+/// records who reached whom, as which source address, through which host.
+#[derive(Debug, Parser)]
+#[command(name = "dvrlab", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 as expected, 1 an expectation, an invariant or a snapshot failed, 2 a scenario or an
+argument is wrong, 3 this machine cannot run labs, 4 nothing was selected, 70 a bug.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    fn wanted(self, terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenarios and compare with their snapshots.
+    Run(run::Arguments),
+    /// Look for mistakes in scenarios, starting nothing.
+    Check {
+        /// Scenario files, or directories of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// List scenarios with their tags and what they show.
+    List {
+        /// Scenario files, or directories of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Try everything a lab needs by doing it, and say what is missing and what that costs.
+    Doctor,
+    /// Print a JSON schema: of scenarios (for editors), or of the record that `run --json` writes.
+    Schema {
+        /// Which one.
+        #[arg(value_enum, default_value_t = Schema::Scenario)]
+        of: Schema,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Schema {
+    /// Scenario files.
+    Scenario,
+    /// Records.
+    Record,
+}
+
+/// Parses the arguments, does what they say and gives the exit code.
+pub fn main() -> i32 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_BAD_INPUT } else { EXIT_OK };
+            return if error.print().is_ok() { code } else { EXIT_BUG };
+        }
+    };
+    let color = arguments.color;
+    match arguments.command {
+        Command::Run(run) => run::run(&run, color),
+        Command::Check { paths } => check::check(&paths, color),
+        Command::List { paths } => list::list(&paths, color),
+        Command::Doctor => doctor::doctor(),
+        Command::Schema { of } => {
+            let schema = match of {
+                Schema::Scenario => crate::scenario::schema(),
+                Schema::Record => crate::record::schema(),
+            };
+            out(&format!("{schema:#}\n"));
+            EXIT_OK
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone away is no mistake of ours: the program ends quietly, as `head` expects.
+fn out(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(EXIT_OK);
+    }
+}
+
+/// Writes to standard error; if that fails there is nobody to tell.
+#[expect(clippy::print_stderr, reason = "the command line is where messages are printed")]
+fn err(text: &str) {
+    eprint!("{text}");
+}

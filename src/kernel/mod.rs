@@ -8,10 +8,15 @@ use crate::name::{HostName, Id, NamespaceName};
 pub mod apply;
 pub mod command;
 pub mod conntrack;
+pub mod extack;
+pub mod links;
 pub mod netns;
+pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
+pub mod request;
 pub mod sandbox;
+pub mod sysctl;
 pub mod wire;
 
 pub use netns::Netns;

@@ -1,1 +1,301 @@
-//! (being written)
+//! The lab: hosts with their layer 2, provider segments, instances and the outside, and around them the router namespaces
+//! that plans are applied to.
+//!
+//! In: [`Topology`], plans, flows. Out: what the kernel holds and what became of each flow. Never: a device removed for
+//! tidiness: the kernel reaps whole namespaces when the lab is dropped.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use futures_util::future::try_join_all;
+use tokio::runtime::{Builder, Runtime};
+
+use self::fabric::Fabric;
+use self::make::{Indexes, failed};
+use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
+use crate::flow::{Flow, Place, ProbeReport};
+use crate::kernel::apply::apply_op;
+use crate::kernel::observe::{Baseline, observe_namespace};
+use crate::kernel::wire::LinuxWire;
+use crate::kernel::{Netns, Plug, Surroundings, conntrack};
+use crate::name::{DeviceName, HostName, Id, NamespaceName};
+use crate::namespace::{Attach, HostState};
+use crate::net::Mac;
+use crate::plan::{Action, Op, Plan};
+use crate::probe::{self, Counters, Nodes, Options, ProbeError};
+use crate::topology::Topology;
+
+mod fabric;
+mod host;
+mod layer2;
+mod make;
+mod node;
+mod ports;
+mod settle;
+mod shape;
+
+/// How many connections a namespace tracks.
+const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
+
+/// A lab in the calling process's network namespaces. It belongs in a [sandbox](crate::kernel::sandbox).
+pub struct Lab {
+    runtime: Runtime,
+    indexes: Indexes,
+    fabric: RefCell<Fabric>,
+    routers: RefCell<BTreeMap<(HostName, NamespaceName), Rc<Netns>>>,
+    /// What a namespace is born with on this machine.
+    baseline: Baseline,
+    /// MACs of the routers' devices.
+    macs: RefCell<BTreeMap<(HostName, NamespaceName, DeviceName), Mac>>,
+    /// Who probes and answers.
+    nodes: RefCell<Nodes>,
+    /// One for the life of the lab, so that no probe repeats another's tuple.
+    counters: RefCell<Counters>,
+    wire: LinuxWire,
+    /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
+    taps: RefCell<BTreeMap<Place, u64>>,
+}
+
+impl Lab {
+    /// An empty lab.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Topology`], if not even one namespace can be made.
+    pub fn new() -> Result<Self, DataplaneError> {
+        let doing = "look at a new namespace";
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed("start a runtime"))?;
+        let pristine = Netns::create(runtime.handle()).map_err(failed(doing))?;
+        let baseline = runtime.block_on(Baseline::read(&pristine)).map_err(failed(doing))?;
+        Ok(Self {
+            runtime,
+            indexes: Indexes::default(),
+            fabric: RefCell::default(),
+            routers: RefCell::default(),
+            baseline,
+            macs: RefCell::default(),
+            nodes: RefCell::default(),
+            counters: RefCell::default(),
+            wire: LinuxWire::default(),
+            taps: RefCell::default(),
+        })
+    }
+
+    /// Every namespace in which packets of flows can be seen: router namespaces of hosts, then nodes.
+    pub fn places(&self) -> Vec<(Place, Rc<Netns>)> {
+        let routers = self.routers.borrow();
+        let fabric = self.fabric.borrow();
+        let routers = routers.iter().map(|((host, name), netns)| (router_place(host, name), Rc::clone(netns)));
+        let nodes = fabric
+            .nodes
+            .iter()
+            .map(|(name, node)| (Place { host: None, name: name.to_string() }, Rc::clone(&node.netns)));
+        routers.chain(nodes).collect()
+    }
+
+    /// A host's own namespace, with its bridges and tunnels.
+    pub fn host(&self, host: &HostName) -> Option<Rc<Netns>> {
+        Some(Rc::clone(&self.fabric.borrow().hosts.get(host)?.netns))
+    }
+
+    /// A provider segment's namespace.
+    pub fn segment(&self, segment: &Id) -> Option<Rc<Netns>> {
+        Some(Rc::clone(&self.fabric.borrow().segments.get(segment)?.plug.netns))
+    }
+}
+
+impl Surroundings for Lab {
+    fn namespace(&self, host: &HostName, name: &NamespaceName) -> Option<Rc<Netns>> {
+        self.routers.borrow().get(&(host.clone(), name.clone())).cloned()
+    }
+
+    fn insert(&self, host: &HostName, name: &NamespaceName, netns: Rc<Netns>) {
+        self.routers.borrow_mut().insert((host.clone(), name.clone()), netns);
+    }
+
+    fn remove(&self, host: &HostName, name: &NamespaceName) {
+        self.routers.borrow_mut().remove(&(host.clone(), name.clone()));
+        self.untap();
+    }
+
+    fn plug(&self, host: &HostName, network: &Id) -> Option<Plug> {
+        self.fabric.borrow().plug(host, network)
+    }
+
+    fn new_index(&self) -> u32 {
+        self.indexes.next()
+    }
+}
+
+impl Dataplane for Lab {
+    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
+        let mut fabric = self.fabric.take();
+        let shaped = self.runtime.block_on(async {
+            shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
+            settle::settle(&fabric.namespaces()).await?;
+            let nodes = fabric.nodes.iter().filter(|(_, node)| node.speaks_v6());
+            try_join_all(nodes.map(|(name, node)| settle::settle_groups(name.as_str(), &node.netns))).await.map(drop)
+        });
+        self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
+        self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
+        self.fabric.replace(fabric);
+        self.nodes.replace(Nodes::of(topology));
+        self.untap();
+        shaped
+    }
+
+    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError> {
+        let routers = self.routers.borrow().clone();
+        let own = routers.iter().filter(|((owner, _), _)| owner == host);
+        let states = own.map(|((_, name), netns)| async {
+            let observed = observe_namespace(netns, &self.baseline).await;
+            let state = observed.map_err(|failure| DataplaneError::Observe {
+                host: host.clone(),
+                namespace: name.clone(),
+                what: failure.what,
+                reason: make::reason(&failure.cause),
+            })?;
+            Ok::<_, DataplaneError>((name.clone(), state))
+        });
+        let namespaces = self.runtime.block_on(try_join_all(states))?.into_iter().collect();
+        Ok(HostState { namespaces })
+    }
+
+    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
+        let mut failed: Vec<FailedOp> = Vec::new();
+        for op in &plan.ops {
+            if failed.iter().any(|other| other.op.namespace == op.namespace) {
+                continue;
+            }
+            match self.carry_out(host, op) {
+                Ok(()) => after(op),
+                Err(reason) => failed.push(FailedOp { op: op.clone(), reason }),
+            }
+        }
+        if failed.is_empty() {
+            self.runtime.block_on(self.settle_routers(host, plan))
+        } else {
+            Err(DataplaneError::Apply { host: host.clone(), failed })
+        }
+    }
+
+    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
+        self.forget_connections().map_err(DataplaneError::Probe)?;
+        Ok(reports)
+    }
+}
+
+impl Lab {
+    fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
+        self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
+        self.note_mac(host, op);
+        // What the agent leaves to the machine, and the harness does not: every refusal is answered.
+        match (&op.action, self.namespace(host, &op.namespace)) {
+            (Action::NamespaceAdd, Some(netns)) => {
+                make::set_sysctls(&netns, &make::ICMP_SYSCTLS).map_err(|error| make::reason(&error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Taps what is not tapped yet and runs the probes.
+    fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+        let places = self.places();
+        let mut taps = self.taps.borrow_mut();
+        for (place, netns) in &places {
+            if taps.get(place) != Some(&netns.inode()) {
+                self.wire.tap(place.clone(), netns)?;
+                taps.insert(place.clone(), netns.inode());
+            }
+        }
+        drop(taps);
+        let mut nodes = self.nodes.borrow().clone();
+        for ((host, namespace, _), mac) in self.macs.borrow().iter() {
+            nodes.own(*mac, router_place(host, namespace));
+        }
+        let counters = &mut *self.counters.borrow_mut();
+        let run = probe::run(&self.wire, &nodes, flows, counters, &Options::default())?;
+        Ok(run.reports)
+    }
+
+    /// Has the routers forget the probes' connections, and with them all others: nothing else sends in a lab that is probed.
+    /// Counting is cheap, while the kernel walks its whole table to flush.
+    fn forget_connections(&self) -> Result<(), String> {
+        for netns in self.routers.borrow().values() {
+            if netns.sysctl_get(CONNECTIONS).map_err(|error| make::reason(&error))? != "0" {
+                conntrack::flush(netns.nf()).map_err(|error| make::reason(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps up who has which MAC.
+    fn note_mac(&self, host: &HostName, op: &Op) {
+        let mut macs = self.macs.borrow_mut();
+        let key = |namespace: &NamespaceName, device: &DeviceName| (host.clone(), namespace.clone(), device.clone());
+        match &op.action {
+            Action::LinkAdd { device, link, peer } => {
+                macs.insert(key(&op.namespace, device), link.mac);
+                if let (Attach::Peer { namespace, device }, Some((mac, _))) = (&link.attach, peer) {
+                    macs.insert(key(namespace, device), *mac);
+                }
+            }
+            Action::LinkMac(device, mac) => drop(macs.insert(key(&op.namespace, device), *mac)),
+            Action::LinkDelete(device) => drop(macs.remove(&key(&op.namespace, device))),
+            Action::NamespaceDelete => {
+                macs.retain(|(owner, namespace, _), _| (owner, namespace) != (host, &op.namespace));
+            }
+            Action::NamespaceAdd
+            | Action::LinkMtu(..)
+            | Action::LinkUp(..)
+            | Action::AddressAdd(_)
+            | Action::AddressDelete(_)
+            | Action::RouteReplace(_)
+            | Action::RouteDelete(_)
+            | Action::RuleAdd(_)
+            | Action::RuleDelete(_)
+            | Action::NeighbourReplace(..)
+            | Action::NeighbourDelete(..)
+            | Action::SysctlSet(..)
+            | Action::Rules(_)
+            | Action::ConntrackPurge(_)
+            | Action::Announce(..) => {}
+        }
+    }
+
+    /// Closes taps on what is gone, so that nothing holds its namespace.
+    fn untap(&self) {
+        let standing: BTreeSet<Place> = self.places().into_iter().map(|(place, _)| place).collect();
+        self.taps.borrow_mut().retain(|place, _| {
+            let stays = standing.contains(place);
+            if !stays {
+                self.wire.untap(place);
+            }
+            stays
+        });
+    }
+
+    /// Waits for the devices that a plan has made, and for the ports that they are plugged into.
+    async fn settle_routers(&self, host: &HostName, plan: &Plan) -> Result<(), DataplaneError> {
+        let touched: BTreeSet<&NamespaceName> =
+            plan.ops.iter().filter(|op| makes_carrier(&op.action)).map(|op| &op.namespace).collect();
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let routers = touched.into_iter().filter_map(|name| Some((name.to_string(), self.namespace(host, name)?)));
+        let own = self.host(host).map(|netns| (host.to_string(), netns));
+        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(own).collect();
+        all.extend(self.fabric.borrow().segments());
+        settle::settle(&all).await
+    }
+}
+
+fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
+    Place { host: Some(host.clone()), name: namespace.to_string() }
+}
+
+/// Whether the operation may give a device a carrier.
+fn makes_carrier(action: &Action) -> bool {
+    matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true))
+}

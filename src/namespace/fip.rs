@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::build::{self, Taken};
-use super::iptables::{Rule, Table, Target};
-use super::skeleton::{self, own};
+use super::skeleton;
 use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route, RouteProtocol};
 use super::view::{FipLink, View, device};
 use crate::name::NamespaceName;
@@ -39,10 +38,7 @@ pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, Names
 /// What the routers share: the way out, and no connection tracking.
 fn shared(view: &View<'_>, link: &FipLink<'_>) -> Result<NamespaceState, Taken> {
     let comments = view.config.options.comments;
-    let mut v4 = skeleton::base(Family::V4, comments);
-    v4.append(Table::Nat, own("snat"), skeleton::jump("float-snat"));
-    v4.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
-    let mut state = build::namespace(v4, skeleton::base(Family::V6, comments));
+    let mut state = build::namespace(skeleton::fip(Family::V4, comments), skeleton::fip(Family::V6, comments));
     let fg = device("fg-", link.agent_gateway);
     state.plug(&fg, link.agent_gateway)?;
     for subnet in link.agent_gateway.extra_subnets.iter().filter(|subnet| family_of(&subnet.cidr) == Family::V4) {

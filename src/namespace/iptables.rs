@@ -389,13 +389,21 @@ impl fmt::Display for Target {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, one) in self.matches.iter().enumerate() {
-            if n > 0 {
+        let mut previous: Option<&What> = None;
+        for one in &self.matches {
+            if previous.is_some() {
                 f.write_str(" ")?;
             }
-            write!(f, "{one}")?;
+            match (previous, &one.what) {
+                // Both ports belong to one `-m tcp`.
+                (Some(What::SourcePort(before, _)), What::DestinationPort(number, ports)) if before == number => {
+                    write!(f, "{}--dport {ports}", if one.not { "! " } else { "" })?;
+                }
+                _other => write!(f, "{one}")?,
+            }
+            previous = Some(&one.what);
         }
-        if !self.matches.is_empty() && self.target != Target::None {
+        if previous.is_some() && self.target != Target::None {
             f.write_str(" ")?;
         }
         write!(f, "{}", self.target)

@@ -6,6 +6,7 @@ mod allocation;
 mod build;
 mod fip;
 mod iptables;
+mod iptables_parse;
 mod lines;
 mod qrouter;
 mod redirect;
@@ -20,7 +21,9 @@ pub use iptables::{
     Chain, ChainName, DevicePattern, Hook, Match, NatTarget, PortRange, Rule, Ruleset, Table, Target, What,
     state as conntrack_state,
 };
+pub use iptables_parse::RuleTextError;
 pub use lines::lines;
+pub use skeleton::skeleton;
 pub use state::{
     Address, Attach, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey, RouteKind,
     RouteProtocol, table_text,
@@ -36,7 +39,7 @@ use view::View;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DesiredError {
     /// A pool of numbers is too small.
-    #[error("{namespace}")]
+    #[error("{namespace}: not enough numbers")]
     Exhausted {
         /// Where they are needed.
         namespace: NamespaceName,

@@ -2,7 +2,7 @@
 //! Reference: `neutron-snat-side`, 4.1 and 4.2.
 
 use super::iptables::{Chain, ChainName, DevicePattern, Hook, Rule, Ruleset, Table, Target, What};
-use crate::name::DeviceName;
+use crate::name::{DeviceName, NamespaceName};
 use crate::net::{Family, METADATA_MARK, ROUTER_MARK_MASK, SCOPE_MASK};
 
 /// Prefix of the agent's own chains. Neutron: the program's name, cut to 16 characters.
@@ -54,8 +54,53 @@ impl Ruleset {
     }
 }
 
-/// What every namespace has. `comments`: rules carry the agent's comments.
-pub(super) fn base(family: Family, comments: bool) -> Ruleset {
+/// The constant part of a namespace's rules, as its name tells its kind; nothing for a namespace of no kind.
+pub fn skeleton(name: &NamespaceName, family: Family) -> Ruleset {
+    match name.as_str().split_once('-') {
+        Some(("qrouter", _)) => qrouter(family, true),
+        Some(("snat", _)) => snat(family, true),
+        Some(("fip", _)) => fip(family, true),
+        Some(_) | None => Ruleset::default(),
+    }
+}
+
+/// That of a qrouter namespace. `comments`: rules carry the agent's comments.
+pub(super) fn qrouter(family: Family, comments: bool) -> Ruleset {
+    let mut rules = scoped(family, comments);
+    rules.append(
+        Table::Mangle,
+        own("PREROUTING"),
+        metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK)),
+    );
+    rules
+}
+
+/// That of a snat namespace.
+pub(super) fn snat(family: Family, comments: bool) -> Ruleset {
+    let mut rules = scoped(family, comments);
+    call_float_snat(family, &mut rules);
+    rules
+}
+
+/// That of a fip namespace, which tracks no connections.
+pub(super) fn fip(family: Family, comments: bool) -> Ruleset {
+    let mut rules = base(family, comments);
+    call_float_snat(family, &mut rules);
+    if family == Family::V4 {
+        rules.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
+    }
+    rules
+}
+
+/// In a qrouter namespace the call comes and goes with floating IPs.
+fn call_float_snat(family: Family, rules: &mut Ruleset) {
+    if family == Family::V4 {
+        rules.append(Table::Nat, own("snat"), jump("float-snat"));
+    }
+}
+
+/// What every namespace has.
+fn base(family: Family, comments: bool) -> Ruleset {
     let mut rules = Ruleset::default();
     filter(&mut rules);
     rules.twins(Table::Raw, &[Hook::Prerouting, Hook::Output]);
@@ -96,7 +141,7 @@ fn nat(rules: &mut Ruleset, comments: bool) {
 }
 
 /// What a qrouter or a snat namespace has besides: the chains of the address scopes.
-pub(super) fn scoped(family: Family, comments: bool) -> Ruleset {
+fn scoped(family: Family, comments: bool) -> Ruleset {
     let mut rules = base(family, comments);
     let known = || What::ConnMark(0, SCOPE_MASK);
     rules.create(Table::Filter, own("scope"));
@@ -128,12 +173,6 @@ fn metadata_request(family: Family, target: Target) -> Rule {
         .when(What::InDevice(DevicePattern::Prefix("qr-".to_owned())))
         .when(What::Protocol(TCP))
         .when(What::DestinationPort(TCP, 80.into()))
-}
-
-/// Marks requests to the metadata service, in every qrouter namespace.
-pub(super) fn mark_metadata(family: Family, rules: &mut Ruleset) {
-    let rule = metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK));
-    rules.append(Table::Mangle, own("PREROUTING"), rule);
 }
 
 /// Leads marked requests to the metadata proxy, and nobody else there.

@@ -1,1 +1,20 @@
-//! (being written)
+//! A [`Record`](crate::record::Record) as text: the transcript of a run, and the two snapshots a scenario has.
+//!
+//! In: a record. Out: text, the same for the same record. Never: a look at the lab, the clock or the terminal.
+
+/// Appends formatted text to a `String`.
+macro_rules! put {
+    ($text:expr, $($argument:tt)*) => { $text.push_str(&format!($($argument)*)) };
+}
+/// Appends a formatted line to a `String`.
+macro_rules! line {
+    ($text:expr, $($argument:tt)*) => {{ $text.push_str(&format!($($argument)*)); $text.push('\n'); }};
+}
+
+mod reach;
+mod rules;
+mod transcript;
+
+pub use reach::{outcome_text, reach, step_title};
+pub use rules::rules;
+pub use transcript::{Detail, failures, step, summary_line};

@@ -4,8 +4,17 @@
 //! Never: a kernel word; those begin in [`crate::namespace`].
 
 mod config;
+mod host_config;
+mod order;
+mod placement;
+#[cfg(test)]
+mod tests;
+mod topology;
 
 pub use config::{
     AddressScopes, AgentOptions, FixedIp, FloatingIpConfig, HostConfig, NeighbourPort, PortConfig, RouteConfig,
     RouterConfig, SubnetConfig,
 };
+pub use host_config::host_config;
+pub use order::{affected, order};
+pub use topology::topology;

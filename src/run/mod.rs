@@ -1,1 +1,404 @@
-//! (being written)
+//! Drives a scenario over a data plane, step by step.
+//!
+//! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, [`Driver::reconcile`],
+//! serves creation, update, restart and repair: read what is there, work out what should be, do the difference.
+
+mod lines;
+mod matrix;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use similar::{ChangeTag, TextDiff};
+use tracing::{info, info_span};
+
+use crate::api::{Event, Intent, NodePlace};
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::flow::{Flow, ProbeReport, Verdict};
+use crate::name::{HostName, NamespaceName};
+use crate::namespace::{self, DesiredError, HostState, Kind};
+use crate::plan;
+use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
+use crate::router::{self, HostConfig};
+use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
+use crate::topology::Topology;
+
+/// Runs a scenario to its end, telling each step as it is done.
+pub fn run(scenario: &Scenario, dataplane: &dyn Dataplane, told: &mut dyn FnMut(&StepRecord)) -> Record {
+    let _span = info_span!("run", scenario = %scenario.name).entered();
+    let mut driver = Driver::new(scenario, dataplane);
+    let mut steps = vec![driver.build()];
+    told_last(&steps, told);
+    if steps.iter().all(|step| step.failures.is_empty()) {
+        for step in &scenario.steps {
+            steps.push(driver.step(step));
+            told_last(&steps, told);
+        }
+    }
+    steps.push(driver.take_down(scenario.steps.len() + 1));
+    told_last(&steps, told);
+    let failed = steps.iter().any(|step| !step.failures.is_empty());
+    Record {
+        format: FORMAT,
+        scenario: scenario.name.clone(),
+        path: scenario.path.clone(),
+        summary: scenario.story.summary.clone(),
+        outcome: if failed { Outcome::Failed } else { Outcome::Passed },
+        steps,
+    }
+}
+
+fn told_last(steps: &[StepRecord], told: &mut dyn FnMut(&StepRecord)) {
+    if let Some(step) = steps.last() {
+        told(step);
+    }
+}
+
+struct Driver<'a> {
+    scenario: &'a Scenario,
+    dataplane: &'a dyn Dataplane,
+    intent: Intent,
+    topology: Topology,
+    /// What each host was last told.
+    configs: BTreeMap<HostName, HostConfig>,
+    observed: BTreeMap<HostName, HostState>,
+}
+
+impl<'a> Driver<'a> {
+    fn new(scenario: &'a Scenario, dataplane: &'a dyn Dataplane) -> Self {
+        Self {
+            scenario,
+            dataplane,
+            intent: Intent::default(),
+            topology: Topology::default(),
+            configs: BTreeMap::new(),
+            observed: BTreeMap::new(),
+        }
+    }
+
+    /// What exists before step 1, built as one change.
+    fn build(&mut self) -> StepRecord {
+        let mut record = blank(0, None, 0);
+        let _span = info_span!("step", number = 0).entered();
+        let hosts = self.scenario.intent.host_order.iter().cloned().collect();
+        self.move_to(self.scenario.intent.clone(), &hosts, &mut record);
+        self.check(&mut record);
+        record
+    }
+
+    fn step(&mut self, step: &Step) -> StepRecord {
+        let mut record = blank(step.number, step.name.clone(), step.line);
+        let _span = info_span!("step", number = step.number).entered();
+        let mut next = self.intent.clone();
+        let mut restarted = BTreeSet::new();
+        for operation in &step.operations {
+            info!(operation = %operation.text, "asked");
+            next = ask(next, operation, step.line, &mut restarted, &mut record);
+        }
+        if !step.operations.is_empty() {
+            self.move_to(next, &restarted, &mut record);
+        }
+        self.check(&mut record);
+        self.probe(step, &mut record);
+        Self::judge_state(step, &mut record);
+        record
+    }
+
+    /// Brings the lab from what is in force to `next`: fabric first, then each host in turn, then what fabric is no longer needed.
+    fn move_to(&mut self, next: Intent, restarted: &BTreeSet<HostName>, record: &mut StepRecord) {
+        let mut topology = router::topology(&next);
+        for node in topology.nodes.values_mut() {
+            node.listen.extend(scenario::ports_named(self.scenario));
+        }
+        let mut order = router::order(&self.intent, &next);
+        order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
+        self.intent = next;
+        self.configs =
+            self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
+        if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
+            record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
+            return;
+        }
+        for host in order {
+            self.reconcile(&host, record);
+        }
+        if let Err(error) = self.dataplane.shape(&topology) {
+            record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
+        }
+        self.topology = topology;
+    }
+
+    /// Reads what is there, works out what should be, does the difference.
+    fn reconcile(&self, host: &HostName, record: &mut StepRecord) {
+        let _span = info_span!("host", %host).entered();
+        let Some(config) = self.configs.get(host) else { return };
+        let mut ops = Vec::new();
+        let result = self.dataplane.observe(host).map_err(|error| dataplane_failure(&error)).and_then(|observed| {
+            let desired = namespace::desired(config, &observed).map_err(|error| desired_failure(host, &error))?;
+            let plan = plan::plan(&observed, &desired);
+            let mut after = |op: &plan::Op| {
+                ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
+            };
+            self.dataplane.apply(host, &plan, &mut after).map_err(|error| dataplane_failure(&error))
+        });
+        if !ops.is_empty() || result.is_err() {
+            record.hosts.push(HostRecord { host: host.to_string(), ops });
+        }
+        record.failures.extend(result.err());
+    }
+
+    /// What holds after every step, unasked: observed is desired, and there is nothing left to do.
+    fn check(&mut self, record: &mut StepRecord) {
+        for (host, config) in &self.configs {
+            let observed = match self.dataplane.observe(host) {
+                Ok(observed) => observed,
+                Err(error) => {
+                    record.failures.push(dataplane_failure(&error));
+                    continue;
+                }
+            };
+            let desired = match namespace::desired(config, &observed) {
+                Ok(desired) => desired,
+                Err(error) => {
+                    record.failures.push(desired_failure(host, &error));
+                    continue;
+                }
+            };
+            record.failures.extend(differences(host, &observed, &desired));
+            let again = plan::plan(&observed, &desired);
+            if !again.is_empty() {
+                let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
+                found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
+                record.failures.push(found);
+            }
+            self.observed.insert(host.clone(), observed);
+        }
+        self.observed.retain(|host, _| self.configs.contains_key(host));
+        record.state = self.state();
+        record.owners = matrix::owners(&self.intent);
+    }
+
+    fn state(&self) -> BTreeMap<String, Vec<Line>> {
+        let macs = lines::mac_owners(&self.topology, &self.observed);
+        let mut state = BTreeMap::new();
+        for (host, observed) in &self.observed {
+            for (name, content) in &observed.namespaces {
+                let all = lines::lines(name, content, &macs, &namespace::skeleton);
+                state.insert(format!("{host}/{name}"), all);
+            }
+        }
+        state
+    }
+
+    /// Sends the matrix and the flows of the expectations, all at once, and holds the outcomes against the sentences.
+    fn probe(&self, step: &Step, record: &mut StepRecord) {
+        let mut flows: Vec<Flow> = matrix::flows(&self.intent);
+        for expectation in &step.expectations {
+            if let Expected::Flow(expected) = &expectation.what {
+                for flow in expected.flows(&self.intent) {
+                    if !flows.contains(&flow) {
+                        flows.push(flow);
+                    }
+                }
+            }
+        }
+        let reports = match self.dataplane.send(&flows) {
+            Ok(reports) => reports,
+            Err(error) => {
+                record.failures.push(dataplane_failure(&error));
+                return;
+            }
+        };
+        for lost in reports.iter().filter(|report| report.verdict == Verdict::Lost) {
+            let flow = &lost.flow;
+            record.failures.push(failure(
+                FailureKind::NoEvidence,
+                None,
+                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.protocol),
+            ));
+        }
+        self.judge_flows(step, &reports, record);
+        record.probes = reports;
+    }
+
+    fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
+        for expectation in &step.expectations {
+            let Expected::Flow(expected) = &expectation.what else { continue };
+            let wanted = expected.flows(&self.intent);
+            let mine: Vec<ProbeReport> =
+                wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
+            for found in expected.judge(&mine, &self.intent) {
+                let text = format!("`{}`: {}", expectation.text, found.sentence);
+                record.failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
+            }
+        }
+    }
+
+    fn judge_state(step: &Step, record: &mut StepRecord) {
+        let mut failures = Vec::new();
+        for expectation in &step.expectations {
+            let Expected::State(expected) = &expectation.what else { continue };
+            let look = |place: &StatePlace, kind: Kind| lines_at(&record.state, place, kind);
+            if let Some(found) = expected.judge(&look) {
+                let text = format!("`{}`: {}", expectation.text, found.sentence);
+                failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
+            }
+        }
+        record.failures.extend(failures);
+    }
+
+    /// Deletes everything but the hosts; nothing may be left in any of them.
+    fn take_down(&mut self, number: usize) -> StepRecord {
+        let mut record = blank(number, None, 0);
+        let _span = info_span!("step", number).entered();
+        let empty = Intent {
+            host_order: self.intent.host_order.clone(),
+            hosts: self.intent.hosts.clone(),
+            settings: self.intent.settings,
+            ..Intent::default()
+        };
+        let hosts = empty.host_order.iter().cloned().collect();
+        self.move_to(empty, &hosts, &mut record);
+        self.check(&mut record);
+        for (place, lines) in &record.state {
+            let mut left = failure(FailureKind::Residue, None, format!("{place} is left after everything was deleted"));
+            left.details = lines.iter().filter(|line| !line.constant).map(|line| line.text.clone()).collect();
+            record.failures.push(left);
+        }
+        record
+    }
+}
+
+/// Asks the API; what it refuses changes nothing.
+fn ask(
+    intent: Intent,
+    operation: &Operation,
+    line: usize,
+    restarted: &mut BTreeSet<HostName>,
+    record: &mut StepRecord,
+) -> Intent {
+    record.change.push(operation.text.clone());
+    match (operation.apply(&intent), operation.refused) {
+        (Ok(next), None) => {
+            for event in &operation.events {
+                if let Event::AgentRestarted(host) = event {
+                    restarted.insert(host.clone());
+                }
+            }
+            next
+        }
+        (Ok(next), Some(kind)) => {
+            let text = format!("the API did not refuse it, but {kind} is expected");
+            record.failures.push(failure(FailureKind::Api, Some(line), text));
+            next
+        }
+        (Err(rejected), expected) => {
+            if expected == Some(rejected.kind) {
+                record.refused.push(rejected.to_string());
+            } else {
+                let text = format!("the API refused it: {rejected}");
+                record.failures.push(failure(FailureKind::Api, Some(line), text));
+            }
+            intent
+        }
+    }
+}
+
+fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
+    StepRecord {
+        number,
+        name,
+        line,
+        change: Vec::new(),
+        refused: Vec::new(),
+        hosts: Vec::new(),
+        probes: Vec::new(),
+        owners: BTreeMap::new(),
+        state: BTreeMap::new(),
+        failures: Vec::new(),
+    }
+}
+
+fn failure(kind: FailureKind, line: Option<usize>, text: String) -> Failure {
+    Failure { kind, line, text, details: Vec::new() }
+}
+
+fn dataplane_failure(error: &DataplaneError) -> Failure {
+    let mut found = failure(FailureKind::OperationFailed, None, error.to_string());
+    if let DataplaneError::Apply { host, failed } = error {
+        found.details =
+            failed.iter().map(|one| format!("{host}/{}: {}: {}", one.op.namespace, one.op, one.reason)).collect();
+    }
+    found
+}
+
+fn desired_failure(host: &HostName, error: &DesiredError) -> Failure {
+    let mut found = failure(FailureKind::OperationFailed, None, format!("{host}/{error}"));
+    found.details.extend(std::error::Error::source(error).map(ToString::to_string));
+    found
+}
+
+/// Where observed is not desired, a failure a namespace, line by line.
+fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Vec<Failure> {
+    if observed == desired {
+        return Vec::new();
+    }
+    let names: BTreeSet<_> = observed.namespaces.keys().chain(desired.namespaces.keys()).collect();
+    let none = |_: &NamespaceName, _| namespace::Ruleset::default();
+    let mut failures = Vec::new();
+    for name in names {
+        let (is, should) = (observed.namespaces.get(name), desired.namespaces.get(name));
+        if is == should {
+            continue;
+        }
+        let text = |state: Option<&namespace::NamespaceState>| match state {
+            None => vec!["(no such namespace)".to_owned()],
+            Some(state) => lines::lines(name, state, &BTreeMap::new(), &none)
+                .iter()
+                .map(|line| format!("{:?} {}", line.kind, line.text))
+                .collect(),
+        };
+        let (is, should): (Vec<String>, Vec<String>) = (text(is), text(should));
+        let (is, should): (Vec<&str>, Vec<&str>) =
+            (is.iter().map(String::as_str).collect(), should.iter().map(String::as_str).collect());
+        let mut found = failure(
+            FailureKind::NotConverged,
+            None,
+            format!("{host}/{name}: what stands there is not what should (- observed, + desired)"),
+        );
+        for change in TextDiff::from_slices(&is, &should).iter_all_changes() {
+            match change.tag() {
+                ChangeTag::Equal => {}
+                ChangeTag::Delete => found.details.push(format!("- {}", change.value())),
+                ChangeTag::Insert => found.details.push(format!("+ {}", change.value())),
+            }
+        }
+        failures.push(found);
+    }
+    failures
+}
+
+/// The lines of a kind at a place: one namespace, a host with all its namespaces, or all.
+fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
+    let inside = |name: &str| match place {
+        StatePlace::All => true,
+        StatePlace::Host(host) => name.strip_prefix(host.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        StatePlace::Namespace(..) | StatePlace::Node(_) => name == place.to_string(),
+    };
+    let here = state.iter().filter(|(name, _)| inside(name));
+    if kind == Kind::Namespace {
+        return here.filter_map(|(name, _)| name.split_once('/').map(|(_, namespace)| namespace.to_owned())).collect();
+    }
+    here.flat_map(|(_, lines)| lines).filter(|line| line.kind == kind).map(|line| line.text.clone()).collect()
+}
+
+/// Addresses of an outside node or an instance that a probe may come from.
+pub(crate) fn is_upstream(place: &NodePlace) -> bool {
+    match place {
+        NodePlace::GatewayOf(_) => true,
+        NodePlace::On(_) | NodePlace::Behind(_) => false,
+    }
+}
+
+/// Every address that stands for somebody.
+pub(crate) type Owners = BTreeMap<IpAddr, String>;

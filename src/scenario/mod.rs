@@ -1,1 +1,154 @@
-//! (being written)
+//! The scenario language: a YAML file becomes a typed [`Scenario`], or notes that say what is wrong and where.
+//!
+//! In: the name and the text of a file. Out: what exists at the start as an [`Intent`], the steps as [`Event`]s of the API,
+//! and what must be seen as [`Expectation`]s that judge what was seen. Never: reading files, running anything. All mistakes of a file
+//! are reported together, each with its place.
+
+mod build;
+mod expect;
+mod expectation;
+mod header;
+mod judge;
+mod language;
+mod lower;
+mod note;
+mod outcome;
+mod pattern;
+mod schema;
+mod shape;
+mod state;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod values;
+mod words;
+mod world;
+mod yaml;
+
+use std::collections::BTreeSet;
+
+pub use expectation::{
+    Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
+    Source, Speaker, StateExpectation, StatePlace, Target,
+};
+pub use header::Story;
+pub use judge::addresses_of;
+pub use note::{Note, Severity, Span, render};
+pub use schema::schema;
+
+use crate::api::{Event, Intent, Rejected, RejectedKind};
+use crate::flow::Protocol;
+
+/// A file that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its path below `scenarios/`, without `.yaml`.
+    pub name: String,
+    /// The path as given.
+    pub path: String,
+    /// The header comment.
+    pub story: Story,
+    /// Words for `--filter`.
+    pub tags: Vec<String>,
+    /// What exists at the start, as the calls that make it.
+    pub initial: Vec<Event>,
+    /// What is in force after `initial`.
+    pub intent: Intent,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// What is missing for its readers.
+    pub warnings: Vec<Note>,
+}
+
+/// A step: at most one change, then checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Counted from 1.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its line in the file, from 1.
+    pub line: usize,
+    /// The operation, or those of `together`. All calls are made, in order, before any host hears of them.
+    pub operations: Vec<Operation>,
+    /// How often the whole step is done.
+    pub times: u32,
+    /// What must be seen afterwards.
+    pub expectations: Vec<Expectation>,
+}
+
+impl Step {
+    /// The name, else the number.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.number.to_string())
+    }
+}
+
+/// An operation of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// The calls that it makes, in order. One with `refused` ends with the call that is refused.
+    pub events: Vec<Event>,
+    /// As the author would write it in one line: `associate: { floating_ip: 203.0.113.101, instance: vm1 }`.
+    pub text: String,
+    /// The API must refuse it with this error.
+    pub refused: Option<RejectedKind>,
+}
+
+impl Operation {
+    /// What is in force after it.
+    ///
+    /// # Errors
+    /// [`Rejected`] if the API refuses one of its calls; then none of them counts.
+    pub fn apply(&self, intent: &Intent) -> Result<Intent, Rejected> {
+        self.events.iter().try_fold(intent.clone(), |intent, event| intent.apply(event))
+    }
+}
+
+/// Reads and checks a file. Everything that is wrong is in the notes, in order of place; with errors there are notes only.
+///
+/// # Errors
+/// The notes, errors first.
+pub fn parse(path: &str, text: &str) -> Result<Scenario, Vec<Note>> {
+    let mut notes = note::Notes::default();
+    let story = header::read(text, &mut notes);
+    let Some(root) = yaml::read(text, &mut notes) else {
+        return Err(notes.split().0);
+    };
+    shape::check(&root, &language::Type::Map(&language::FILE), &mut notes);
+    let mut builder = build::Builder::new(text, notes);
+    let initial = builder.initial(&root);
+    let intent = builder.world.intent.clone();
+    let steps = builder.steps(&root);
+    let (mut errors, warnings) = builder.notes.split();
+    if !errors.is_empty() {
+        errors.extend(warnings);
+        return Err(errors);
+    }
+    let tags = root.get("tags").map(yaml::Node::items).unwrap_or_default();
+    let tags = tags.iter().filter_map(yaml::Node::text).map(str::to_owned).collect();
+    Ok(Scenario { name: name_of(path), path: path.to_owned(), story, tags, initial, intent, steps, warnings })
+}
+
+/// The path below the last directory called `scenarios`, else the file's own name; without `.yaml`.
+fn name_of(path: &str) -> String {
+    let stem = path.strip_suffix(".yaml").or_else(|| path.strip_suffix(".yml")).unwrap_or(path);
+    let parts: Vec<&str> = stem.split('/').collect();
+    let below = parts.iter().rposition(|part| *part == "scenarios").map_or(parts.len().saturating_sub(1), |at| at + 1);
+    parts.get(below..).unwrap_or_default().join("/")
+}
+
+/// Protocol number and port of every TCP and UDP flow that the file names, and tcp/80 and udp/9000: what nodes listen on.
+pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
+    let port = |protocol: Protocol| match protocol {
+        Protocol::Tcp(port) => Some((values::TCP, port)),
+        Protocol::Udp(port) => Some((values::UDP, port)),
+        Protocol::Icmp | Protocol::Arp => None,
+    };
+    let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
+    let named = expectations.filter_map(|expectation| match &expectation.what {
+        Expected::Flow(flow) => flow.protocol,
+        Expected::State(_) => None,
+    });
+    named.chain(Protocol::MATRIX).filter_map(port).collect()
+}

@@ -1,0 +1,105 @@
+//! Instances and where they run.
+
+use super::intent::{Intent, Rejected, RejectedKind};
+use super::resource::Instance;
+use crate::name::{HostName, Name};
+
+fn refused<T>(kind: RejectedKind, reason: String) -> Result<T, Rejected> {
+    Err(Rejected::new(kind, reason))
+}
+
+impl Intent {
+    pub(super) fn create_instance(&mut self, name: &Name, instance: &Instance) -> Result<(), Rejected> {
+        // The port of the `network:` shorthand exists already, under the instance's own name.
+        if !instance.ports.contains(name) || self.instances.contains_key(name) {
+            self.check_unused(name.as_str())?;
+        }
+        if instance.ports.is_empty() {
+            return refused(RejectedKind::InvalidInput, format!("instance {name} has no port"));
+        }
+        if let Some(host) = &instance.host {
+            self.known_host(host)?;
+        }
+        for (index, port) in instance.ports.iter().enumerate() {
+            self.known_port(port)?;
+            if instance.ports.iter().take(index).any(|earlier| earlier == port) {
+                return refused(RejectedKind::InvalidInput, format!("instance {name} names port {port} twice"));
+            }
+            self.check_unowned(port)?;
+        }
+        self.instances.insert(name.clone(), instance.clone());
+        Ok(())
+    }
+
+    /// Refuses a port that an instance or a router has.
+    pub(super) fn check_unowned(&self, port: &Name) -> Result<(), Rejected> {
+        if let Some((instance, _)) = self.instance_of(port) {
+            return refused(RejectedKind::PortInUse, format!("port {port} belongs to instance {instance}"));
+        }
+        match self.router_with(port) {
+            Some(router) => refused(RejectedKind::PortInUse, format!("port {port} is an interface of router {router}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn boot(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.known_host(host)?;
+        if let Some(current) = &self.known_instance(name)?.host {
+            let reason = format!("instance {name} runs on {current} already: migrate it");
+            return refused(RejectedKind::BadRequest, reason);
+        }
+        self.place(name, host);
+        Ok(())
+    }
+
+    pub(super) fn migrate(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.known_host(host)?;
+        match &self.known_instance(name)?.host {
+            None => refused(RejectedKind::BadRequest, format!("instance {name} runs nowhere: boot it")),
+            Some(current) if current == host => {
+                refused(RejectedKind::BadRequest, format!("instance {name} runs on {host} already"))
+            }
+            Some(_) => {
+                self.place(name, host);
+                Ok(())
+            }
+        }
+    }
+
+    fn place(&mut self, name: &Name, host: &HostName) {
+        if let Some(instance) = self.instances.get_mut(name) {
+            instance.host = Some(host.clone());
+        }
+    }
+
+    /// Its own port goes with it; ports declared apart stay, unbound, with their floating IPs.
+    pub(super) fn delete_instance(&mut self, name: &Name) -> Result<(), Rejected> {
+        self.known_instance(name)?;
+        self.instances.remove(name);
+        if self.ports.contains_key(name) {
+            self.remove_port(name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_port(&mut self, name: &Name) -> Result<(), Rejected> {
+        self.known_port(name)?;
+        if let Some(router) = self.router_with(name) {
+            let reason = format!("port {name} is an interface of router {router}: detach it");
+            return refused(RejectedKind::ServicePortInUse, reason);
+        }
+        self.check_unowned(name)?;
+        self.remove_port(name);
+        Ok(())
+    }
+
+    /// Floating IPs of the port stay allocated.
+    fn remove_port(&mut self, name: &Name) {
+        self.ports.remove(name);
+        for floating_ip in self.floating_ips.values_mut() {
+            if floating_ip.target.as_ref().is_some_and(|(port, _)| port == name) {
+                floating_ip.target = None;
+            }
+        }
+    }
+}

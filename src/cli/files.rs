@@ -1,0 +1,75 @@
+//! Scenario files from paths.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Color, EXIT_BAD_INPUT, EXIT_NOTHING, err};
+use crate::scenario::{self, Scenario};
+
+/// A scenario with the file it came from.
+pub(super) struct Loaded {
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    pub(super) scenario: Scenario,
+}
+
+/// Reads all scenarios of `paths`; every mistake of every file is printed before the exit code is given.
+pub(super) fn load(paths: &[PathBuf], color: Color) -> Result<Vec<Loaded>, i32> {
+    let files = collect(paths)?;
+    let color = color.wanted(io::IsTerminal::is_terminal(&io::stderr()));
+    let mut loaded = Vec::new();
+    let mut bad = false;
+    for file in files {
+        let path = file.to_string_lossy().into_owned();
+        match fs::read_to_string(&file) {
+            Err(error) => {
+                err(&format!("error: {path}: {error}\n"));
+                bad = true;
+            }
+            Ok(text) => match scenario::parse(&path, &text) {
+                Ok(scenario) => {
+                    if !scenario.warnings.is_empty() {
+                        err(&scenario::render(&scenario.warnings, &text, &path, color));
+                    }
+                    loaded.push(Loaded { file, text, scenario });
+                }
+                Err(notes) => {
+                    err(&scenario::render(&notes, &text, &path, color));
+                    bad = true;
+                }
+            },
+        }
+    }
+    if bad { Err(EXIT_BAD_INPUT) } else { Ok(loaded) }
+}
+
+fn collect(paths: &[PathBuf]) -> Result<Vec<PathBuf>, i32> {
+    let mut files = Vec::new();
+    for path in paths {
+        if let Err(error) = walk(path, true, &mut files) {
+            err(&format!("error: {}: {error}\n", path.display()));
+            return Err(EXIT_BAD_INPUT);
+        }
+    }
+    if files.is_empty() {
+        err("error: no scenario there (scenarios are files named *.yaml)\n");
+        return Err(EXIT_NOTHING);
+    }
+    Ok(files)
+}
+
+/// A file as it is, a directory's `*.yaml` in order of name.
+fn walk(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if fs::metadata(path)?.is_dir() {
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+        entries.sort();
+        for entry in entries {
+            walk(&entry, false, files)?;
+        }
+    } else if named || path.extension().is_some_and(|extension| extension == "yaml") {
+        files.push(path.to_owned());
+    }
+    Ok(())
+}

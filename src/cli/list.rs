@@ -1,0 +1,19 @@
+//! `dvrlab list`.
+
+use std::path::PathBuf;
+
+use super::{Color, EXIT_OK, files, out};
+
+pub(super) fn list(paths: &[PathBuf], color: Color) -> i32 {
+    let loaded = match files::load(paths, color) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let width = loaded.iter().map(|one| one.scenario.name.len()).max().unwrap_or(0);
+    for one in loaded {
+        let scenario = one.scenario;
+        let tags = if scenario.tags.is_empty() { String::new() } else { format!("  [{}]", scenario.tags.join(", ")) };
+        out(&format!("{:<width$}  {}{tags}\n", scenario.name, scenario.story.summary));
+    }
+    EXIT_OK
+}

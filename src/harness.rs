@@ -1,0 +1,196 @@
+//! Runs one scenario in a sandbox of its own and brings its record back.
+//!
+//! The parent ([`run_scenario`]) holds no privilege and touches no namespace; the child ([`job`]) builds the lab, runs, and
+//! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::flow::{Flow, ProbeReport};
+use crate::kernel::sandbox::{Sandbox, SandboxError};
+use crate::lab::Lab;
+use crate::name::HostName;
+use crate::namespace::HostState;
+use crate::plan::{Op, Plan};
+use crate::record::{Record, StepRecord};
+use crate::topology::Topology;
+use crate::{run, scenario};
+
+/// What the child is told to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// Run this scenario.
+    Scenario {
+        /// The file's name, for messages.
+        path: String,
+        /// Its text.
+        text: String,
+        /// A `tracing` filter (`info`, `dvrlab=debug`), none for silence.
+        log: Option<String>,
+        /// Stand still for ever after so many operations and matrices: for tests that end a lab at a chosen point.
+        #[serde(default)]
+        hold: Option<u32>,
+    },
+}
+
+/// What the child says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    /// A step is done.
+    Step(Box<StepRecord>),
+    /// All steps are.
+    End(Box<Record>),
+    /// The lab could not be had.
+    Fault(String),
+    /// The chosen point is reached: the operation just done, or `matrix`.
+    Held(String),
+}
+
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum HarnessError {
+    /// This machine cannot run labs.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The lab could not be set up inside the sandbox.
+    #[error("the lab could not be set up: {0}")]
+    Lab(String),
+    /// The child ended without a record.
+    #[error("the lab's process ended before its scenario did{}", exit.as_ref().map(|status| format!(" ({status})")).unwrap_or_default())]
+    Ended {
+        /// How it ended.
+        exit: Option<std::process::ExitStatus>,
+    },
+    /// The pipe to the child failed.
+    #[error("failed to read from the lab's process")]
+    Pipe(#[source] std::io::Error),
+    /// The child said something that is no record.
+    #[error("failed to understand the lab's process")]
+    Garbled(#[source] serde_json::Error),
+}
+
+/// Runs a scenario in a sandbox made by `program` (the `dvrlab` binary), telling each step as it is done.
+///
+/// # Errors
+/// [`HarnessError`] if there is no record; a scenario that fails has one.
+pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord)) -> Result<Record, HarnessError> {
+    let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
+    let mut sandbox = Sandbox::spawn(program, &job)?;
+    let mut record = None;
+    while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
+        match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
+            Said::Step(step) => told(*step),
+            Said::End(end) => {
+                record = Some(*end);
+                break;
+            }
+            Said::Fault(text) => return Err(HarnessError::Lab(text)),
+            Said::Held(_point) => {}
+        }
+    }
+    match record {
+        Some(record) => Ok(record),
+        None => Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) }),
+    }
+}
+
+/// The child's side: what pid 1 of a sandbox runs. Gives its exit status.
+pub fn job(text: &str, out: &mut dyn Write) -> i32 {
+    let result = serde_json::from_str(text).map_err(std::io::Error::from).and_then(|job: Job| match job {
+        Job::Scenario { path, text, log, hold } => scenario_job(&path, &text, log.as_deref(), hold, out),
+    });
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, "the record could not be written");
+            70
+        }
+    }
+}
+
+fn scenario_job(
+    path: &str,
+    text: &str,
+    log: Option<&str>,
+    hold: Option<u32>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    if let Some(filter) = log {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    }
+    let scenario = match scenario::parse(path, text) {
+        Ok(scenario) => scenario,
+        Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
+    };
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        Err(error) => return say(out, &Said::Fault(error.to_string())),
+    };
+    let out = RefCell::new(out);
+    let broken = Cell::new(None);
+    let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
+    let record = run::run(&scenario, &dataplane, &mut |step| {
+        if let Err(error) = say(*out.borrow_mut(), &Said::Step(Box::new(step.clone()))) {
+            broken.set(Some(error));
+        }
+    });
+    let (broken, out) = (broken.into_inner(), out.into_inner());
+    match broken {
+        Some(error) => Err(error),
+        None => say(out, &Said::End(Box::new(record))),
+    }
+}
+
+/// A lab that stands still at a chosen point, as a machine does that is about to lose its power.
+struct HoldAt<'a, 'b> {
+    lab: Lab,
+    left: Cell<Option<u32>>,
+    out: &'a RefCell<&'b mut dyn Write>,
+}
+
+impl HoldAt<'_, '_> {
+    fn pass(&self, point: &str) {
+        match self.left.get() {
+            None => {}
+            Some(0) if say(*self.out.borrow_mut(), &Said::Held(point.to_owned())).is_ok() => loop {
+                std::thread::park();
+            },
+            Some(0) => {}
+            Some(left) => self.left.set(Some(left - 1)),
+        }
+    }
+}
+
+impl Dataplane for HoldAt<'_, '_> {
+    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
+        self.lab.shape(topology)
+    }
+
+    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError> {
+        self.lab.observe(host)
+    }
+
+    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
+        self.lab.apply(host, plan, &mut |op| {
+            after(op);
+            self.pass(&op.to_string());
+        })
+    }
+
+    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        self.pass("matrix");
+        self.lab.send(flows)
+    }
+}
+
+fn say(out: &mut dyn Write, said: &Said) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, said)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}

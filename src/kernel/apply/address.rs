@@ -1,0 +1,54 @@
+//! Addresses, as the agent sets them: IPv4 with a broadcast address, IPv6 without duplicate address detection.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::Handle;
+
+use super::index;
+use crate::kernel::extack::NetlinkError;
+use crate::kernel::netns::Netns;
+use crate::kernel::request::acknowledged;
+use crate::namespace::Address;
+use crate::net::{IpNet, Ipv4Net};
+
+/// Adds an address to the device with that index.
+///
+/// # Errors
+/// [`NetlinkError`], EEXIST if it is there.
+pub async fn add(handle: &Handle, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
+    let mut message = message(index, net);
+    message.attributes.push(AddressAttribute::Address(net.addr()));
+    match net {
+        IpNet::V4(net) => message.attributes.extend(broadcast(*net).map(AddressAttribute::Broadcast)),
+        IpNet::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
+    }
+    acknowledged(handle, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+pub(super) async fn delete(netns: &Netns, address: &Address) -> Result<(), NetlinkError> {
+    delete_at(netns.handle(), index(netns, &address.device).await?, &address.net).await
+}
+
+pub(super) async fn delete_at(handle: &Handle, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
+    acknowledged(handle, RouteNetlinkMessage::DelAddress(message(index, net)), 0).await
+}
+
+fn message(index: u32, net: &IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = match net.addr() {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.index = index;
+    message.header.prefix_len = net.prefix_len();
+    message.attributes.push(AddressAttribute::Local(net.addr()));
+    message
+}
+
+/// The broadcast address that the agent gives an address: the last of its subnet, none in a /31, which has no room for one.
+fn broadcast(net: Ipv4Net) -> Option<Ipv4Addr> {
+    (net.prefix_len() != 31).then(|| net.broadcast())
+}

@@ -1,0 +1,255 @@
+//! Devices: veth pairs, bridges and VXLAN ports, each made in place with the index, MAC and MTU that were chosen for it.
+//!
+//! In: a handle of the namespace and an [`End`]. Out: the kernel's acknowledgement. Never: a device moved after it was made
+//! (that waits for an RCU grace period), and never a name looked up.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::time::Duration;
+
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoData, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo,
+    LinkMessage, State,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::neighbour_table::{NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
+
+use super::extack::NetlinkError;
+use super::request::{acknowledged, answers};
+use crate::name::DeviceName;
+use crate::net::Mac;
+
+/// Milliseconds between two requests for a neighbour's MAC. The kernel's floor is HZ/100; its default is 1000.
+const NEIGHBOUR_RETRY_MS: u64 = 10;
+/// Requests before a neighbour counts as dead: on veth none is lost.
+const NEIGHBOUR_PROBES: u32 = 1;
+
+/// How long [`ready`] waits. What is up at both ends is ready within milliseconds.
+const READY_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a device will be.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its index, unique in the lab.
+    pub index: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+impl End<'_> {
+    fn on<T>(&self, builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+        builder.name(self.name).index(self.index).address(self.mac.0.to_vec()).mtu(self.mtu)
+    }
+}
+
+/// A VXLAN port of a bridge.
+#[derive(Debug, Clone, Copy)]
+pub struct Vxlan<'a> {
+    /// The device.
+    pub end: End<'a>,
+    /// VXLAN network identifier.
+    pub vni: u32,
+    /// The tunnel's own end.
+    pub local: Ipv4Addr,
+    /// Index of the device that carries the tunnel.
+    pub underlay: u32,
+    /// Index of the bridge it is a port of.
+    pub bridge: u32,
+}
+
+/// UDP port of VXLAN (RFC 7348).
+const VXLAN_PORT: u16 = 4789;
+
+/// Makes a veth pair: `near` in the namespace of `handle`, up if `up`; `far` in `far_netns`, down, since the kernel lets no
+/// far end be born up.
+pub async fn veth(
+    handle: &Handle,
+    near: End<'_>,
+    up: bool,
+    far_netns: &impl AsFd,
+    far: End<'_>,
+) -> Result<(), NetlinkError> {
+    let fd = far_netns.as_fd().as_raw_fd();
+    let peer = far.on(LinkMessageBuilder::<LinkUnspec>::new()).setns_by_fd(fd).build();
+    let builder = near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    add(handle, if up { builder.up() } else { builder }.build()).await
+}
+
+/// Makes a bridge that learns, floods at once, snoops no multicast, and is up.
+pub async fn bridge(handle: &Handle, end: End<'_>) -> Result<(), NetlinkError> {
+    let builder = LinkMessageBuilder::<LinkBridge>::new(end.name).forward_delay(0).mcast_snooping(false);
+    add(handle, end.on(builder).up().build()).await
+}
+
+/// Makes a VXLAN port that learns nothing by itself, on its bridge, up.
+pub async fn vxlan(handle: &Handle, vxlan: &Vxlan<'_>) -> Result<(), NetlinkError> {
+    let builder = LinkVxlan::new(vxlan.end.name, vxlan.vni)
+        .port(VXLAN_PORT)
+        .local(vxlan.local)
+        .learning(false)
+        .dev(vxlan.underlay)
+        .controller(vxlan.bridge);
+    add(handle, vxlan.end.on(builder).up().build()).await
+}
+
+async fn add(handle: &Handle, message: LinkMessage) -> Result<(), NetlinkError> {
+    acknowledged(handle, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+}
+
+/// Changes a device: `LinkUnspec::new_with_index(..)` and what is to change.
+pub async fn set(handle: &Handle, message: LinkMessage) -> Result<(), NetlinkError> {
+    acknowledged(handle, RouteNetlinkMessage::SetLink(message), 0).await
+}
+
+/// Up or down.
+pub async fn set_up(handle: &Handle, index: u32, up: bool) -> Result<(), NetlinkError> {
+    let builder = LinkUnspec::new_with_index(index);
+    set(handle, if up { builder.up() } else { builder.down() }.build()).await
+}
+
+/// Makes a device a port of a bridge of its namespace, and up.
+pub async fn plug(handle: &Handle, index: u32, bridge: u32) -> Result<(), NetlinkError> {
+    set(handle, LinkUnspec::new_with_index(index).controller(bridge).up().build()).await
+}
+
+/// Sets whether a bridge port learns source MACs, answers neighbour requests from the fdb, and is kept from other isolated
+/// ports.
+pub async fn port_flags(
+    handle: &Handle,
+    index: u32,
+    learning: bool,
+    neigh_suppress: bool,
+    isolated: bool,
+) -> Result<(), NetlinkError> {
+    let port = LinkBridgePort::new(index).learning(learning).neigh_suppress(neigh_suppress).isolated(isolated);
+    Ok(handle.link().set_port(port.build()).execute().await?)
+}
+
+/// Removes a device, and with a veth its other end.
+pub async fn delete(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
+    acknowledged(handle, RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0).await
+}
+
+/// A request for devices without their counters, which are most of the answer's bytes.
+pub fn without_statistics() -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    message
+}
+
+/// The device of that name.
+pub async fn named(handle: &Handle, device: &DeviceName) -> Result<LinkMessage, NetlinkError> {
+    let mut message = without_statistics();
+    message.attributes.push(LinkAttribute::IfName(device.as_str().to_owned()));
+    for answer in answers(handle, RouteNetlinkMessage::GetLink(message), 0).await? {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            return Ok(link);
+        }
+    }
+    Err(NetlinkError::of(Errno::ENODEV))
+}
+
+/// The MAC in an attribute, if that is what it holds.
+pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
+    if let LinkAttribute::Address(bytes) = attribute {
+        <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+    } else {
+        None
+    }
+}
+
+/// Waits until frames pass the device: until the kernel has noticed that both its ends are up, which it does some time after
+/// they are, and its bridge forwards. Says whether they do; a device whose other end stays down never gets there.
+pub async fn ready(handle: &Handle, index: u32) -> Result<bool, NetlinkError> {
+    let mut request = without_statistics();
+    request.header.index = index;
+    let passes = async {
+        loop {
+            let answers = answers(handle, RouteNetlinkMessage::GetLink(request.clone()), 0).await?;
+            let passes = |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if link.attributes.iter().all(lets_pass));
+            if answers.iter().any(passes) {
+                return Ok(true);
+            }
+        }
+    };
+    tokio::time::timeout(READY_LIMIT, passes).await.unwrap_or(Ok(false))
+}
+
+/// The attribute is none of those that say that a device, or its place in a bridge, is not yet working.
+fn lets_pass(attribute: &LinkAttribute) -> bool {
+    if let LinkAttribute::OperState(state) = attribute {
+        return *state == State::Up;
+    }
+    let LinkAttribute::LinkInfo(parts) = attribute else { return true };
+    parts.iter().all(|part| {
+        let LinkInfo::PortData(InfoPortData::BridgePort(port)) = part else { return true };
+        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+    })
+}
+
+/// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery. A device is born
+/// with three of a second, and its namespace has no default to change.
+pub async fn neighbour_timing(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
+    for (family, table) in [(AddressFamily::Inet, "arp_cache"), (AddressFamily::Inet6, "ndisc_cache")] {
+        let mut message = NeighbourTableMessage::default();
+        message.header.family = family;
+        message.attributes = vec![
+            NeighbourTableAttribute::Name(table.to_owned()),
+            NeighbourTableAttribute::Parms(vec![
+                NeighbourTableParameter::Ifindex(index),
+                NeighbourTableParameter::RetransTime(NEIGHBOUR_RETRY_MS),
+                NeighbourTableParameter::McastProbes(NEIGHBOUR_PROBES),
+            ]),
+        ];
+        acknowledged(handle, RouteNetlinkMessage::SetNeighbourTable(message), 0).await?;
+    }
+    Ok(())
+}
+
+/// Lets a VXLAN port send frames for `mac` to the tunnel end `remote`; of [`Mac::ZERO`], where everything unknown goes,
+/// there may be several.
+pub async fn fdb_remote(handle: &Handle, vxlan: u32, mac: Mac, remote: Ipv4Addr) -> Result<(), NetlinkError> {
+    let mut message = fdb_entry(vxlan, mac, NeighbourFlags::Own, NeighbourState::Permanent);
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(remote)));
+    acknowledged(handle, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_APPEND).await
+}
+
+/// Removes such an entry.
+pub async fn fdb_remote_delete(handle: &Handle, vxlan: u32, mac: Mac, remote: Ipv4Addr) -> Result<(), NetlinkError> {
+    let mut message = fdb_entry(vxlan, mac, NeighbourFlags::Own, NeighbourState::Permanent);
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(remote)));
+    acknowledged(handle, RouteNetlinkMessage::DelNeighbour(message), 0).await
+}
+
+/// Pins `mac` to a port in its bridge's table. The state is NOARP, "static": PERMANENT would mean the bridge's own.
+pub async fn fdb_port(handle: &Handle, port: u32, mac: Mac) -> Result<(), NetlinkError> {
+    let flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
+    let message = fdb_entry(port, mac, flags, NeighbourState::Noarp);
+    acknowledged(handle, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE).await
+}
+
+/// Removes such an entry.
+pub async fn fdb_port_delete(handle: &Handle, port: u32, mac: Mac) -> Result<(), NetlinkError> {
+    let message = fdb_entry(port, mac, NeighbourFlags::Controller, NeighbourState::Noarp);
+    acknowledged(handle, RouteNetlinkMessage::DelNeighbour(message), 0).await
+}
+
+fn fdb_entry(index: u32, mac: Mac, flags: NeighbourFlags, state: NeighbourState) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message.header.flags = flags;
+    message.header.state = state;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    message
+}

@@ -1,0 +1,98 @@
+//! Reads what stands in one namespace.
+//!
+//! In: an open [`Netns`], and the [`Baseline`] of a namespace in which nobody has done anything. Out: its
+//! [`NamespaceState`]. Never: anything that the kernel makes of the rest by itself (connected routes, link-local addresses),
+//! and never what only an older observation said.
+//!
+//! The dumps of one namespace follow each other, since the kernel answers a second one on the same socket with EBUSY while a
+//! long first one is under way; several namespaces can be observed at once.
+
+mod address;
+mod link;
+mod route;
+mod rule;
+mod sysctl;
+
+use std::collections::BTreeMap;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::rule::RuleMessage;
+
+pub use sysctl::Baseline;
+
+use super::extack::NetlinkError;
+use super::links;
+use super::netns::Netns;
+use super::nft::{self, NftError};
+use super::request::dump;
+use super::sysctl::SysctlError;
+use crate::name::{DeviceName, NameError};
+use crate::namespace::NamespaceState;
+
+/// A namespace could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read {what}")]
+pub struct ObserveFailure {
+    /// `routes`, `rules` ...
+    pub what: &'static str,
+    /// Why.
+    #[source]
+    pub cause: ObserveCause,
+}
+
+/// Why a namespace could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveCause {
+    /// A dump failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A sysctl could not be read.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// iptables rules could not be read.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// A device has a name that cannot be printed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+/// Attaches what was being read to what went wrong.
+fn reading<E: Into<ObserveCause>>(what: &'static str) -> impl Fn(E) -> ObserveFailure {
+    move |cause| ObserveFailure { what, cause: cause.into() }
+}
+
+/// Device names by index, `lo` among them.
+type Names = BTreeMap<u32, DeviceName>;
+
+/// Everything that decides where the packets of `netns` go.
+///
+/// # Errors
+/// [`ObserveFailure`].
+pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<NamespaceState, ObserveFailure> {
+    let handle = netns.handle();
+    let mut state = NamespaceState::default();
+
+    let answers = dump(handle, RouteNetlinkMessage::GetLink(links::without_statistics())).await;
+    let devices = link::devices(answers.map_err(reading("devices"))?).map_err(reading("devices"))?;
+    netns.know_devices(devices.iter().map(|device| (device.name.clone(), device.index)).collect());
+    let names: Names = devices.iter().map(|device| (device.index, device.name.clone())).collect();
+    state.links = link::links(netns, &devices);
+
+    let answers = dump(handle, RouteNetlinkMessage::GetAddress(AddressMessage::default())).await;
+    state.addresses = address::addresses(&answers.map_err(reading("addresses"))?, &devices);
+    let answers = dump(handle, RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
+    state.rules = rule::rules(&answers.map_err(reading("rules"))?);
+    let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
+    state.routes = route::routes(&answers.map_err(reading("routes"))?, &names);
+    let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
+    state.neighbours = address::neighbours(&answers.map_err(reading("neighbours"))?, &names);
+    state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
+    let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
+    state.rules_v4 = tables.v4;
+    state.rules_v6 = tables.v6;
+    Ok(state)
+}

@@ -1,0 +1,185 @@
+//! The two stages, seen from inside.
+//!
+//! In: the command line and the control pipe (standard input). Out: the record stream (standard output) and an exit
+//! status. Never: a thread in stage 1, for which the kernel has no place once it has left its process namespace.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{getegid, geteuid};
+
+use super::{Hello, Mode, Step, children, mounts, trials};
+
+/// First argument of stage 1.
+pub(super) const STAGE1: &str = "__stage1";
+/// First argument of stage 2.
+const STAGE2: &str = "__stage2";
+/// Exit status when a stage could not do its part. Source: sysexits(3), `EX_OSERR`.
+const EX_OSERR: i32 = 71;
+/// Exit status when the parent was not there any more to be told so. Source: sysexits(3).
+const EX_IOERR: i32 = 74;
+/// What a shell adds to the number of the signal that ended a program.
+const SIGNALLED: i32 = 128;
+
+/// A refused step.
+type Refused = (Step, io::Error);
+
+/// Acts as a stage of a sandbox if the command line says so, and returns the exit status; none if it does not. To be called
+/// first thing in `main`, before anything starts a thread. In stage 2 `job` runs, with the parent's text and the record
+/// stream; what it returns is the exit status.
+pub fn entry(job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Option<i32> {
+    let mut arguments = std::env::args_os().skip(1);
+    let stage = arguments.next()?;
+    let mode = arguments.next().and_then(|word| Mode::ALL.into_iter().find(|mode| word == mode.word()))?;
+    let outcome = if stage == STAGE1 {
+        stage1(mode)
+    } else if stage == STAGE2 {
+        stage2(mode, &arguments.collect::<Vec<_>>(), job)
+    } else {
+        return None;
+    };
+    Some(outcome.unwrap_or_else(|(step, error)| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        say(&Hello::Failed { step, errno }).map_or(EX_IOERR, |()| EX_OSERR)
+    }))
+}
+
+fn say(hello: &Hello) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, hello)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// Tags an error with the step that it belongs to.
+fn at<E: Into<io::Error>>(step: Step) -> impl FnOnce(E) -> Refused {
+    move |error| (step, error.into())
+}
+
+fn stage1(mode: Mode) -> Result<i32, Refused> {
+    leave()?;
+    mounts::make_private().map_err(at(Step::PrivateMounts))?;
+    let writable = mounts::make_read_only().map_err(at(Step::PrivateMounts))?;
+    mounts::mount_run().map_err(at(Step::MountRun))?;
+    let status = start_stage2(mode, &writable).map_err(at(Step::Init))?;
+    Ok(exit_code(status))
+}
+
+/// Leaves the parent's namespaces and becomes root in the new ones. `unshare` does all or nothing, so that as root the way
+/// without a user namespace can be tried after the way with one.
+#[expect(clippy::disallowed_methods, reason = "stage 1 is what leaves the namespaces")]
+fn leave() -> Result<(), Refused> {
+    let (uid, gid) = (geteuid(), getegid());
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    match unshare(flags | CloneFlags::CLONE_NEWUSER) {
+        Ok(()) => {}
+        Err(refused) if uid.is_root() => {
+            return unshare(flags)
+                .map_err(|errno| at(Step::Unshare)(if errno == Errno::EPERM { refused } else { errno }));
+        }
+        Err(errno) => return Err(at(Step::Unshare)(errno)),
+    }
+    fs::write("/proc/self/setgroups", "deny").map_err(at(Step::Setgroups))?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1\n")).map_err(at(Step::UidMap))?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1\n")).map_err(at(Step::GidMap))
+}
+
+#[expect(clippy::disallowed_methods, reason = "stage 2 has to be a new process: the first of its namespace")]
+fn start_stage2(mode: Mode, writable: &[PathBuf]) -> io::Result<ExitStatus> {
+    Command::new("/proc/self/exe")
+        .args([OsStr::new(STAGE2), OsStr::new(mode.word())])
+        .args(writable)
+        .env("TMPDIR", mounts::TEMPORARY)
+        .env("HOME", mounts::HOME)
+        .status()
+}
+
+fn exit_code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| SIGNALLED + signal)).unwrap_or(EX_OSERR)
+}
+
+fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Result<i32, Refused> {
+    set_pdeathsig(Signal::SIGKILL).map_err(at(Step::DeathSignal))?;
+    // Where a container hides parts of /proc the kernel refuses a new one. The old one does, if sysctls can be written.
+    if mounts::mount_proc().is_err() {
+        mounts::try_sysctl().map_err(at(Step::Sysctl))?;
+    }
+    let children = child_signals().map_err(at(Step::Watch))?;
+    say(&Hello::Ready { writable: writable.iter().map(PathBuf::from).collect() }).map_err(at(Step::Watch))?;
+    let Some(text) = read_job().map_err(at(Step::Watch))? else { return Ok(EX_OSERR) };
+    thread::Builder::new().name("control".to_owned()).spawn(move || watch(&children)).map_err(at(Step::Watch))?;
+    let mut record = io::stdout().lock();
+    let code = match mode {
+        Mode::Job => job(&text, &mut record),
+        Mode::Program => run(&text).map_err(at(Step::Init))?,
+        Mode::Examine => trials::inside(&mut record),
+    };
+    record.flush().map_err(at(Step::Watch))?;
+    Ok(code)
+}
+
+/// Blocks the signal for every thread made later and gets it as something to wait for.
+fn child_signals() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// The parent's text; none if the parent went away before it had sent it all.
+fn read_job() -> io::Result<Option<String>> {
+    let mut control = io::stdin().lock();
+    let mut length = String::new();
+    control.read_line(&mut length)?;
+    let Ok(length) = length.trim_end().parse::<u64>() else { return Ok(None) };
+    let mut text = String::new();
+    let read = control.take(length).read_to_string(&mut text)?;
+    Ok((u64::try_from(read) == Ok(length)).then_some(text))
+}
+
+/// Reaps orphans until the control pipe closes, and then ends the process, and with it everything in the sandbox.
+fn watch(children: &SignalFd) {
+    let stdin = io::stdin();
+    loop {
+        let mut waiting =
+            [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
+        let woken = poll(&mut waiting, PollTimeout::NONE);
+        let [control, child] = waiting;
+        match woken {
+            Ok(_) if control.any() != Some(false) => process::exit(EX_OSERR),
+            Ok(_) if child.any() != Some(false) => {
+                let drained = children.read_signal().map_err(io::Error::from).and_then(|_signal| children::reap());
+                if let Err(error) = drained {
+                    tracing::warn!(%error, "failed to reap an orphan");
+                }
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => process::exit(EX_OSERR),
+        }
+    }
+}
+
+/// Runs the program named by the job.
+#[expect(clippy::disallowed_methods, reason = "the sandbox starts what it was asked to start")]
+fn run(text: &str) -> io::Result<i32> {
+    let arguments: Vec<String> = serde_json::from_str(text)?;
+    let Some((program, arguments)) = arguments.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let child = children::Owned::spawn(Command::new(program).args(arguments).stdin(Stdio::null()))?;
+    child.wait().map(exit_code)
+}

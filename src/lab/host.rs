@@ -1,0 +1,213 @@
+//! Hosts: their place on the underlay, a bridge for each tenant network, and tunnels between those that share one.
+//!
+//! In: the topology of hosts. Out: devices, forwarding entries and layer-2 rules that match it. Never: an address learned
+//! from a tunnel: what is behind it is entered by hand, as the agents' layer-2 population does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+
+use futures_util::future::try_join_all;
+use rtnetlink::{LinkBridgePort, LinkUnspec};
+
+use super::fabric::{Host, Network, Tunnel};
+use super::layer2;
+use super::make::{self, Indexes, SWITCH_SYSCTLS, Stock, failed};
+use crate::dataplane::DataplaneError;
+use crate::kernel::extack::NetlinkError;
+use crate::kernel::links::{self, End, Vxlan};
+use crate::kernel::nft::{NetdevChain, NftError, replace_netdev};
+use crate::kernel::{Netns, Plug, apply};
+use crate::name::{DeviceName, HostName, Id};
+use crate::namespace::Route;
+use crate::net::{Ipv4Net, Mac, TABLE_MAIN};
+use crate::topology::{HostTopology, NetworkTopology, Topology};
+
+/// The device on the underlay.
+const UPLINK: &str = "eth0";
+/// MTU of the underlay: an Ethernet frame of 1500 bytes and a VXLAN header fit.
+const UNDERLAY_MTU: u32 = 1600;
+
+/// The namespace and bridge that join the hosts.
+pub(super) async fn underlay(stock: &Stock<'_>, indexes: &Indexes) -> Result<Plug, DataplaneError> {
+    let netns = stock.namespace("underlay", &SWITCH_SYSCTLS)?;
+    let end = bridge_end("underlay", indexes.next(), UNDERLAY_MTU);
+    links::bridge(netns.handle(), end).await.map_err(failed("make the underlay"))?;
+    Ok(Plug { netns, bridge: end.index })
+}
+
+/// A bridge's own MAC says nothing: it has no address.
+pub(super) fn bridge_end(name: &str, index: u32, mtu: u32) -> End<'_> {
+    End { name, index, mac: Mac::derived("bridge", &index.to_string()), mtu }
+}
+
+/// A host's namespace, on the underlay, without networks.
+pub(super) async fn host(
+    stock: &Stock<'_>,
+    indexes: &Indexes,
+    underlay: &Plug,
+    name: &HostName,
+    address: Ipv4Addr,
+) -> Result<Host, DataplaneError> {
+    let netns = stock.namespace(name.as_str(), &SWITCH_SYSCTLS)?;
+    let eth0 = indexes.next();
+    let near = End { name: UPLINK, index: eth0, mac: uplink_mac(name), mtu: UNDERLAY_MTU };
+    let joined = async {
+        let port = make::plugged(indexes, &netns, near, underlay).await?;
+        apply::add_address(netns.handle(), eth0, &Ipv4Net::from(address).into()).await?;
+        let device = DeviceName::cut(UPLINK, "");
+        let everywhere = Route::on_link(Ipv4Net::default().into(), device, TABLE_MAIN);
+        apply::replace_route(netns.handle(), &everywhere, &[eth0]).await?;
+        Ok::<u32, NetlinkError>(port)
+    };
+    let port = joined.await.map_err(failed(format!("put host {name} on the underlay")))?;
+    Ok(Host { netns, address, eth0, port, networks: BTreeMap::new(), rules: Vec::new() })
+}
+
+fn uplink_mac(host: &HostName) -> Mac {
+    Mac::derived("uplink", host.as_str())
+}
+
+/// Enters every host in every other's neighbour table, so that a tunnel never waits for ARP.
+pub(super) async fn introduce(
+    hosts: &BTreeMap<HostName, Host>,
+    new: &BTreeSet<HostName>,
+) -> Result<(), DataplaneError> {
+    let pairs = hosts.iter().flat_map(|(name, host)| hosts.iter().map(move |other| (name, host, other)));
+    let strangers =
+        pairs.filter(|(name, _, (other, _))| name != other && (new.contains(*name) || new.contains(*other)));
+    try_join_all(strangers.map(|(name, host, (other, there))| async move {
+        let neighbours = host.netns.handle().neighbours();
+        let entry = neighbours.add(host.eth0, IpAddr::V4(there.address)).link_layer_address(&uplink_mac(other).0);
+        let added = entry.replace().execute().await.map_err(NetlinkError::from);
+        added.map_err(failed(format!("introduce host {other} to {name}")))
+    }))
+    .await
+    .map(drop)
+}
+
+/// Makes a host's networks match. Those to go have gone before.
+pub(super) async fn networks(
+    indexes: &Indexes,
+    topology: &Topology,
+    name: &HostName,
+    host: &mut Host,
+    wanted: &HostTopology,
+) -> Result<(), DataplaneError> {
+    let (netns, address, eth0) = (Rc::clone(&host.netns), host.address, host.eth0);
+    let mut standing = std::mem::take(&mut host.networks);
+    let all = wanted.networks.iter().map(|(id, want)| {
+        let (uplink, had) = (Uplink { netns: &netns, address, eth0 }, standing.remove(id));
+        async move {
+            let network = network(indexes, topology, uplink, id, had, want).await;
+            let network = network.map_err(failed(format!("set up network {id} on {name}")))?;
+            Ok::<(Id, Network), DataplaneError>((id.clone(), network))
+        }
+    });
+    host.networks = try_join_all(all).await?.into_iter().collect();
+    rules(topology, name, host, wanted).map_err(failed(format!("set the layer-2 rules of {name}")))
+}
+
+/// What a host's networks stand on.
+#[derive(Clone, Copy)]
+struct Uplink<'a> {
+    netns: &'a Netns,
+    address: Ipv4Addr,
+    eth0: u32,
+}
+
+async fn network(
+    indexes: &Indexes,
+    topology: &Topology,
+    uplink: Uplink<'_>,
+    id: &Id,
+    had: Option<Network>,
+    want: &NetworkTopology,
+) -> Result<Network, NetlinkError> {
+    let handle = uplink.netns.handle();
+    let mut network = if let Some(network) = had {
+        network
+    } else {
+        let bridge = indexes.next();
+        let name = DeviceName::cut("br-", id.as_str());
+        links::bridge(handle, bridge_end(name.as_str(), bridge, want.mtu)).await?;
+        Network { vni: want.vni, mtu: want.mtu, bridge, tunnel: None }
+    };
+    if network.mtu != want.mtu {
+        let devices = network.tunnel.iter().map(|tunnel| tunnel.index).chain([network.bridge]);
+        try_join_all(devices.map(|i| links::set(handle, LinkUnspec::new_with_index(i).mtu(want.mtu).build()))).await?;
+        network.mtu = want.mtu;
+    }
+    if !want.peers.is_empty() {
+        let mut tunnel = match network.tunnel.take() {
+            Some(tunnel) => tunnel,
+            None => tunnel(indexes, uplink, id, &network).await?,
+        };
+        entries(topology, uplink.netns, &mut tunnel, want).await?;
+        network.tunnel = Some(tunnel);
+    }
+    Ok(network)
+}
+
+async fn tunnel(indexes: &Indexes, uplink: Uplink<'_>, id: &Id, network: &Network) -> Result<Tunnel, NetlinkError> {
+    let handle = uplink.netns.handle();
+    let index = indexes.next();
+    let name = tunnel_name(id);
+    let end = End { name: name.as_str(), index, mac: Mac::derived("tunnel", &index.to_string()), mtu: network.mtu };
+    let Uplink { address: local, eth0: underlay, .. } = uplink;
+    links::vxlan(handle, &Vxlan { end, vni: network.vni, local, underlay, bridge: network.bridge }).await?;
+    // Every MAC behind the tunnel is known: an unknown one is nowhere, and must not be sent to every host.
+    let port = LinkBridgePort::new(index).learning(false).flood(false).mcast_flood(true).bcast_flood(true);
+    handle.link().set_port(port.build()).execute().await?;
+    Ok(Tunnel { index, remote: BTreeMap::new(), flood: BTreeSet::new() })
+}
+
+fn tunnel_name(id: &Id) -> DeviceName {
+    DeviceName::cut("vx-", id.as_str())
+}
+
+/// Makes a tunnel's forwarding entries match.
+async fn entries(
+    topology: &Topology,
+    netns: &Netns,
+    tunnel: &mut Tunnel,
+    want: &NetworkTopology,
+) -> Result<(), NetlinkError> {
+    let end = |host: &HostName| topology.hosts.get(host).map(|host| host.underlay);
+    let remote: BTreeMap<Mac, Ipv4Addr> =
+        want.remote_ports.iter().filter_map(|(mac, host)| Some((*mac, end(host)?))).collect();
+    let flood: BTreeSet<Ipv4Addr> = want.peers.iter().filter_map(end).collect();
+    let (handle, index) = (netns.handle(), tunnel.index);
+    let changed = |from: &BTreeMap<Mac, Ipv4Addr>, to: &BTreeMap<Mac, Ipv4Addr>| -> Vec<(Mac, Ipv4Addr)> {
+        from.iter().filter(|(mac, end)| to.get(mac) != Some(end)).map(|(mac, end)| (*mac, *end)).collect()
+    };
+    try_join_all(changed(&tunnel.remote, &remote).into_iter().map(|(mac, end)| async move {
+        links::fdb_port_delete(handle, index, mac).await?;
+        links::fdb_remote_delete(handle, index, mac, end).await
+    }))
+    .await?;
+    try_join_all(changed(&remote, &tunnel.remote).into_iter().map(|(mac, end)| async move {
+        links::fdb_remote(handle, index, mac, end).await?;
+        links::fdb_port(handle, index, mac).await
+    }))
+    .await?;
+    let gone = tunnel.flood.difference(&flood).map(|end| links::fdb_remote_delete(handle, index, Mac::ZERO, *end));
+    try_join_all(gone).await?;
+    try_join_all(flood.difference(&tunnel.flood).map(|end| links::fdb_remote(handle, index, Mac::ZERO, *end))).await?;
+    (tunnel.remote, tunnel.flood) = (remote, flood);
+    Ok(())
+}
+
+/// Puts the host's layer-2 rules in place if they are to be others.
+fn rules(topology: &Topology, name: &HostName, host: &mut Host, wanted: &HostTopology) -> Result<(), NftError> {
+    let others: Vec<Mac> =
+        topology.hosts.iter().filter(|(other, _)| *other != name).map(|(_, other)| other.dvr_mac).collect();
+    let tunnels = wanted.networks.iter().filter(|(_, network)| !network.peers.is_empty());
+    let chains: Vec<NetdevChain> =
+        tunnels.flat_map(|(id, network)| layer2::chains(&tunnel_name(id), network, wanted.dvr_mac, &others)).collect();
+    if chains != host.rules {
+        replace_netdev(host.netns.nf(), layer2::TABLE, &chains)?;
+        host.rules = chains;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Ports of a machine that belong to the probes: its kernel must not see what comes to them, or it would refuse it. Packet
+//! sockets see frames before these rules do.
+//!
+//! In: a node's topology. Out: an nftables chain for each of its devices. Never: a rule on a port that the node closes.
+
+use std::collections::BTreeSet;
+
+use super::node;
+use crate::flow::Protocol;
+use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule};
+use crate::namespace::PortRange;
+use crate::topology::NodeTopology;
+
+/// Name of the table in each node's namespace.
+pub(super) const TABLE: &str = "dvrlab-ports";
+/// Source ports of probes, where their answers come to.
+const PROBES: PortRange = PortRange { first: 20_000, last: 29_999 };
+/// Before every other chain of the device.
+const PRIORITY: i32 = -500;
+/// Protocol numbers.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// One chain a device.
+pub(super) fn chains(topology: &NodeTopology) -> Vec<NetdevChain> {
+    // A node that forwards is no end of a probe, and what it forwards is not its to hide.
+    if topology.forwards {
+        return Vec::new();
+    }
+    let rules = rules(topology);
+    let devices = (0..topology.ports.len()).map(node::device);
+    let chain = |device: crate::name::DeviceName| NetdevChain {
+        name: device.to_string(),
+        device,
+        hook: NetdevHook::Ingress,
+        priority: PRIORITY,
+        rules: rules.clone(),
+    };
+    devices.map(chain).collect()
+}
+
+fn rules(topology: &NodeTopology) -> Vec<NetdevRule> {
+    let matrix = Protocol::MATRIX.into_iter().filter_map(|protocol| match protocol {
+        Protocol::Tcp(port) => Some((TCP, port)),
+        Protocol::Udp(port) => Some((UDP, port)),
+        Protocol::Icmp | Protocol::Arp => None,
+    });
+    let listened: BTreeSet<(u8, u16)> = matrix.chain(topology.listen.iter().copied()).collect();
+    let open = listened
+        .difference(&topology.closed)
+        .map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
+    let hide =
+        |(protocol, range)| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range));
+    open.chain([(TCP, PROBES), (UDP, PROBES)]).map(hide).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_ports_stay_the_kernels() {
+        let topology = NodeTopology {
+            ports: Vec::new(),
+            forwards: false,
+            routes: Vec::new(),
+            also: Vec::new(),
+            closed: BTreeSet::from([(TCP, 80), (TCP, 443)]),
+            listen: BTreeSet::from([(TCP, 443), (TCP, 8080)]),
+        };
+        let hidden: Vec<_> = rules(&topology).into_iter().map(|rule| rule.matches).collect();
+        let one = |port| PortRange { first: port, last: port };
+        assert_eq!(
+            hidden,
+            [
+                [FrameMatch::DestinationPort(TCP, one(8080))],
+                [FrameMatch::DestinationPort(UDP, one(9000))],
+                [FrameMatch::DestinationPort(TCP, PROBES)],
+                [FrameMatch::DestinationPort(UDP, PROBES)],
+            ]
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! From the fabric that stands to the one that is wanted.
+//!
+//! In: a topology. Out: namespaces and devices. Never: a change to what is as wanted already. What goes, goes first and in
+//! one request a namespace: the kernel waits for a grace period at each removal, but only once for a group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use futures_util::future::try_join_all;
+use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+use tokio::runtime;
+
+use super::fabric::{Fabric, Segment};
+use super::make::{Indexes, SWITCH_SYSCTLS, Stock, failed};
+use super::{host, node};
+use crate::dataplane::DataplaneError;
+use crate::kernel::extack::NetlinkError;
+use crate::kernel::request::acknowledged;
+use crate::kernel::{Netns, Plug, links};
+use crate::name::{HostName, Id};
+use crate::topology::Topology;
+
+/// The device group of what is about to go.
+const DOOMED: u32 = 0x000d_00ed;
+
+/// Makes everything match.
+pub(super) async fn shape(
+    runtime: &runtime::Handle,
+    indexes: &Indexes,
+    fabric: &mut Fabric,
+    topology: &Topology,
+) -> Result<(), DataplaneError> {
+    remove(fabric, topology).await?;
+    let stock = &Stock::new(runtime, missing(fabric, topology))?;
+    hosts(stock, indexes, fabric, topology).await?;
+    segments(stock, indexes, fabric, topology).await?;
+    node::nodes(stock, indexes, fabric, topology).await
+}
+
+/// How many namespaces have to be made.
+fn missing(fabric: &Fabric, topology: &Topology) -> usize {
+    let hosts = topology.hosts.keys().filter(|name| !fabric.hosts.contains_key(*name)).count();
+    let segments = topology.segments.keys().filter(|id| !fabric.segments.contains_key(*id)).count();
+    let nodes = topology.nodes.keys().filter(|name| !fabric.nodes.contains_key(*name)).count();
+    let underlay = usize::from(fabric.underlay.is_none() && !topology.hosts.is_empty());
+    hosts + segments + nodes + underlay
+}
+
+/// Device indexes to remove, by the inode of their namespace.
+#[derive(Default)]
+struct Doomed(BTreeMap<u64, (Rc<Netns>, BTreeSet<u32>)>);
+
+impl Doomed {
+    fn add(&mut self, netns: &Rc<Netns>, indexes: impl IntoIterator<Item = u32>) {
+        let (_, devices) = self.0.entry(netns.inode()).or_insert_with(|| (Rc::clone(netns), BTreeSet::new()));
+        devices.extend(indexes);
+    }
+
+    async fn remove(self) -> Result<(), NetlinkError> {
+        let groups = self.0.into_values().filter(|(_, indexes)| !indexes.is_empty());
+        try_join_all(groups.map(|(netns, indexes)| remove_devices(netns, indexes))).await.map(drop)
+    }
+}
+
+/// A cable's two ends may be removed at once, so that one of them is not there any more.
+async fn remove_devices(netns: Rc<Netns>, indexes: BTreeSet<u32>) -> Result<(), NetlinkError> {
+    let handle = netns.handle();
+    let mark = |index| links::set(handle, LinkUnspec::new_with_index(index).link_group(DOOMED).build());
+    for index in indexes {
+        gone(mark(index).await)?;
+    }
+    let group = LinkMessageBuilder::<LinkUnspec>::new().link_group(DOOMED).build();
+    gone(acknowledged(handle, RouteNetlinkMessage::DelLink(group), 0).await)
+}
+
+fn gone(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes what is not wanted, or not as it is.
+async fn remove(fabric: &mut Fabric, topology: &Topology) -> Result<(), DataplaneError> {
+    let mut doomed = Doomed::default();
+    for (name, number) in node::stale(fabric, topology) {
+        let node = fabric.nodes.get_mut(&name);
+        if let Some(port) = node.and_then(|node| node.ports.remove(&number)) {
+            doomed.add(&port.far, [port.far_index]);
+        }
+    }
+    for (name, host) in &mut fabric.hosts {
+        let wanted = topology.hosts.get(name);
+        if wanted.is_none()
+            && let Some(underlay) = &fabric.underlay
+        {
+            doomed.add(&underlay.netns, [host.port]);
+        }
+        host.networks.retain(|id, network| {
+            let want = wanted.and_then(|host| host.networks.get(id)).filter(|want| want.vni == network.vni);
+            if want.is_none_or(|want| want.peers.is_empty()) {
+                doomed.add(&host.netns, network.tunnel.take().map(|tunnel| tunnel.index));
+            }
+            if want.is_none() {
+                doomed.add(&host.netns, [network.bridge]);
+            }
+            want.is_some()
+        });
+    }
+    doomed.remove().await.map_err(failed("remove devices"))?;
+    fabric.hosts.retain(|name, _| topology.hosts.contains_key(name));
+    fabric.segments.retain(|id, _| topology.segments.contains_key(id));
+    fabric
+        .nodes
+        .retain(|name, node| topology.nodes.get(name).is_some_and(|want| !node::replaced(&node.topology, want)));
+    Ok(())
+}
+
+async fn hosts(
+    stock: &Stock<'_>,
+    indexes: &Indexes,
+    fabric: &mut Fabric,
+    topology: &Topology,
+) -> Result<(), DataplaneError> {
+    let missing: BTreeSet<HostName> =
+        topology.hosts.keys().filter(|name| !fabric.hosts.contains_key(*name)).cloned().collect();
+    if !missing.is_empty() {
+        let underlay = match fabric.underlay.take() {
+            Some(underlay) => underlay,
+            None => host::underlay(stock, indexes).await?,
+        };
+        let new = topology.hosts.iter().filter(|(name, _)| missing.contains(*name));
+        let made = try_join_all(new.map(|(name, host)| host::host(stock, indexes, &underlay, name, host.underlay)));
+        fabric.hosts.extend(missing.iter().cloned().zip(made.await?));
+        fabric.underlay = Some(underlay);
+        host::introduce(&fabric.hosts, &missing).await?;
+    }
+    let all = fabric.hosts.iter_mut().filter_map(|(name, host)| Some((name, host, topology.hosts.get(name)?)));
+    try_join_all(all.map(|(name, host, wanted)| host::networks(indexes, topology, name, host, wanted))).await.map(drop)
+}
+
+async fn segments(
+    stock: &Stock<'_>,
+    indexes: &Indexes,
+    fabric: &mut Fabric,
+    topology: &Topology,
+) -> Result<(), DataplaneError> {
+    for (id, mtu) in &topology.segments {
+        let segment = match fabric.segments.remove(id) {
+            Some(segment) => segment,
+            None => new_segment(stock, indexes, id, *mtu).await?,
+        };
+        if segment.mtu != *mtu {
+            let bridge = LinkUnspec::new_with_index(segment.plug.bridge).mtu(*mtu).build();
+            let set = links::set(segment.plug.netns.handle(), bridge).await;
+            set.map_err(failed(format!("set the MTU of segment {id}")))?;
+        }
+        fabric.segments.insert(id.clone(), Segment { mtu: *mtu, ..segment });
+    }
+    Ok(())
+}
+
+async fn new_segment(stock: &Stock<'_>, indexes: &Indexes, id: &Id, mtu: u32) -> Result<Segment, DataplaneError> {
+    let netns = stock.namespace(&format!("seg-{id}"), &SWITCH_SYSCTLS)?;
+    let end = host::bridge_end("br", indexes.next(), mtu);
+    links::bridge(netns.handle(), end).await.map_err(failed(format!("make segment {id}")))?;
+    Ok(Segment { plug: Plug { netns, bridge: end.index }, mtu })
+}

@@ -1,0 +1,426 @@
+//! One run: all flows at once, until nothing moves any more, and a second attempt for what has no conclusive end.
+//!
+//! In: a wire, nodes, flows, the lab's counters. Out: a report a flow, in their order. Never: a verdict while a neighbour is
+//! pending somewhere, or while a frame may still be on its way.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::build::{asked_at, build};
+use super::frame::{Body, Ends, Neighbour, Packet};
+use super::judge::{Judge, Ruling};
+use super::nodes::{Node, Nodes};
+use super::resolve::{Leg, Letter, Resolver, Step};
+use super::respond::{TTL, request};
+use super::token::{Counters, Token, Tuple};
+use super::track::{Attempt, Conversation, Fault, Outcome, passage};
+use super::wire::{Wire, WireError};
+use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
+use crate::name::{DeviceName, Name};
+use crate::net::{Family, Mac};
+
+/// Frames sent between two sweeps: few enough that the smallest usual socket buffer holds what they cause.
+const BURST: usize = 64;
+/// Rounds of sending and sweeping after which something must be going in circles.
+const ROUNDS: usize = 10_000;
+
+/// How long a run waits for what has not come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Nothing has moved for this long: what is missing will not come. Delivery is done when sending returns, so this only
+    /// covers a kernel thread that was kept from running.
+    pub quiet: Duration,
+    /// As many quiet times a frame that left a place may need to enter the next.
+    pub patience: u32,
+    /// As many quiet times a kernel may wait for a neighbour; more means that its timing was not set.
+    pub neighbour_patience: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { quiet: Duration::from_millis(5), patience: 4, neighbour_patience: 60 }
+    }
+}
+
+/// What a run has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// One for each flow, in their order.
+    pub reports: Vec<ProbeReport>,
+    /// What was sent, first and second attempts, as the senders had it: for deleting conntrack entries.
+    pub tuples: Vec<Tuple>,
+}
+
+/// Why the harness could not probe.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The wire failed.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A flow's sender is no node.
+    #[error("{0} is no node")]
+    UnknownNode(Name),
+    /// A node is not tapped.
+    #[error("{0} has no tap")]
+    NoTap(Place),
+    /// A sender has no address of the target's family.
+    #[error("{node} has no address to reach {to} from")]
+    NoAddress {
+        /// The sender.
+        node: Name,
+        /// The target.
+        to: IpAddr,
+    },
+    /// A flow's source is none of its sender's addresses.
+    #[error("{node} does not have {source_address}")]
+    ForeignSource {
+        /// The sender.
+        node: Name,
+        /// The source.
+        source_address: IpAddr,
+    },
+    /// A source address of the other family than the target's.
+    #[error("{from} and {to} are of different families")]
+    MixedFamilies {
+        /// The source address.
+        from: IpAddr,
+        /// The target.
+        to: IpAddr,
+    },
+    /// The target is the sender's own address, where no packet goes.
+    #[error("{node} would probe itself at {to}")]
+    ToItself {
+        /// The sender.
+        node: Name,
+        /// The target.
+        to: IpAddr,
+    },
+    /// A packet of an earlier run came late: that run ended too early.
+    #[error("{place}: saw probe {token} of an earlier run")]
+    StrayToken {
+        /// Where.
+        place: Place,
+        /// Its number.
+        token: u32,
+    },
+    /// A tap had no room for frames, so what it saw is not all there was.
+    #[error("{place}: the tap missed {count} frames")]
+    Missed {
+        /// Where.
+        place: Place,
+        /// How many.
+        count: u32,
+    },
+    /// A kernel waits for a neighbour longer than any lab lets it.
+    #[error("{0}: still waiting for a neighbour")]
+    NeighbourPending(Place),
+    /// Frames never ceased.
+    #[error("frames still arrive after {ROUNDS} rounds")]
+    NeverQuiet,
+}
+
+/// Sends all flows at once and says what became of each.
+pub fn run(
+    wire: &dyn Wire,
+    nodes: &Nodes,
+    flows: &[Flow],
+    counters: &mut Counters,
+    options: &Options,
+) -> Result<Run, ProbeError> {
+    let mut engine = Engine::new(wire, nodes, flows, counters.upcoming(), options);
+    engine.drain()?;
+    for flow in 0..flows.len() {
+        engine.begin(flow, counters)?;
+    }
+    engine.settle()?;
+    engine.wait()?;
+    let again = engine.inconclusive()?;
+    engine.round = engine.attempts.len();
+    for flow in &again {
+        engine.begin(*flow, counters)?;
+    }
+    if !again.is_empty() {
+        engine.settle()?;
+        engine.wait()?;
+    }
+    engine.conclude()
+}
+
+/// The state of a run.
+pub(super) struct Engine<'a> {
+    pub(super) wire: &'a dyn Wire,
+    nodes: &'a Nodes,
+    flows: &'a [Flow],
+    options: &'a Options,
+    pub(super) places: Vec<Place>,
+    /// The node at each tap, where there is one.
+    pub(super) stations: Vec<Option<&'a Node>>,
+    /// The token of the first attempt; the others count on from there.
+    pub(super) first: Token,
+    pub(super) attempts: Vec<Attempt>,
+    /// Where the attempts of this round begin.
+    round: usize,
+    pub(super) resolver: Resolver,
+    /// What came of an earlier run: where, and its token.
+    pub(super) stray: Option<(usize, Token)>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(wire: &'a dyn Wire, nodes: &'a Nodes, flows: &'a [Flow], first: Token, options: &'a Options) -> Self {
+        let places = wire.places();
+        let at = |place: &Place| nodes.iter().map(|(_, node)| node).find(|node| node.place == *place);
+        let stations = places.iter().map(at).collect();
+        let (attempts, resolver) = (Vec::with_capacity(flows.len()), Resolver::default());
+        Self { wire, nodes, flows, options, places, stations, first, attempts, round: 0, resolver, stray: None }
+    }
+
+    /// Throws away what the taps saw since the last run; what they had no room for then does not matter.
+    fn drain(&mut self) -> Result<(), ProbeError> {
+        self.sweep()?;
+        self.resolver = Resolver::default();
+        drop(self.wire.missed()?);
+        Ok(())
+    }
+
+    fn place(&self, tap: usize) -> Result<Place, ProbeError> {
+        self.places.get(tap).cloned().ok_or(ProbeError::Wire(WireError::NoTap(tap)))
+    }
+
+    /// Makes an attempt for a flow and queues its packet, or asks its question.
+    fn begin(&mut self, index: usize, counters: &mut Counters) -> Result<(), ProbeError> {
+        let Some(flow) = self.flows.get(index) else { return Ok(()) };
+        let node = self.nodes.get(&flow.from).ok_or_else(|| ProbeError::UnknownNode(flow.from.clone()))?;
+        let tap = self.places.iter().position(|place| *place == node.place);
+        let tap = tap.ok_or_else(|| ProbeError::NoTap(node.place.clone()))?;
+        let no_address = || ProbeError::NoAddress { node: flow.from.clone(), to: flow.to };
+        let link = node.link_to(flow.to);
+        let usual = match flow.protocol {
+            Protocol::Arp => link.map(|(_, address)| address),
+            Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) => node.first_address(Family::of(flow.to)),
+        };
+        let from = flow.source.or(usual).ok_or_else(no_address)?;
+        if !node.owns(from) {
+            return Err(ProbeError::ForeignSource { node: flow.from.clone(), source_address: from });
+        }
+        let ends = Ends::new(from, flow.to).ok_or(ProbeError::MixedFamilies { from, to: flow.to })?;
+        let port = flow.source_port.unwrap_or_else(|| match flow.protocol {
+            Protocol::Icmp => counters.echo_id(),
+            Protocol::Tcp(_) => counters.tcp_port(),
+            Protocol::Udp(_) => counters.udp_port(),
+            Protocol::Arp => 0,
+        });
+        let attempt = Attempt {
+            flow: index,
+            token: counters.token(),
+            protocol: flow.protocol,
+            sender: tap,
+            ends,
+            port,
+            ttl: flow.ttl.unwrap_or(TTL),
+            fault: None,
+            requests: Vec::new(),
+            replies: Vec::new(),
+            arrived: None,
+            outcome: None,
+            conversation: Conversation::default(),
+        };
+        if let Some(datagram) = request(&attempt) {
+            self.resolver.post(Letter { tap, attempt: self.attempts.len(), leg: Leg::Request, datagram });
+        } else {
+            let (port, _) = link.ok_or_else(no_address)?;
+            self.ask(tap, &port.device, ends)?;
+        }
+        self.attempts.push(attempt);
+        Ok(())
+    }
+
+    /// Puts a question for a link-layer address on the wire.
+    fn ask(&self, tap: usize, device: &DeviceName, ends: Ends) -> Result<(), ProbeError> {
+        let mac = self.mac(tap, device)?;
+        let body = Body::Ask(Neighbour { ends, mac });
+        let frame = build(&Packet { source: mac, destination: asked_at(ends), body });
+        Ok(self.wire.transmit(tap, device, &frame)?)
+    }
+
+    fn mac(&self, tap: usize, device: &DeviceName) -> Result<Mac, ProbeError> {
+        let port = self.stations.get(tap).copied().flatten().and_then(|node| node.port(device));
+        match port {
+            Some(port) => Ok(port.mac),
+            None => Err(WireError::NoDevice { place: self.place(tap)?, device: device.to_string() }.into()),
+        }
+    }
+
+    /// Sends and sweeps until nothing new comes.
+    fn settle(&mut self) -> Result<(), ProbeError> {
+        for _ in 0..ROUNDS {
+            let sent = self.flush()?;
+            if self.sweep()? == 0 && sent == 0 {
+                return Ok(());
+            }
+        }
+        Err(ProbeError::NeverQuiet)
+    }
+
+    /// Sends what is queued, as many frames as fit a burst. Returns how many packets were looked at.
+    fn flush(&mut self) -> Result<usize, ProbeError> {
+        for count in 0..BURST {
+            match self.resolver.step(self.wire)? {
+                None => return Ok(count),
+                Some(Step::Held) => {}
+                Some(Step::Ask(tap, device, ends)) => self.ask(tap, &device, ends)?,
+                Some(Step::Send(letter, device, mac)) => {
+                    let body = Body::Datagram(letter.datagram.clone());
+                    let frame = build(&Packet { source: self.mac(letter.tap, &device)?, destination: mac, body });
+                    self.wire.transmit(letter.tap, &device, &frame)?;
+                    self.note_sent(&letter, &device);
+                }
+                Some(Step::Fault(letter, fault)) => self.note_fault(&letter, fault),
+                Some(Step::Local(letter)) => self.refuse_local(&letter)?,
+            }
+        }
+        Ok(BURST)
+    }
+
+    /// A packet that a node sends is not seen by its own tap, so its way begins here.
+    fn note_sent(&mut self, letter: &Letter, device: &std::rc::Rc<DeviceName>) {
+        let Some(attempt) = self.attempts.get_mut(letter.attempt) else { return };
+        let way = match letter.leg {
+            Leg::Request => &mut attempt.requests,
+            Leg::Reply => &mut attempt.replies,
+            Leg::Further => return,
+        };
+        way.extend(passage(letter.tap, device, true, &letter.datagram));
+    }
+
+    /// Only the request's failure is the attempt's; an answer that could not be sent is an answer that did not come.
+    fn note_fault(&mut self, letter: &Letter, fault: Fault) {
+        if letter.leg == Leg::Request
+            && let Some(attempt) = self.attempts.get_mut(letter.attempt)
+        {
+            attempt.fault = Some(fault);
+        }
+    }
+
+    /// A request to the sender itself is a mistake of who asked for it. An answer to itself is what a missing source NAT
+    /// causes; it does not come back by the wire.
+    fn refuse_local(&self, letter: &Letter) -> Result<(), ProbeError> {
+        let flow = self.attempts.get(letter.attempt).and_then(|attempt| self.flows.get(attempt.flow));
+        match flow {
+            Some(flow) if letter.leg == Leg::Request => {
+                Err(ProbeError::ToItself { node: flow.from.clone(), to: flow.to })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Reads all taps once. Returns how many frames there were.
+    fn sweep(&mut self) -> Result<usize, ProbeError> {
+        let wire = self.wire;
+        let count = wire.sweep(&mut |frame| self.see(frame))?;
+        match self.stray.take() {
+            Some((tap, token)) => Err(ProbeError::StrayToken { place: self.place(tap)?, token: token.number() }),
+            None => Ok(count),
+        }
+    }
+
+    /// Waits while attempts are open: until no kernel waits for a neighbour any more and nothing has moved for the quiet
+    /// time, longer if a frame has left a place and not yet entered the next.
+    fn wait(&mut self) -> Result<(), ProbeError> {
+        let (mut for_neighbours, mut for_frames, mut heard) = (0, 0, 0);
+        while self.resolver.holds() || self.open().any(|attempt| !attempt.is_settled()) {
+            let pending = self.pending()?;
+            if self.wire.idle(self.options.quiet)? {
+                heard += 1;
+                if heard > ROUNDS {
+                    return Err(ProbeError::NeverQuiet);
+                }
+                self.settle()?;
+            } else if let Some(place) = pending {
+                for_neighbours += 1;
+                if for_neighbours > self.options.neighbour_patience {
+                    return Err(ProbeError::NeighbourPending(place));
+                }
+            } else {
+                for_frames += 1;
+                let between = self.open().any(Attempt::is_between_places);
+                if !between || for_frames > self.options.patience {
+                    break;
+                }
+            }
+        }
+        for letter in self.resolver.give_up() {
+            self.note_fault(&letter, Fault::NoNeighbour);
+        }
+        Ok(())
+    }
+
+    /// The attempts of this round.
+    fn open(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().skip(self.round)
+    }
+
+    /// A place whose kernel waits for a neighbour, of those that were seen to ask in vain.
+    fn pending(&self) -> Result<Option<Place>, ProbeError> {
+        for tap in self.resolver.unanswered_taps() {
+            if self.wire.neighbours_pending(tap)? {
+                return Ok(Some(self.place(tap)?));
+            }
+        }
+        Ok(None)
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge { wire: self.wire, nodes: self.nodes, places: &self.places, resolver: &self.resolver }
+    }
+
+    /// Flows whose attempt ended in silence. An ICMP error, a reset, or a kernel that asked for a neighbour in vain are
+    /// evidence enough.
+    fn inconclusive(&self) -> Result<Vec<usize>, ProbeError> {
+        let mut flows = Vec::new();
+        for attempt in self.open().filter(|attempt| !attempt.is_settled()) {
+            let Ruling { verdict, at, .. } = self.judge().ruling(attempt)?;
+            let again = match verdict {
+                Verdict::NoAnswer | Verdict::Dropped | Verdict::Lost => true,
+                Verdict::NoNeighbour => at == Some(attempt.sender),
+                Verdict::Delivered
+                | Verdict::Refused
+                | Verdict::NoRoute
+                | Verdict::Prohibited
+                | Verdict::TooBig(_)
+                | Verdict::Expired => false,
+            };
+            if again {
+                flows.push(attempt.flow);
+            }
+        }
+        Ok(flows)
+    }
+
+    /// The reports; of two attempts at a flow the one that got an answer, else the later.
+    fn conclude(self) -> Result<Run, ProbeError> {
+        if let Some((place, count)) = self.wire.missed()?.into_iter().next() {
+            return Err(ProbeError::Missed { place, count });
+        }
+        let mut best: Vec<Option<&Attempt>> = vec![None; self.flows.len()];
+        for attempt in &self.attempts {
+            if let Some(slot) = best.get_mut(attempt.flow)
+                && slot.is_none_or(|earlier| rank(attempt) >= rank(earlier))
+            {
+                *slot = Some(attempt);
+            }
+        }
+        let judge = self.judge();
+        let decided = self.flows.iter().zip(best).filter_map(|(flow, attempt)| Some((flow, attempt?)));
+        let reports = decided.map(|(flow, attempt)| judge.report(flow, attempt)).collect::<Result<_, _>>()?;
+        Ok(Run { reports, tuples: self.attempts.iter().filter_map(Attempt::tuple).collect() })
+    }
+}
+
+/// How much an attempt tells.
+fn rank(attempt: &Attempt) -> u8 {
+    match attempt.outcome {
+        Some(Outcome::Answered(..) | Outcome::Told(_)) => 2,
+        Some(Outcome::Refused(..)) => 1,
+        None => 0,
+    }
+}

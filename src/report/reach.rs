@@ -1,0 +1,178 @@
+//! `<scenario>.reach.snap`: who reached whom, as which source, through which host.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::flow::{ProbeReport, Protocol, Verdict, through, via};
+use crate::record::{Record, StepRecord};
+
+/// One line of the table, for one or more protocols that fared alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    /// `icmp tcp udp`
+    pub(super) protocols: String,
+    /// `vm1 -> web`
+    pub(super) ends: String,
+    /// `as 203.0.113.10 via net1 ttl 61`
+    pub(super) outcome: String,
+    /// `cmp1/qrouter-r1 net1/snat-r1 gw-public`
+    pub(super) path: String,
+}
+
+/// The whole file's text: the first step's table, then per step the change and the lines that changed.
+pub fn reach(record: &Record) -> String {
+    let mut text = format!("{}\n", record.summary);
+    let mut before: BTreeMap<String, Row> = BTreeMap::new();
+    for step in record.steps.iter().filter(|step| step.is_told()) {
+        let rows = rows(step);
+        text.push('\n');
+        text.push_str(&step_title(step));
+        text.push('\n');
+        for change in &step.change {
+            line!(text, "  * {change}");
+        }
+        for answer in &step.refused {
+            line!(text, "    refused: {answer}");
+        }
+        let now: BTreeMap<String, Row> =
+            rows.iter().map(|row| (format!("{}/{}", row.ends, row.protocols), row.clone())).collect();
+        let changed: Vec<Row> = rows
+            .into_iter()
+            .filter(|row| before.get(&format!("{}/{}", row.ends, row.protocols)) != Some(row))
+            .collect();
+        if before.is_empty() || !changed.is_empty() {
+            table(&mut text, &changed);
+        } else {
+            text.push_str("  nothing changed\n");
+        }
+        for (key, row) in &before {
+            if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
+                line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
+            }
+        }
+        before = now;
+    }
+    text
+}
+
+/// `step 2 (off), line 48`, without the line, which moves when a comment is edited.
+pub fn step_title(step: &StepRecord) -> String {
+    match &step.name {
+        Some(name) => format!("step {} ({name})", step.number),
+        None => format!("step {}", step.number),
+    }
+}
+
+/// Adds rows in columns.
+pub(super) fn table(text: &mut String, rows: &[Row]) {
+    let width = |column: fn(&Row) -> &str| rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0);
+    let (protocols, ends, outcome) = (width(|r| &r.protocols), width(|r| &r.ends), width(|r| &r.outcome));
+    for row in rows {
+        let line =
+            format!("  {:<protocols$}  {:<ends$}  {:<outcome$}  {}", row.protocols, row.ends, row.outcome, row.path);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+/// The probes of a step as rows, protocols that fared alike together.
+pub(super) fn rows(step: &StepRecord) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for report in &step.probes {
+        let row = row(report, &step.owners);
+        match rows.iter_mut().find(|r| r.ends == row.ends && r.outcome == row.outcome && r.path == row.path) {
+            Some(same) if !same.protocols.split(' ').any(|p| p == row.protocols) => {
+                same.protocols = format!("{} {}", same.protocols, row.protocols);
+            }
+            Some(_same) => {}
+            None => rows.push(row),
+        }
+    }
+    rows
+}
+
+fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
+    let flow = &report.flow;
+    let protocol = match flow.protocol {
+        Protocol::Tcp(80) => "tcp".to_owned(),
+        Protocol::Udp(9000) => "udp".to_owned(),
+        other @ (Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp) => other.to_string(),
+    };
+    let mut ends = flow.from.to_string();
+    if let Some(source) = flow.source {
+        put!(ends, "@{source}");
+    }
+    let target = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
+    put!(ends, " -> {target}");
+    if let Some(port) = flow.source_port {
+        put!(ends, " from {port}");
+    }
+    if let Some(ttl) = flow.ttl {
+        put!(ends, " ttl {ttl}");
+    }
+    let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
+    Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }
+}
+
+/// A way, its going round in circles told once: `a b c b c b c` is `a (b c) x 3`.
+fn folded(path: &[String]) -> String {
+    for start in 0..path.len() {
+        let Some(rest) = path.get(start..) else { break };
+        for period in 1..=rest.len() / 3 {
+            let rounds = rest.len() / period;
+            let repeats = rest.iter().zip(rest.iter().skip(period)).all(|(one, next)| one == next);
+            if repeats && let (Some(before), Some(round)) = (path.get(..start), rest.get(..period)) {
+                let circle = format!("({}) x {rounds}", round.join(" "));
+                return before.iter().cloned().chain([circle]).collect::<Vec<_>>().join(" ");
+            }
+        }
+    }
+    path.join(" ")
+}
+
+/// An outcome in the words of the scenario language: what could stand after the colon of an expectation.
+pub fn outcome_text(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> String {
+    let mut text = String::new();
+    match &report.verdict {
+        Verdict::Delivered | Verdict::NoAnswer => {
+            if let Some(seen) = &report.seen {
+                let responder = seen.responder.to_string();
+                if report.flow.protocol == Protocol::Arp {
+                    return format!("reaches {}", seen.responder.host.as_ref().map_or(responder, ToString::to_string));
+                }
+                if owners.get(&report.flow.to) != Some(&responder) {
+                    put!(text, "reaches {responder} ");
+                }
+                let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.as_str());
+                let source = if itself { "itself".to_owned() } else { seen.source.to_string() };
+                put!(text, "as {source}");
+                for (n, host) in via(&report.path).into_iter().enumerate() {
+                    let word = if n == 0 { " via" } else { "" };
+                    put!(text, "{word} {host}");
+                }
+                put!(text, " ttl {}", seen.ttl);
+            }
+            if report.verdict == Verdict::NoAnswer {
+                text.push_str(" no answer");
+            }
+        }
+        Verdict::Refused => text.push_str("refused"),
+        Verdict::NoRoute => text.push_str("no route"),
+        Verdict::NoNeighbour => text.push_str("no neighbour"),
+        Verdict::Prohibited => text.push_str("prohibited"),
+        Verdict::TooBig(mtu) => put!(text, "too big {mtu}"),
+        Verdict::Expired => text.push_str("expired"),
+        Verdict::Dropped => text.push_str("dropped"),
+        Verdict::Lost => text.push_str("lost"),
+    }
+    if let Some(by) = report.by {
+        let by = owners.get(&by).cloned().unwrap_or_else(|| by.to_string());
+        put!(text, " by {by}");
+    }
+    if report.by.is_none()
+        && let Some(at) = &report.at
+    {
+        put!(text, " at {at}");
+    }
+    text
+}

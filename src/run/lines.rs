@@ -1,0 +1,108 @@
+//! A namespace's state as the lines that snapshots show and state sentences quote.
+//!
+//! In: an observed state. Out: lines in the notation of `ip` and `iptables-save`, MACs by their owner's name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::name::{HostName, NamespaceName};
+use crate::namespace::{ChainName, HostState, Kind, NamespaceState, PolicyRule, Ruleset, Table};
+use crate::net::{Family, Mac};
+use crate::record::Line;
+use crate::topology::Topology;
+
+/// Who owns which MAC: `vm1`, `cmp2/fip-public/fg-public`, or `qr-red4` where several hosts share one.
+pub(super) fn mac_owners(topology: &Topology, hosts: &BTreeMap<HostName, HostState>) -> BTreeMap<Mac, String> {
+    let mut owners: BTreeMap<Mac, BTreeSet<(String, String)>> = BTreeMap::new();
+    for (name, node) in &topology.nodes {
+        for port in &node.ports {
+            owners.entry(port.mac).or_default().insert((name.to_string(), name.to_string()));
+        }
+    }
+    for (host, state) in hosts {
+        for (namespace, content) in &state.namespaces {
+            for (device, link) in &content.links {
+                let whole = format!("{host}/{namespace}/{device}");
+                owners.entry(link.mac).or_default().insert((whole, device.to_string()));
+            }
+        }
+    }
+    owners
+        .into_iter()
+        .filter_map(|(mac, names)| {
+            let shared = names.len() > 1;
+            names.into_iter().next().map(|(whole, short)| (mac, if shared { short } else { whole }))
+        })
+        .collect()
+}
+
+/// All lines of a namespace in the order of [`Kind`].
+pub(super) fn lines(
+    name: &NamespaceName,
+    state: &NamespaceState,
+    macs: &BTreeMap<Mac, String>,
+    skeleton: &dyn Fn(&NamespaceName, Family) -> Ruleset,
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut push = |kind, text: String, constant| lines.push(Line { kind, text, constant });
+    for (device, link) in &state.links {
+        push(Kind::Device, format!("{device} mtu {} state {}", link.mtu, if link.up { "up" } else { "down" }), false);
+    }
+    for address in &state.addresses {
+        push(Kind::Address, address.to_string(), false);
+    }
+    let base = PolicyRule::base();
+    for (family, kind) in [(Family::V4, Kind::Rule), (Family::V6, Kind::Rule6)] {
+        for rule in state.rules.iter().filter(|rule| rule.family == family) {
+            push(kind, rule.to_string(), base.contains(rule));
+        }
+    }
+    for (family, kind) in [(Family::V4, Kind::Route), (Family::V6, Kind::Route6)] {
+        for route in state.routes.iter().filter(|route| route.family() == family) {
+            push(kind, route.to_string(), false);
+        }
+    }
+    for ((device, address), mac) in &state.neighbours {
+        let owner = macs.get(mac).cloned().unwrap_or_else(|| mac.to_string());
+        push(Kind::Neighbour, format!("{address} dev {device} lladdr {owner} permanent"), false);
+    }
+    for (key, value) in &state.sysctls {
+        push(Kind::Sysctl, format!("{key}={value}"), true);
+    }
+    for family in Family::BOTH {
+        rule_lines(state.ruleset(family), &skeleton(name, family), family, &mut push);
+    }
+    lines
+}
+
+/// `iptables-save` lines, tables in order: chains that are not empty or not part of the skeleton, then their rules.
+fn rule_lines(ruleset: &Ruleset, skeleton: &Ruleset, family: Family, push: &mut dyn FnMut(Kind, String, bool)) {
+    for (table, chains) in &ruleset.tables {
+        let kind = kind_of(*table, family);
+        let usual = skeleton.tables.get(table);
+        for (name, chain) in chains {
+            let known = usual.and_then(|chains| chains.get(name));
+            match name {
+                ChainName::Own(own) => push(kind, format!("-N {own}"), known.is_some()),
+                ChainName::Builtin(_) if chain.policy_drop => push(kind, format!("-P {name} DROP"), false),
+                ChainName::Builtin(_) => {}
+            }
+            for rule in &chain.rules {
+                let constant = known.is_some_and(|chain| chain.rules.contains(rule));
+                push(kind, format!("-A {name} {rule}"), constant);
+            }
+        }
+    }
+}
+
+fn kind_of(table: Table, family: Family) -> Kind {
+    match (table, family) {
+        (Table::Raw, Family::V4) => Kind::Raw,
+        (Table::Mangle, Family::V4) => Kind::Mangle,
+        (Table::Nat, Family::V4) => Kind::Nat,
+        (Table::Filter, Family::V4) => Kind::Filter,
+        (Table::Raw, Family::V6) => Kind::Raw6,
+        (Table::Mangle, Family::V6) => Kind::Mangle6,
+        (Table::Nat, Family::V6) => Kind::Nat6,
+        (Table::Filter, Family::V6) => Kind::Filter6,
+    }
+}

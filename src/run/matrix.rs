@@ -1,0 +1,70 @@
+//! The full reachability matrix: everybody to everybody's addresses, by every protocol.
+
+use crate::api::Intent;
+use crate::flow::{Flow, Protocol};
+use crate::name::Name;
+use crate::net::Family;
+use crate::run::{Owners, is_upstream};
+use std::net::IpAddr;
+
+/// Who stands for which address: instances and machines outside.
+pub(super) fn owners(intent: &Intent) -> Owners {
+    let mut owners = Owners::new();
+    for (name, addresses) in inside(intent) {
+        owners.extend(addresses.into_iter().map(|address| (address, name.to_string())));
+    }
+    for (name, node) in &intent.outside {
+        owners.extend(node.addresses.iter().map(|address| (*address, name.to_string())));
+    }
+    owners
+}
+
+/// The flows of the matrix: instances and machines outside to each other, to floating IPs and to gateway addresses.
+/// Machines outside are not probed among themselves, nor upstream routers at all: no router of ours is between them.
+pub(super) fn flows(intent: &Intent) -> Vec<Flow> {
+    let inside = inside(intent);
+    let outside: Vec<(Name, Vec<IpAddr>)> = intent
+        .outside
+        .iter()
+        .filter(|(_, node)| !is_upstream(&node.place))
+        .map(|(name, node)| (name.clone(), node.addresses.clone()))
+        .collect();
+    let floating = intent.floating_ips.keys().copied();
+    let gateways = intent
+        .routers
+        .values()
+        .filter_map(|router| router.gateway.as_ref())
+        .flat_map(|gateway| gateway.addresses.clone());
+    let shared: Vec<IpAddr> = floating.chain(gateways).collect();
+    let mut flows = Vec::new();
+    for (from, own) in inside.iter().chain(&outside) {
+        let others = inside.iter().chain(if outside.iter().any(|(name, _)| name == from) { &[][..] } else { &outside });
+        let targets = others.filter(|(name, _)| name != from).flat_map(|(_, addresses)| addresses.iter().copied());
+        for to in targets.chain(shared.iter().copied()) {
+            if own.iter().any(|address| Family::of(*address) == Family::of(to)) {
+                flows.extend(Protocol::MATRIX.map(|protocol| Flow {
+                    from: from.clone(),
+                    source: None,
+                    to,
+                    protocol,
+                    source_port: None,
+                    ttl: None,
+                }));
+            }
+        }
+    }
+    flows
+}
+
+/// Running instances with their fixed addresses.
+fn inside(intent: &Intent) -> Vec<(Name, Vec<IpAddr>)> {
+    intent
+        .instances
+        .iter()
+        .filter(|(_, instance)| instance.host.is_some())
+        .map(|(name, instance)| {
+            let ports = instance.ports.iter().filter_map(|port| intent.ports.get(port));
+            (name.clone(), ports.flat_map(|port| port.addresses.clone()).collect())
+        })
+        .collect()
+}

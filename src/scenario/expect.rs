@@ -1,0 +1,187 @@
+//! What stands below `expect`: flows and places, each with its sentences.
+
+use std::collections::BTreeMap;
+
+use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenPort, Target};
+use super::note::{Notes, Span, position};
+use super::words::Words;
+use super::world::World;
+use super::yaml::{Entry, Node, Value};
+use super::{outcome, state, subject};
+use crate::flow::{Flow, Protocol};
+
+/// Reads the map below `expect`. What is wrong is noted and left out.
+pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
+    let mut all = Vec::new();
+    for entry in node.entries() {
+        if entry.key.contains("->") {
+            all.extend(flow(entry, source, world, notes));
+        } else {
+            all.extend(states(entry, source, world, notes));
+        }
+    }
+    check_overlap(&all, world, notes);
+    all
+}
+
+fn expectation(entry: &Entry, value: &Node, source: &str, what: Expected) -> Expectation {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = format!("{}: {}", one_line(&entry.key), one_line(value.text().unwrap_or_default()));
+    let span = entry.key_span.start..value.span.end.max(entry.key_span.end);
+    Expectation { span, line: position(source, value.span.start).0, text, what }
+}
+
+fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option<Expectation> {
+    let mut words = Words::of_key(entry);
+    let subject = subject::read(&mut words, world, notes);
+    let sentence = match (&entry.value.value, Words::of_value(&entry.value)) {
+        (Value::Refused, _) => return None,
+        (_, Some(sentence)) => sentence,
+        (_, None) => {
+            notes
+                .error(entry.key_span.clone(), "a flow has one sentence")
+                .help("write all clauses in one line: `as 203.0.113.10 via net1`");
+            return None;
+        }
+    };
+    let outcome = outcome::read(sentence, world, notes);
+    let (subject, outcome) = (subject?, outcome?);
+    let flow = FlowExpectation {
+        sources: subject.sources,
+        targets: subject.targets,
+        both: subject.both,
+        protocol: subject.protocol,
+        source_port: subject.source_port,
+        ttl: subject.ttl,
+        outcome,
+    };
+    check_comparable(&flow, entry, world, notes).then(|| expectation(entry, &entry.value, source, Expected::Flow(flow)))
+}
+
+/// Subject and sentence must fit each other.
+fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &mut Notes) -> bool {
+    let word = |text: &str| {
+        Words::of_value(&entry.value).and_then(|words| words.all().find(|w| w.text == text).map(|w| w.span.clone()))
+    };
+    let place = |text: &str| word(text).unwrap_or_else(|| entry.value.span.clone());
+    let mut wrong = |span: Span, message: String, help: &str| {
+        notes.error(span, message).help(help);
+        false
+    };
+    match &flow.outcome {
+        Outcome::Delivered(delivery) => {
+            if flow.protocol == Some(Protocol::Arp)
+                && let Some(clause) = beyond_arp(delivery)
+            {
+                return wrong(
+                    place(clause),
+                    format!("`{clause}` can never be compared: ARP goes no further than the segment"),
+                    "write `reaches NAME`, or use another protocol",
+                );
+            }
+            if matches!(delivery.port, Some(SeenPort::Kept | SeenPort::Changed)) && flow.source_port.is_none() {
+                return wrong(
+                    place("port"),
+                    "this needs a known source port".to_owned(),
+                    "write `from PORT` (icmp: `id N`) after the protocol",
+                );
+            }
+            for target in &flow.targets {
+                if let Target::Node(node) = target
+                    && !delivery.reaches.is_empty()
+                    && !delivery.reaches.contains(&node.node)
+                {
+                    return wrong(
+                        place("reaches"),
+                        format!("`{}` must answer itself, since it is named as the target", node.node),
+                        "write its address as the target, or remove `reaches`",
+                    );
+                }
+            }
+        }
+        Outcome::Failed(failure) => {
+            if flow.protocol == Some(Protocol::Arp)
+                && !matches!(failure.reason, Reason::Unreachable | Reason::NoNeighbour)
+            {
+                return wrong(
+                    entry.value.span.clone(),
+                    "ARP is answered or not, nothing else can be seen".to_owned(),
+                    "write `unreachable` or `no neighbour`",
+                );
+            }
+        }
+    }
+    if flow.flows(&world.intent).is_empty() && world.is_sound() {
+        return wrong(
+            entry.key_span.clone(),
+            "nothing would be sent".to_owned(),
+            "a node does not send to itself by name; write its address to try that",
+        );
+    }
+    true
+}
+
+/// The first clause that says more than who answered.
+fn beyond_arp(delivery: &Delivery) -> Option<&'static str> {
+    [
+        ("as", delivery.source.is_some()),
+        ("via", !delivery.via.is_empty()),
+        ("through", !delivery.through.is_empty()),
+        ("ttl", delivery.ttl.is_some()),
+        ("port", delivery.port.is_some()),
+        ("reply", !delivery.reply_via.is_empty() || !delivery.reply_through.is_empty() || delivery.reply_ttl.is_some()),
+        ("no", delivery.no_answer),
+    ]
+    .into_iter()
+    .find_map(|(clause, there)| there.then_some(clause))
+}
+
+fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
+    let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
+    if matches!(&entry.value.value, Value::List(items) if items.is_empty()) {
+        notes
+            .error(entry.value.span.clone(), "this list is empty")
+            .help("write a sentence, like `no namespace snat-r1`");
+    }
+    let mut all = Vec::new();
+    for item in entry.value.items() {
+        match Words::of_value(item) {
+            Some(words) => {
+                let fact = state::read(&place, words, notes);
+                all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
+            }
+            None => {
+                let span = item.span.start..item.span.end.min(item.span.start + 1);
+                notes
+                    .error(span, "here should be a sentence")
+                    .help("sentences with `,` or `:` go on a line of their own, or into quotes");
+            }
+        }
+    }
+    all
+}
+
+/// No flow may be listed twice.
+fn check_overlap(all: &[Expectation], world: &World, notes: &mut Notes) {
+    let mut seen: BTreeMap<Flow, &Expectation> = BTreeMap::new();
+    for expectation in all {
+        let Expected::Flow(line) = &expectation.what else { continue };
+        let mut twice = None;
+        for flow in line.flows(&world.intent) {
+            if let Some(first) = seen.get(&flow) {
+                if first.span != expectation.span {
+                    twice.get_or_insert((flow, *first));
+                }
+            } else {
+                seen.insert(flow, expectation);
+            }
+        }
+        if let Some((flow, first)) = twice {
+            let message = format!("{} {} -> {} is expected twice in this step", flow.protocol, flow.from, flow.to);
+            notes
+                .error(expectation.span.clone(), message)
+                .beside(first.span.clone(), "first here")
+                .help("list each source and target once, or say the protocol on both lines");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What must be seen, as values.
+
+use std::net::IpAddr;
+
+use super::note::Span;
+use crate::flow::{Place, Protocol};
+use crate::name::{HostName, Name, NamespaceName};
+use crate::namespace::Kind;
+
+/// One sentence below `expect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// Where it stands in the file.
+    pub span: Span,
+    /// Its line, from 1.
+    pub line: usize,
+    /// `SUBJECT: sentence`, with single blanks.
+    pub text: String,
+    /// What it says.
+    pub what: Expected,
+}
+
+/// What a sentence is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Packets.
+    Flow(FlowExpectation),
+    /// Objects in namespaces.
+    State(StateExpectation),
+}
+
+/// What becomes of the flows of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowExpectation {
+    /// Who sends.
+    pub sources: Vec<Source>,
+    /// Where to.
+    pub targets: Vec<Target>,
+    /// `<->`: the other way as well.
+    pub both: bool,
+    /// None: icmp, tcp/80 and udp/9000, which must all agree.
+    pub protocol: Option<Protocol>,
+    /// `from PORT` or `id N`.
+    pub source_port: Option<u16>,
+    /// `ttl N`.
+    pub ttl: Option<u8>,
+    /// What must become of them.
+    pub outcome: Outcome,
+}
+
+/// A node that sends, and which of its addresses it uses; the first of the family unless told otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The node.
+    pub node: Name,
+    /// `NODE@ADDRESS`.
+    pub address: Option<IpAddr>,
+}
+
+/// Where a flow goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A node, by name: that node must answer.
+    Node(Source),
+    /// An address.
+    Address(IpAddr),
+    /// Each address from the first to the last.
+    Range(IpAddr, IpAddr),
+}
+
+/// What must become of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It arrives, and these clauses hold.
+    Delivered(Delivery),
+    /// It does not.
+    Failed(Failure),
+}
+
+/// The clauses about a flow that arrives; what is absent is not judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// `as`: the source that the far end saw.
+    pub source: Option<SeenAs>,
+    /// `reaches`: who answered.
+    pub reaches: Vec<Name>,
+    /// `via`: hosts of the external legs crossed, in order; without any, the host that routed it.
+    pub via: Vec<HostName>,
+    /// `through`: the router namespaces that saw it, in order.
+    pub through: Vec<Place>,
+    /// `ttl`: what was left of it at the far end.
+    pub ttl: Option<u8>,
+    /// `port`: the source port at the far end.
+    pub port: Option<SeenPort>,
+    /// `reply via`.
+    pub reply_via: Vec<HostName>,
+    /// `reply through`.
+    pub reply_through: Vec<Place>,
+    /// `reply ttl`.
+    pub reply_ttl: Option<u8>,
+    /// `no answer`: it arrives, and no answer comes back.
+    pub no_answer: bool,
+}
+
+/// The source that the far end saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenAs {
+    /// That address.
+    Address(IpAddr),
+    /// The sender's own fixed address.
+    Itself,
+}
+
+/// The source port (icmp: echo id) that the far end saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenPort {
+    /// The one that was sent.
+    Kept,
+    /// Another one.
+    Changed,
+    /// A different one for each source of the line.
+    Distinct,
+    /// One from the first to the last.
+    Range(u16, u16),
+}
+
+/// How a flow fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub reason: Reason,
+    /// Who said so.
+    pub by: Option<Speaker>,
+    /// Where it was last seen.
+    pub at: Option<Place>,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Any of the others.
+    Unreachable,
+    /// TCP reset or ICMP port unreachable.
+    Refused,
+    /// ICMP net or host unreachable, or no route.
+    NoRoute,
+    /// Nobody answered ARP.
+    NoNeighbour,
+    /// ICMP administratively prohibited.
+    Prohibited,
+    /// Fragmentation needed, with that MTU.
+    TooBig(u32),
+    /// ICMP time exceeded.
+    Expired,
+    /// Discarded by a rule or the kernel.
+    Dropped,
+}
+
+/// Who said that a flow fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Speaker {
+    /// That address.
+    Address(IpAddr),
+    /// A node, by any of its addresses.
+    Node(Name),
+}
+
+/// What must stand, or not stand, at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateExpectation {
+    /// Where.
+    pub place: StatePlace,
+    /// How many.
+    pub quantity: Quantity,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Words that occur in the printed line, in this order, gaps allowed; may be empty.
+    pub pattern: Vec<String>,
+}
+
+/// Where objects are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatePlace {
+    /// Every host, with all its namespaces.
+    All,
+    /// A host with all its router namespaces.
+    Host(HostName),
+    /// One namespace of a host.
+    Namespace(HostName, NamespaceName),
+    /// An instance or a machine outside.
+    Node(Name),
+}
+
+impl std::fmt::Display for StatePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Host(host) => write!(f, "{host}"),
+            Self::Namespace(host, namespace) => write!(f, "{host}/{namespace}"),
+            Self::Node(node) => write!(f, "{node}"),
+        }
+    }
+}
+
+/// How many objects there must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// `has`: one or more.
+    Some,
+    /// `has N`: exactly that many.
+    Exactly(usize),
+    /// `no`: none.
+    None,
+}
+
+/// A sentence that does not hold, in words.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Mismatch {
+    /// What was seen instead: `icmp vm1 -> 198.51.100.2: as 10.0.1.11, not as 203.0.113.10`.
+    pub sentence: String,
+}

@@ -1,0 +1,238 @@
+//! What changes: the keys of a step and of its operations.
+
+use super::sections::{FLOATING_IPS, INSTANCES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SUBNETS};
+use super::{Key, Need, Record, Table, Type};
+use crate::api::Section;
+
+const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
+    Key { name, ty, need, doc }
+}
+
+/// What `steps` means.
+pub(super) const STEPS_DOC: &str = "Done in order, counted from 1. A step has at most one operation, then checks.";
+
+const REFUSED: Key = key(
+    "refused",
+    Type::Refused,
+    Need::Optional,
+    "The API must refuse the operation with this `NeutronError` type, and no host may change.",
+);
+
+/// The keys of a step that are no operation.
+pub(in crate::scenario) static STEP: Record = Record {
+    title: "step",
+    context: "step",
+    doc: "At most one operation, then what must be seen.",
+    keys: &[
+        key("name", Type::Word, Need::Default("its number"), "For `SCENARIO@NAME` and the report."),
+        key(
+            "together",
+            Type::Steps,
+            Need::Optional,
+            "Several operations instead of one: all calls are made, in order, before any host hears of them.",
+        ),
+        REFUSED,
+        key(
+            "notify",
+            Type::Notify,
+            Need::Default("merged"),
+            "How the hosts hear of the change: host or `all`, and `merged`.",
+        ),
+        key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
+        key(
+            "times",
+            Type::Integer(1, 1000),
+            Need::Default("1"),
+            "The whole step that often, with the same result each time.",
+        ),
+    ],
+};
+
+/// The key beside an operation under `together`.
+pub(in crate::scenario) static TOGETHER_ENTRY: Record =
+    Record { title: "entry of `together`", context: "together", doc: "One operation.", keys: &[REFUSED] };
+
+/// The operations, as keys of a step.
+pub(in crate::scenario) static OPERATIONS: Record = Record {
+    title: "operation",
+    context: "step",
+    doc: "A change, in the words of the Networking API.",
+    keys: &[
+        key("create", Type::Map(&CREATE), Need::Optional, "Creates objects, in the sections and words of the file."),
+        key(
+            "update",
+            Type::Map(&UPDATE),
+            Need::Optional,
+            "Changes the attributes named; what is left out stays, lists are replaced.",
+        ),
+        key("delete", Type::Map(&DELETE), Need::Optional, "Deletes objects: section and list of names."),
+        key("boot", Type::Map(&BOOT), Need::Optional, "Starts an instance on a host."),
+        key("migrate", Type::Map(&MIGRATE), Need::Optional, "Moves an instance to another host."),
+        key("attach", Type::Map(&INTERFACE), Need::Optional, "Attaches interfaces to a router."),
+        key("detach", Type::Map(&INTERFACE), Need::Optional, "Detaches interfaces from a router."),
+        key(
+            "set_gateway",
+            Type::Map(&SET_GATEWAY),
+            Need::Optional,
+            "Sets or changes a router's gateway; what is left out stays as it is.",
+        ),
+        key("clear_gateway", Type::Map(&CLEAR_GATEWAY), Need::Optional, "Clears a router's gateway."),
+        key("move_gateway", Type::Map(&MOVE_GATEWAY), Need::Optional, "Schedules a router's gateway to another host."),
+        key(
+            "associate",
+            Type::Map(&ASSOCIATE),
+            Need::Optional,
+            "Gives a floating IP to an instance or port; allocates it if need be, re-points it if it had one.",
+        ),
+        key("disassociate", Type::Map(&DISASSOCIATE), Need::Optional, "Takes a floating IP off; it stays allocated."),
+        key("restart_agent", Type::Map(&AGENT), Need::Optional, "Ends the agent of a host and starts it anew."),
+    ],
+};
+
+/// `create`.
+pub(in crate::scenario) static CREATE: Record = Record {
+    title: "`create`",
+    context: "create",
+    doc: "Creates objects, in the sections and words of the file.",
+    keys: &[
+        key("networks", Type::Table(&NETWORKS), Need::Optional, "Networks to create."),
+        key("subnets", Type::Table(&SUBNETS), Need::Optional, "Subnets to create."),
+        key("routers", Type::Table(&ROUTERS), Need::Optional, "Routers to create."),
+        key("ports", Type::Table(&PORTS), Need::Optional, "Ports to create."),
+        key("instances", Type::Table(&INSTANCES), Need::Optional, "Instances to create."),
+        key("floating_ips", Type::Table(&FLOATING_IPS), Need::Optional, "Floating IPs to allocate."),
+        key("outside", Type::Table(&OUTSIDE), Need::Optional, "Machines outside to start."),
+    ],
+};
+
+static ROUTER_CHANGE: Record = Record {
+    title: "update of a router",
+    context: "routers",
+    doc: "What changes on a router.",
+    keys: &[
+        key("routes", Type::List(&Type::Route), Need::Optional, "Its extra routes from now on."),
+        key("admin_state_up", Type::Fixed(true), Need::Optional, "The router is up."),
+    ],
+};
+static ROUTER_CHANGES: Table = Table { section: Section::Routers, record: &ROUTER_CHANGE };
+static NODE_CHANGES: Table = Table { section: Section::Outside, record: &NODE_CHANGE };
+static NODE_CHANGE: Record = Record {
+    title: "update of a machine outside",
+    context: "outside",
+    doc: "What changes on a machine outside.",
+    keys: &[
+        key("address", Type::OneOrMany(&Type::Address), Need::Optional, "Its addresses from now on."),
+        key("routes", Type::List(&Type::Route), Need::Optional, "Routes of an upstream router from now on."),
+        key("also", Type::List(&Type::AddressOrPrefix), Need::Optional, "What else it owns from now on."),
+        key("closed", Type::List(&Type::Closed), Need::Optional, "Its closed ports from now on."),
+    ],
+};
+
+/// `update`.
+pub(in crate::scenario) static UPDATE: Record = Record {
+    title: "`update`",
+    context: "update",
+    doc: "Changes the attributes named; what is left out stays, lists are replaced.",
+    keys: &[
+        key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
+        key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),
+    ],
+};
+
+const fn doomed(name: &'static str, ty: Type) -> Key {
+    key(name, ty, Need::Optional, "Names of what is deleted.")
+}
+
+/// `delete`.
+pub(in crate::scenario) static DELETE: Record = Record {
+    title: "`delete`",
+    context: "delete",
+    doc: "Deletes objects: section and list of names.",
+    keys: &[
+        doomed("floating_ips", Type::List(&Type::FloatingIp)),
+        doomed("instances", Type::List(&Type::Name(&[Section::Instances]))),
+        doomed("ports", Type::List(&Type::Name(&[Section::Ports]))),
+        doomed("routers", Type::List(&Type::Name(&[Section::Routers]))),
+        doomed("outside", Type::List(&Type::Name(&[Section::Outside]))),
+        doomed("subnets", Type::List(&Type::Name(&[Section::Subnets]))),
+        doomed("networks", Type::List(&Type::Name(&[Section::Networks]))),
+    ],
+};
+
+const ROUTER: Key = key("router", Type::Name(&[Section::Routers]), Need::Required, "The router.");
+const INSTANCE: Key = key("instance", Type::Name(&[Section::Instances]), Need::Required, "The instance.");
+
+static BOOT: Record = Record {
+    title: "`boot`",
+    context: "boot",
+    doc: "Starts an instance on a host.",
+    keys: &[INSTANCE, key("host", Type::Name(&[Section::Hosts]), Need::Required, "The host.")],
+};
+static MIGRATE: Record = Record {
+    title: "`migrate`",
+    context: "migrate",
+    doc: "Moves an instance to another host.",
+    keys: &[INSTANCE, key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host.")],
+};
+static INTERFACE: Record = Record {
+    title: "interface of a router",
+    context: "attach",
+    doc: "A router and what it is attached to.",
+    keys: &[
+        ROUTER,
+        key(
+            "interface",
+            Type::OneOrMany(&Type::Name(&[Section::Subnets, Section::Ports])),
+            Need::Required,
+            "A subnet (the router takes its gateway address) or a port; one or a list.",
+        ),
+    ],
+};
+static SET_GATEWAY: Record = Record {
+    title: "`set_gateway`",
+    context: "set_gateway",
+    doc: "Sets or changes a router's gateway; what is left out stays as it is.",
+    keys: &[
+        ROUTER,
+        key("network", Type::Name(&[Section::Networks]), Need::Optional, "The external network."),
+        key("address", Type::OneOrMany(&Type::Address), Need::Optional, "The router's addresses on it."),
+        key("snat", Type::Bool, Need::Optional, "The API's `enable_snat`."),
+        key(
+            "host",
+            Type::Name(&[Section::Hosts]),
+            Need::Optional,
+            "Where it is scheduled; only where there was no gateway.",
+        ),
+    ],
+};
+static CLEAR_GATEWAY: Record =
+    Record { title: "`clear_gateway`", context: "clear_gateway", doc: "Clears a router's gateway.", keys: &[ROUTER] };
+static MOVE_GATEWAY: Record = Record {
+    title: "`move_gateway`",
+    context: "move_gateway",
+    doc: "Schedules a router's gateway to another host.",
+    keys: &[ROUTER, key("to", Type::Name(&[Section::Hosts]), Need::Required, "A `dvr_snat` host.")],
+};
+static ASSOCIATE: Record = Record {
+    title: "`associate`",
+    context: "associate",
+    doc: "Gives a floating IP to an instance or port.",
+    keys: &[
+        key("floating_ip", Type::Address, Need::Required, "Its address; it is allocated if need be."),
+        key("instance", Type::Name(&[Section::Instances]), Need::Optional, "The instance, by its first port."),
+        key("port", Type::Name(&[Section::Ports]), Need::Optional, "Or the port."),
+        key("fixed_address", Type::Address, Need::Default("the first"), "Which of the port's addresses."),
+    ],
+};
+static DISASSOCIATE: Record = Record {
+    title: "`disassociate`",
+    context: "disassociate",
+    doc: "Takes a floating IP off; it stays allocated.",
+    keys: &[key("floating_ip", Type::OneOrMany(&Type::FloatingIp), Need::Required, "Its address, one or a list.")],
+};
+static AGENT: Record = Record {
+    title: "`restart_agent`",
+    context: "restart_agent",
+    doc: "Ends the agent of a host and starts it anew.",
+    keys: &[key("host", Type::OneOrMany(&Type::Name(&[Section::Hosts])), Need::Required, "The host, one or a list.")],
+};

@@ -1,0 +1,267 @@
+//! Sections and operations to the events of the API. What is not readable was noted before and gives nothing here.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::values;
+use super::yaml::Node;
+use crate::api::{
+    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
+    Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
+};
+use crate::name::{HostName, Name};
+use crate::net::{IpNet, Mac};
+
+fn name(node: &Node) -> Option<Name> {
+    Name::new(node.text()?).ok()
+}
+
+fn named(node: &Node, key: &str) -> Option<Name> {
+    name(node.get(key)?)
+}
+
+fn host_named(node: &Node, key: &str) -> Option<HostName> {
+    named(node, key).map(HostName::from)
+}
+
+fn many<T>(node: &Node, key: &str, read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+    node.get(key).map(|value| value.items().iter().filter_map(read).collect()).unwrap_or_default()
+}
+
+fn address(node: &Node) -> Option<IpAddr> {
+    values::address(node.text()?).ok()
+}
+
+fn addresses(node: &Node) -> Vec<IpAddr> {
+    many(node, "address", address)
+}
+
+fn boolean(node: &Node, key: &str, default: bool) -> bool {
+    node.get(key).and_then(Node::text).and_then(|text| values::boolean(text).ok()).unwrap_or(default)
+}
+
+fn routes(node: &Node) -> Vec<StaticRoute> {
+    many(node, "routes", |item| values::route(item.text()?).ok())
+}
+
+fn also(node: &Node) -> Vec<IpNet> {
+    many(node, "also", |item| values::address_or_prefix(item.text()?).ok())
+}
+
+fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
+    many(node, "closed", |item| values::closed(item.text()?).ok()).into_iter().collect()
+}
+
+/// `settings`.
+pub(super) fn settings(node: &Node) -> Event {
+    let usual = Settings::default();
+    Event::Created(Object::Settings(Settings {
+        random_ports: boolean(node, "random_ports", usual.random_ports),
+        metadata: boolean(node, "metadata", usual.metadata),
+    }))
+}
+
+/// The first call that makes an object of a section; `None` if its attributes cannot be read.
+pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent) -> Option<Vec<Event>> {
+    if section == Section::FloatingIps {
+        let address = values::address(key).ok()?;
+        return Some(vec![Event::Created(Object::FloatingIp(address, FloatingIp::default()))]);
+    }
+    let named = Name::new(key).ok()?;
+    let objects = match section {
+        Section::Hosts => vec![Object::Host(HostName::from(named), Host { mode: mode(node)? })],
+        Section::Networks => vec![Object::Network(named, network(node, intent))],
+        Section::Subnets => vec![Object::Subnet(named, subnet(node)?)],
+        Section::Routers => vec![Object::Router(named, Router::default())],
+        Section::Ports => vec![Object::Port(named.clone(), port(&named, node)?)],
+        Section::Instances => instance(named, node)?,
+        Section::Outside => vec![Object::Outside(named, machine(node)?)],
+        Section::FloatingIps => Vec::new(),
+    };
+    Some(objects.into_iter().map(Event::Created).collect())
+}
+
+fn mode(node: &Node) -> Option<AgentMode> {
+    match node.get("mode") {
+        None => Some(AgentMode::Dvr),
+        Some(mode) => [AgentMode::Dvr, AgentMode::DvrSnat, AgentMode::DvrNoExternal]
+            .into_iter()
+            .find(|known| mode.text() == Some(known.name())),
+    }
+}
+
+fn network(node: &Node, intent: &Intent) -> Network {
+    let mtu = node.get("mtu").and_then(Node::text).and_then(|text| values::integer(text, 0, u32::MAX).ok());
+    let last = intent.networks.values().map(|network| network.vni).max().unwrap_or(0);
+    Network { external: boolean(node, "external", false), mtu: mtu.unwrap_or(1500), vni: last + 1 }
+}
+
+fn subnet(node: &Node) -> Option<Subnet> {
+    let cidr = values::prefix(node.get("cidr")?.text()?).ok()?;
+    let gateway = match node.get("gateway") {
+        None => Some(first_address(&cidr)),
+        Some(value) if value.text() == Some("none") => None,
+        Some(value) => Some(address(value)?),
+    };
+    let pools = many(node, "allocation_pools", |item| values::range(item.text()?).ok());
+    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools })
+}
+
+/// The first address that a port may have.
+fn first_address(cidr: &IpNet) -> IpAddr {
+    match cidr {
+        IpNet::V4(net) => net.hosts().next().unwrap_or(net.network()).into(),
+        IpNet::V6(net) => net.hosts().nth(1).unwrap_or(net.network()).into(),
+    }
+}
+
+fn port(named_as: &Name, node: &Node) -> Option<Port> {
+    let mac = match node.get("mac") {
+        Some(value) => values::mac(value.text()?).ok()?,
+        None => Mac::derived("port", named_as.as_str()),
+    };
+    Some(Port { network: named(node, "network")?, addresses: addresses(node), mac })
+}
+
+fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
+    let mut objects = Vec::new();
+    let ports = if node.get("port").is_some() {
+        many(node, "port", name)
+    } else {
+        objects.push(Object::Port(named.clone(), port(&named, node)?));
+        vec![named.clone()]
+    };
+    let host = host_named(node, "host");
+    objects.push(Object::Instance(named, Instance { host, ports, also: also(node), closed: closed(node) }));
+    Some(objects)
+}
+
+fn machine(node: &Node) -> Option<Machine> {
+    let place = match (named(node, "on"), named(node, "behind"), named(node, "gateway_of")) {
+        (Some(network), None, None) => NodePlace::On(network),
+        (None, Some(network), None) => NodePlace::Behind(network),
+        (None, None, Some(network)) => NodePlace::GatewayOf(network),
+        _ => return None,
+    };
+    Some(Machine { place, addresses: addresses(node), routes: routes(node), also: also(node), closed: closed(node) })
+}
+
+/// A router's interfaces, each with the node that names it.
+pub(super) fn interfaces<'a>(router: &Name, node: &'a Node, key: &str) -> Vec<(&'a Node, Name, Name)> {
+    let items = node.get(key).map(Node::items).unwrap_or_default();
+    items.iter().filter_map(|item| Some((item, router.clone(), name(item)?))).collect()
+}
+
+/// A gateway, of a router's own line or of `set_gateway`.
+pub(super) fn gateway_set(router: Name, node: &Node) -> Event {
+    let snat = node.get("snat").map(|_| if boolean(node, "snat", true) { Snat::Enabled } else { Snat::Disabled });
+    let (network, host) = (named(node, "network"), host_named(node, "host"));
+    Event::GatewaySet { router, network, addresses: addresses(node), snat, host }
+}
+
+/// A router with other extra routes.
+pub(super) fn routes_set(router: &Name, node: &Node, intent: &Intent) -> Event {
+    let current = intent.routers.get(router).cloned().unwrap_or_default();
+    Event::RouterUpdated(router.clone(), Router { routes: routes(node), ..current })
+}
+
+/// Who gets a floating IP; the first port of an instance.
+pub(super) fn associated(floating_ip: IpAddr, node: &Node, intent: &Intent) -> Option<Event> {
+    let port = match (named(node, "instance"), named(node, "port")) {
+        (Some(instance), None) => {
+            intent.instances.get(&instance).and_then(|found| found.ports.first().cloned()).unwrap_or(instance)
+        }
+        (None, Some(port)) => port,
+        (Some(_), Some(_)) | (None, None) => return None,
+    };
+    let fixed_address = node.get("fixed_address").and_then(address);
+    Some(Event::FloatingIpAssociated { floating_ip, port, fixed_address })
+}
+
+/// Order in which `delete` makes its calls: what depends on others first.
+const DELETE_ORDER: [(&str, Section); 7] = [
+    ("floating_ips", Section::FloatingIps),
+    ("instances", Section::Instances),
+    ("ports", Section::Ports),
+    ("routers", Section::Routers),
+    ("outside", Section::Outside),
+    ("subnets", Section::Subnets),
+    ("networks", Section::Networks),
+];
+
+fn deleted(node: &Node) -> Vec<Event> {
+    let one = |section: Section, item: &Node| match section {
+        Section::FloatingIps => address(item).map(ObjectKind::FloatingIp),
+        Section::Hosts
+        | Section::Networks
+        | Section::Subnets
+        | Section::Routers
+        | Section::Ports
+        | Section::Instances
+        | Section::Outside => name(item).map(|name| ObjectKind::Named(section, name)),
+    };
+    let lists = DELETE_ORDER.iter().filter_map(|(key, section)| Some((node.get(key)?, *section)));
+    lists
+        .flat_map(|(list, section)| list.items().iter().filter_map(move |item| one(section, item)))
+        .map(Event::Deleted)
+        .collect()
+}
+
+fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
+    let mut events = Vec::new();
+    for entry in node.get("routers").map(Node::entries).unwrap_or_default() {
+        if let Ok(router) = Name::new(entry.key.as_str()) {
+            if entry.value.get("routes").is_some() {
+                events.push(routes_set(&router, &entry.value, intent));
+            } else {
+                events.push(Event::RouterUpdated(
+                    router.clone(),
+                    intent.routers.get(&router).cloned().unwrap_or_default(),
+                ));
+            }
+        }
+    }
+    for entry in node.get("outside").map(Node::entries).unwrap_or_default() {
+        let known = Name::new(entry.key.as_str()).ok().and_then(|name| intent.outside.get_key_value(&name));
+        if let Some((name, machine)) = known {
+            let (new, has) = (&entry.value, |key: &str| entry.value.get(key).is_some());
+            let machine = machine.clone();
+            let machine = Machine {
+                place: machine.place,
+                addresses: if has("address") { addresses(new) } else { machine.addresses },
+                routes: if has("routes") { routes(new) } else { machine.routes },
+                also: if has("also") { also(new) } else { machine.also },
+                closed: if has("closed") { closed(new) } else { machine.closed },
+            };
+            events.push(Event::NodeUpdated(name.clone(), machine));
+        }
+    }
+    events
+}
+
+/// The events of an operation but for `create`, whose objects are made one by one. `None` if something is missing.
+pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<Event>> {
+    Some(match verb {
+        "update" => updated(node, intent),
+        "delete" => deleted(node),
+        "boot" => vec![Event::InstanceBooted(named(node, "instance")?, host_named(node, "host")?)],
+        "migrate" => vec![Event::InstanceMigrated(named(node, "instance")?, host_named(node, "to")?)],
+        "attach" => {
+            let pairs = interfaces(&named(node, "router")?, node, "interface");
+            pairs.into_iter().map(|(_, router, interface)| Event::InterfaceAttached(router, interface)).collect()
+        }
+        "detach" => {
+            let pairs = interfaces(&named(node, "router")?, node, "interface");
+            pairs.into_iter().map(|(_, router, interface)| Event::InterfaceDetached(router, interface)).collect()
+        }
+        "set_gateway" => vec![gateway_set(named(node, "router")?, node)],
+        "clear_gateway" => vec![Event::GatewayCleared(named(node, "router")?)],
+        "move_gateway" => vec![Event::GatewayMoved(named(node, "router")?, host_named(node, "to")?)],
+        "associate" => vec![associated(address(node.get("floating_ip")?)?, node, intent)?],
+        "disassociate" => many(node, "floating_ip", address).into_iter().map(Event::FloatingIpDisassociated).collect(),
+        "restart_agent" => {
+            many(node, "host", name).into_iter().map(|host| Event::AgentRestarted(host.into())).collect()
+        }
+        _ => return None,
+    })
+}

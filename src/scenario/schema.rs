@@ -1,0 +1,130 @@
+//! The language as a JSON schema, for editors: completion, hover texts, and the same keys that the checker knows.
+
+use serde_json::{Map, Value, json};
+
+use super::language::{FILE, Key, Need, OPERATIONS, Record, STEP, TOGETHER_ENTRY, Type};
+use super::words::RESERVED;
+use crate::api::{RejectedKind, Section};
+
+/// The schema of a scenario file.
+pub fn schema() -> Value {
+    let mut root = object(FILE.keys.iter(), FILE.doc);
+    if let Some(map) = root.as_object_mut() {
+        map.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        map.insert("title".to_owned(), json!("dvrlab scenario"));
+    }
+    root
+}
+
+fn object<'a>(keys: impl Iterator<Item = &'a Key>, doc: &str) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for key in keys {
+        properties.insert(key.name.to_owned(), property(key));
+        if key.need == Need::Required {
+            required.push(key.name);
+        }
+    }
+    let mut schema =
+        json!({ "type": "object", "description": doc, "properties": properties, "additionalProperties": false });
+    if let (false, Some(map)) = (required.is_empty(), schema.as_object_mut()) {
+        map.insert("required".to_owned(), json!(required));
+    }
+    schema
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = typed(&key.ty);
+    if let Some(map) = schema.as_object_mut() {
+        let doc = match key.need {
+            Need::Default(default) => format!("{} Default: {default}.", key.doc),
+            Need::Required | Need::Optional => key.doc.to_owned(),
+        };
+        map.insert("title".to_owned(), json!(key.name));
+        map.insert("description".to_owned(), json!(doc));
+        if let (Type::Bool, Need::Default(default)) = (&key.ty, key.need) {
+            map.insert("default".to_owned(), json!(default == "true"));
+        }
+    }
+    schema
+}
+
+const ADDRESS: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$";
+const NAME: &str = "^[a-z][a-z0-9-]{0,10}$";
+
+fn typed(ty: &Type) -> Value {
+    match ty {
+        Type::Bool => json!({ "type": "boolean" }),
+        Type::Fixed(only) => json!({ "const": only }),
+        Type::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Type::Word => json!({ "type": ["string", "integer"], "pattern": r"^\S+$" }),
+        Type::Name(_) => json!({ "type": "string", "pattern": NAME }),
+        Type::Address | Type::FloatingIp => json!({ "type": "string", "pattern": ADDRESS }),
+        Type::Prefix => json!({ "type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$", "examples": ["10.0.1.0/24"] }),
+        Type::AddressOrPrefix => json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?$" }),
+        Type::Mac => json!({ "type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$" }),
+        Type::Pool => {
+            json!({ "type": "string", "pattern": r"^[0-9.]+\s*-\s*[0-9.]+$", "examples": ["10.0.1.100-10.0.1.199"] })
+        }
+        Type::Route => {
+            json!({ "type": "string", "pattern": r"^[0-9./]+\s+via\s+[0-9.]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] })
+        }
+        Type::Closed => json!({ "type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}$", "examples": ["udp/9"] }),
+        Type::Choice(choices) => {
+            let one = |word: &str, doc: &str| json!({ "const": word, "description": doc });
+            json!({ "oneOf": choices.iter().map(|choice| one(choice.word, choice.doc)).collect::<Vec<_>>() })
+        }
+        Type::OrNone(inner) => json!({ "anyOf": [typed(inner), { "const": "none" }] }),
+        Type::OneOrMany(inner) => {
+            json!({ "anyOf": [typed(inner), { "type": "array", "items": typed(inner), "minItems": 1 }] })
+        }
+        Type::List(inner) => json!({ "type": "array", "items": typed(inner) }),
+        Type::Map(record) => object(record.keys.iter(), record.doc),
+        Type::Table(table) => section(table.section, table.record),
+        Type::Steps => json!({ "type": "array", "minItems": 1, "items": step() }),
+        Type::Expect => expect(),
+        Type::Notify => json!({ "type": "object", "additionalProperties": { "const": "merged" } }),
+        Type::Refused => json!({ "enum": RejectedKind::ALL.map(|kind| kind.to_string()) }),
+    }
+}
+
+fn section(section: Section, record: &Record) -> Value {
+    let names = if section == Section::FloatingIps {
+        json!({ "pattern": ADDRESS })
+    } else {
+        json!({ "pattern": NAME, "not": { "enum": RESERVED } })
+    };
+    json!({ "type": "object", "propertyNames": names, "additionalProperties": object(record.keys.iter(), record.doc) })
+}
+
+fn step() -> Value {
+    let mut schema = object(STEP.keys.iter().filter(|key| key.name != "together").chain(OPERATIONS.keys), STEP.doc);
+    let together = object(TOGETHER_ENTRY.keys.iter().chain(OPERATIONS.keys), TOGETHER_ENTRY.doc);
+    let doc = STEP.key("together").map_or("", |key| key.doc);
+    if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
+        let list =
+            json!({ "title": "together", "description": doc, "type": "array", "minItems": 1, "items": together });
+        properties.insert("together".to_owned(), list);
+    }
+    schema
+}
+
+fn expect() -> Value {
+    let flow = json!({
+        "type": "string",
+        "description": "A flow, `SOURCE, SOURCE -> TARGET [PROTOCOL] [from PORT]`. It arrives: `as ADDRESS`, `as itself`, `reaches NAME`, `via HOST`, \
+            `through HOST/NAMESPACE`, `ttl N`, `port kept`, `reply via HOST`, `no answer`. Or not: `unreachable`, `refused`, `no route`, \
+            `no neighbour`, `prohibited`, `too big N`, `expired`, `dropped`, each with `by` and `at`."
+    });
+    let fact = json!({ "type": "string", "pattern": r"^\s*(has|no)\s" });
+    let place = json!({
+        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`; one or a list.",
+        "anyOf": [fact, { "type": "array", "items": fact, "minItems": 1 }]
+    });
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "patternProperties": { "->": flow, "^[^>]*$": place },
+        "additionalProperties": false
+    })
+}

@@ -1,0 +1,301 @@
+//! The subject of a flow line: `vm1, vm2 -> web udp/9000 from 5555`.
+
+use std::net::IpAddr;
+
+use super::expectation::{Source, Target};
+use super::judge::{addresses_of, range_length};
+use super::language;
+use super::note::{Notes, Span, nearest};
+use super::values;
+use super::words::{Word, Words};
+use super::world::World;
+use crate::api::Section;
+use crate::flow::Protocol;
+use crate::name::Name;
+
+/// Sections whose things can send.
+pub(super) const NODES: &[Section] = &[Section::Instances, Section::Outside];
+
+/// A parsed subject.
+pub(super) struct Subject {
+    pub(super) sources: Vec<Source>,
+    pub(super) targets: Vec<Target>,
+    pub(super) both: bool,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) source_port: Option<u16>,
+    pub(super) ttl: Option<u8>,
+}
+
+/// Words after the target, for suggestions.
+const AFTER_TARGET: [&str; 8] = ["icmp", "arp", "tcp", "udp", "from", "id", "ttl", "over"];
+
+/// Reads a subject. What is wrong is noted; `None` if it is not usable.
+pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
+    let mut good = true;
+    let mut sources = Vec::new();
+    for word in ends(words, true, notes)? {
+        match source(&word, world, notes) {
+            Some(source) => sources.push(source),
+            None => good = false,
+        }
+    }
+    let arrow = words.take()?;
+    let both = arrow.text == "<->";
+    let mut targets = Vec::new();
+    for word in ends(words, false, notes)? {
+        match target(&word, world, notes) {
+            Some(Target::Address(_) | Target::Range(..)) if both => {
+                notes
+                    .error(word.span, "`<->` needs a node on both sides")
+                    .help("an address cannot send; use `->`, or the node's name");
+                good = false;
+            }
+            Some(target) => targets.push(target),
+            None => good = false,
+        }
+    }
+    let mut subject = Subject { sources, targets, both, protocol: None, source_port: None, ttl: None };
+    good &= options(words, &mut subject, world, notes);
+    good.then_some(subject)
+}
+
+/// `A, B, C`, up to the arrow or to what follows the target.
+fn ends(words: &mut Words, before_arrow: bool, notes: &mut Notes) -> Option<Vec<Word>> {
+    let mut list = Vec::new();
+    loop {
+        let place = words.place();
+        match words.take() {
+            Some(word) if !matches!(word.text.as_str(), "," | "->" | "<->") => list.push(word),
+            Some(_) | None => {
+                notes
+                    .error(place, "here a node or an address is missing")
+                    .help("write `SOURCE, SOURCE -> TARGET, TARGET`");
+                return None;
+            }
+        }
+        if words.take_if(",").is_none() {
+            break;
+        }
+    }
+    if before_arrow && !matches!(words.peek_text(), Some("->" | "<->")) {
+        notes
+            .error(words.place(), "here `->` or `<->` is missing")
+            .help("several nodes are parted by `,`, and the arrow has a blank on each side: `vm1, vm2 -> web`");
+        return None;
+    }
+    Some(list)
+}
+
+fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
+    let (name, at) = match word.text.split_once('@') {
+        Some((name, at)) => (name, Some(at)),
+        None => (word.text.as_str(), None),
+    };
+    if name.parse::<IpAddr>().is_ok() {
+        let note = notes.error(word.span.clone(), "an address cannot send, a node can");
+        match owner(name, world) {
+            Some(node) => note.help(format!("write `{node}@{name}`")),
+            None => note.help("write the name of an instance or a machine outside, or `NAME@ADDRESS`"),
+        };
+        return None;
+    }
+    if name.contains('/') {
+        notes.later(word.span.clone(), &format!("a namespace as a sender (`{name}`)"));
+        return None;
+    }
+    if !world.resolve(name, NODES, &word.span, notes) {
+        return None;
+    }
+    let node = Name::new(name).ok()?;
+    let address = match at {
+        None => None,
+        Some(at) => match values::address(at) {
+            Ok(address) => Some(address),
+            Err(wrong) => {
+                notes.error(word.span.clone(), wrong.message).help(wrong.help);
+                return None;
+            }
+        },
+    };
+    let own = addresses_of(&world.intent, &node);
+    if let Some(address) = address.filter(|address| !own.contains(address)) {
+        if !world.any_broken(&[name.to_owned()]) {
+            let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+            notes
+                .error(word.span.clone(), format!("{address} is not an address of `{name}`"))
+                .help(format!("it has {}", super::note::listed(own.iter().map(String::as_str))));
+        }
+        return None;
+    }
+    let idle = world.intent.instances.get(&node).is_some_and(|instance| instance.host.is_none());
+    if idle {
+        notes
+            .error(word.span.clone(), format!("`{name}` is not booted, so it can neither send nor answer"))
+            .help("`boot` it before, or name its address as the target");
+        return None;
+    }
+    Some(Source { node, address })
+}
+
+fn owner(address: &str, world: &World) -> Option<Name> {
+    let address: IpAddr = address.parse().ok()?;
+    let names = world.intent.instances.keys().chain(world.intent.outside.keys());
+    names.into_iter().find(|name| addresses_of(&world.intent, name).contains(&address)).cloned()
+}
+
+fn target(word: &Word, world: &World, notes: &mut Notes) -> Option<Target> {
+    if let Ok(address) = word.text.parse::<IpAddr>() {
+        if address.is_ipv6() {
+            notes.later(word.span.clone(), "IPv6");
+            return None;
+        }
+        return Some(Target::Address(address));
+    }
+    let looks_like_range = word.text.starts_with(|c: char| c.is_ascii_digit()) && word.text.contains('-');
+    if looks_like_range {
+        return match values::range(&word.text) {
+            Ok((first, last)) if range_length(first, last) <= 256 => Some(Target::Range(first, last)),
+            Ok(_) => {
+                notes
+                    .error(word.span.clone(), "this range has more than 256 addresses")
+                    .help("each one is probed; write a shorter one");
+                None
+            }
+            Err(wrong) => {
+                notes.error(word.span.clone(), wrong.message).help(wrong.help);
+                None
+            }
+        };
+    }
+    if word.text.starts_with(|c: char| c.is_ascii_digit()) {
+        let help = "a target is a node, an address or a range `A-B`";
+        let message = values::address(&word.text).err().map_or_else(String::new, |wrong| wrong.message);
+        notes.error(word.span.clone(), message).help(help);
+        return None;
+    }
+    source(word, world, notes).map(Target::Node)
+}
+
+fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut Notes) -> bool {
+    let mut good = true;
+    while let Some(word) = words.take() {
+        let done = match word.text.as_str() {
+            "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
+            "over" => over(&word.span, words, notes),
+            _ if world.section_of(&word.text).is_some() => {
+                notes
+                    .error(word.span, "here `,` is missing")
+                    .help("several nodes are parted by `,`: `vm1 -> web, peer`");
+                false
+            }
+            _ => match protocol(&word, notes) {
+                Some(protocol) if subject.protocol.is_none() => {
+                    subject.protocol = Some(protocol);
+                    true
+                }
+                Some(_) => {
+                    notes.error(word.span, "a flow has one protocol").help("write a second line for the other one");
+                    false
+                }
+                None => false,
+            },
+        };
+        good &= done;
+        if !done {
+            break;
+        }
+    }
+    good
+}
+
+fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
+    let Some(value) = words.take() else {
+        notes
+            .error(option.span.clone(), format!("`{}` needs a number", option.text))
+            .help(format!("write `{} 5555`", option.text));
+        return false;
+    };
+    let limit = if option.text == "ttl" { 255 } else { 65535 };
+    let number = match values::integer(&value.text, 1, limit) {
+        Ok(number) => number,
+        Err(wrong) => {
+            notes.error(value.span, wrong.message).help(wrong.help);
+            return false;
+        }
+    };
+    let icmp = subject.protocol == Some(Protocol::Icmp);
+    let ports = matches!(subject.protocol, Some(Protocol::Tcp(_) | Protocol::Udp(_)));
+    match option.text.as_str() {
+        "ttl" if subject.protocol == Some(Protocol::Arp) => {
+            notes.error(option.span.clone(), "ARP has no ttl").help("remove it");
+            return false;
+        }
+        "ttl" => subject.ttl = u8::try_from(number).ok(),
+        "from" if !ports => {
+            notes
+                .error(option.span.clone(), "`from` is a source port: it needs `tcp` or `udp` before it")
+                .help("write `udp/9000 from 5555`; for icmp the id is `icmp id 5555`");
+            return false;
+        }
+        "id" if !icmp => {
+            notes
+                .error(option.span.clone(), "`id` is the echo id: it needs `icmp` before it")
+                .help("write `icmp id 77`; the source port of tcp and udp is `from`");
+            return false;
+        }
+        _ => subject.source_port = u16::try_from(number).ok(),
+    }
+    true
+}
+
+fn over(option: &Span, words: &mut Words, notes: &mut Notes) -> bool {
+    match words.peek_text() {
+        Some("ipv4") => words.take().is_some(),
+        Some("ipv6") => {
+            notes.later(words.place(), "`over ipv6`");
+            false
+        }
+        Some(_) | None => {
+            notes.error(option.clone(), "`over` needs `ipv4` or `ipv6`").help("write `over ipv4`");
+            false
+        }
+    }
+}
+
+fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
+    let (name, number) = match word.text.split_once('/') {
+        Some((name, number)) => (name, Some(number)),
+        None => (word.text.as_str(), None),
+    };
+    let port = |default: u16, notes: &mut Notes| match number.map(values::port) {
+        None => Some(default),
+        Some(Ok(port)) => Some(port),
+        Some(Err(wrong)) => {
+            notes.error(word.span.clone(), wrong.message).help(wrong.help);
+            None
+        }
+    };
+    match name {
+        "tcp" => port(80, notes).map(Protocol::Tcp),
+        "udp" => port(9000, notes).map(Protocol::Udp),
+        "icmp" | "arp" if number.is_some() => {
+            notes.error(word.span.clone(), format!("`{name}` has no ports")).help(format!("write `{name}`"));
+            None
+        }
+        "icmp" => Some(Protocol::Icmp),
+        "arp" => Some(Protocol::Arp),
+        _ if language::is_later("protocol", name) || language::is_later("option", name) => {
+            notes.later(word.span.clone(), &format!("`{name}`"));
+            None
+        }
+        _ => {
+            let note = notes
+                .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
+            match nearest(name, AFTER_TARGET) {
+                Some(near) => note.help(format!("did you mean `{near}`?")),
+                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT` and `arp`; options are `from PORT`, `id N` and `ttl N`"),
+            };
+            None
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What several test binaries share: the built program, and a limit to the labs that stand side by side.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::print_stderr,
+    reason = "each test binary uses its own part"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use dvrlab::harness::{Job, run_scenario};
+use dvrlab::record::Record;
+
+/// The built program.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_dvrlab"))
+}
+
+/// A file or directory of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// True if the author of this run has asked for the tests that need labs to be left out. Nothing else leaves them out: where
+/// no lab can be made they fail and say how to get one.
+pub fn labs_are_skipped() -> bool {
+    let skipped = std::env::var_os("DVRLAB_SKIP_LABS").is_some_and(|value| value == "1");
+    if skipped {
+        eprintln!("left out, since DVRLAB_SKIP_LABS=1: tests that need a lab");
+    }
+    skipped
+}
+
+/// Runs a scenario file and gives its record; panics with the remedy where no lab can be had.
+pub fn record_of(file: &Path) -> Record {
+    let text = std::fs::read_to_string(file).expect("the scenario can be read");
+    record_of_text(&file.to_string_lossy(), text)
+}
+
+/// Runs a scenario given as text.
+pub fn record_of_text(path: &str, text: String) -> Record {
+    let _permit = Permit::wait();
+    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None };
+    match run_scenario(program(), &job, &mut |_step| {}) {
+        Ok(record) => record,
+        Err(dvrlab::harness::HarnessError::Sandbox(error)) => panic!("{error}\n{}", error.remedy().unwrap_or_default()),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+/// Labs that stand at once within a test binary: more than two only wait for each other in the kernel.
+const LABS: usize = 2;
+
+static STANDING: Mutex<usize> = Mutex::new(0);
+static GONE: Condvar = Condvar::new();
+
+/// The right to one lab.
+pub struct Permit;
+
+impl Permit {
+    /// Waits for it.
+    pub fn wait() -> Self {
+        let mut standing =
+            GONE.wait_while(lock(), |standing| *standing >= LABS).unwrap_or_else(PoisonError::into_inner);
+        *standing += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *lock() -= 1;
+        GONE.notify_one();
+    }
+}
+
+fn lock() -> MutexGuard<'static, usize> {
+    STANDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
