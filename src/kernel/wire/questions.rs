@@ -80,9 +80,9 @@ impl Questions {
         message.header.destination_prefix_length = family.bits();
         message.attributes.push(RouteAttribute::Destination(to.into()));
         match self.ask(RouteNetlinkMessage::GetRoute(message), 0)? {
-            Answer::Objects(objects) => Ok(objects.into_iter().find_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(route) => preferred_source(&route),
-                _ => None,
+            Answer::Objects(objects) => Ok(objects.into_iter().find_map(|object| {
+                let RouteNetlinkMessage::NewRoute(route) = object else { return None };
+                preferred_source(&route)
             })),
             Answer::Errno(errno) if refused(errno).is_some() => Ok(None),
             Answer::Errno(errno) => Err(errno.into()),
@@ -184,10 +184,12 @@ fn found(object: &RouteNetlinkMessage) -> Option<Found> {
 }
 
 fn preferred_source(route: &RouteMessage) -> Option<IpAddr> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::PrefSource(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
-        RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
-        _ => None,
+    route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::PrefSource(RouteAddress::Inet(address)) = attribute {
+            return Some(IpAddr::from(*address));
+        }
+        let RouteAttribute::PrefSource(RouteAddress::Inet6(address)) = attribute else { return None };
+        Some(IpAddr::from(*address))
     })
 }
 
