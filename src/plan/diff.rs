@@ -185,7 +185,9 @@ impl Differ<'_> {
 
     /// What the kernel does by itself: switching forwarding on sets it for every device, and a new device has it from then on.
     fn follows(&self, key: &str, is_new: bool) -> bool {
-        let Some((family, rest)) = key.strip_prefix("net.").and_then(|key| key.split_once(".conf.")) else { return false };
+        let Some((family, rest)) = key.strip_prefix("net.").and_then(|key| key.split_once(".conf.")) else {
+            return false;
+        };
         let Some((device, last)) = rest.rsplit_once('.') else { return false };
         let forwarding = last == "forwarding" && !(family == "ipv6" && device == "all");
         let redirects = last == "accept_redirects" && device == "all";

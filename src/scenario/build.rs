@@ -45,7 +45,12 @@ impl<'a> Builder<'a> {
         self.world.intent.reserved = reserved(root);
         self.announce(root);
         if let Some(settings) = root.get("settings") {
-            self.call(Call { events: vec![lower::settings(settings)], needs: vec![], place: settings.span.clone(), node: settings });
+            self.call(Call {
+                events: vec![lower::settings(settings)],
+                needs: vec![],
+                place: settings.span.clone(),
+                node: settings,
+            });
         }
         self.create(root);
         self.note_refusals();
@@ -86,7 +91,8 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let order = [Section::Hosts, Section::Networks, Section::Subnets, Section::Outside, Section::Routers, Section::Ports];
+        let order =
+            [Section::Hosts, Section::Networks, Section::Subnets, Section::Outside, Section::Routers, Section::Ports];
         for section in order {
             self.create_section(&tables, section);
         }
@@ -134,7 +140,8 @@ impl<'a> Builder<'a> {
             whole &= self.call(Call { events, needs, place: item.span.clone(), node: item });
         }
         if let Some(gateway) = entry.value.get("gateway").filter(|gateway| gateway.text().is_none()) {
-            let mut needs: Vec<String> = ["network", "host"].iter().filter_map(|key| gateway.get(key)?.text()).map(str::to_owned).collect();
+            let mut needs: Vec<String> =
+                ["network", "host"].iter().filter_map(|key| gateway.get(key)?.text()).map(str::to_owned).collect();
             needs.push(entry.key.clone());
             let events = vec![lower::gateway_set(router.clone(), gateway)];
             whole &= self.call(Call { events, needs, place: gateway.span.clone(), node: gateway });
@@ -144,7 +151,8 @@ impl<'a> Builder<'a> {
             && whole
         {
             let events = vec![lower::routes_set(&router, &entry.value, &self.world.intent)];
-            whole &= self.call(Call { events, needs: vec![entry.key.clone()], place: routes.span.clone(), node: routes });
+            whole &=
+                self.call(Call { events, needs: vec![entry.key.clone()], place: routes.span.clone(), node: routes });
         }
         if !whole {
             self.world.break_all([&entry.key]);
@@ -153,7 +161,8 @@ impl<'a> Builder<'a> {
 
     /// A gateway needs a host that can carry it.
     fn check_scheduled(&mut self, router: &Name, place: &Span) {
-        let unscheduled = self.world.intent.routers.get(router).and_then(|r| r.gateway.as_ref()).is_some_and(|g| g.host.is_none());
+        let unscheduled =
+            self.world.intent.routers.get(router).and_then(|r| r.gateway.as_ref()).is_some_and(|g| g.host.is_none());
         if unscheduled && self.world.is_sound() {
             self.notes
                 .error(place.clone(), format!("no host can carry the gateway of router {router}"))
@@ -203,7 +212,9 @@ impl<'a> Builder<'a> {
                     .help("`on`: on the provider segment; `behind`: behind its upstream router; `gateway_of`: that router itself");
             }
             Section::Outside if count(&["gateway_of"]) == 0 && count(&["address"]) == 0 => {
-                self.notes.error(place, format!("`address` is missing: `{}` needs one", entry.key)).help("write `address: ...`");
+                self.notes
+                    .error(place, format!("`address` is missing: `{}` needs one", entry.key))
+                    .help("write `address: ...`");
             }
             Section::Outside if count(&["gateway_of"]) == 1 && count(&["address"]) == 1 => {
                 self.notes
@@ -211,10 +222,18 @@ impl<'a> Builder<'a> {
                     .help("remove `address`; `gateway` of the subnet says which it is");
             }
             Section::Outside if count(&["gateway_of"]) == 0 && count(&["routes"]) == 1 => {
-                self.notes.error(place, "only an upstream router has `routes`").help("write them at the machine with `gateway_of`");
+                self.notes
+                    .error(place, "only an upstream router has `routes`")
+                    .help("write them at the machine with `gateway_of`");
             }
             Section::FloatingIps => self.check_target(node, &place, false),
-            Section::Hosts | Section::Networks | Section::Subnets | Section::Routers | Section::Ports | Section::Instances | Section::Outside => {}
+            Section::Hosts
+            | Section::Networks
+            | Section::Subnets
+            | Section::Routers
+            | Section::Ports
+            | Section::Instances
+            | Section::Outside => {}
         }
     }
 
@@ -222,9 +241,13 @@ impl<'a> Builder<'a> {
     fn check_target(&mut self, node: &Node, place: &Span, required: bool) {
         let (instance, port) = (node.get("instance").is_some(), node.get("port").is_some());
         if instance && port || required && !instance && !port {
-            self.notes.error(place.clone(), "a floating IP is for an `instance` or a `port`, one of them").help("an instance stands for its first port");
+            self.notes
+                .error(place.clone(), "a floating IP is for an `instance` or a `port`, one of them")
+                .help("an instance stands for its first port");
         } else if node.get("fixed_address").is_some() && !instance && !port {
-            self.notes.error(place.clone(), "`fixed_address` needs an `instance` or a `port`").help("say whose address it is");
+            self.notes
+                .error(place.clone(), "`fixed_address` needs an `instance` or a `port`")
+                .help("say whose address it is");
         }
     }
 
@@ -261,14 +284,19 @@ impl<'a> Builder<'a> {
     fn step(&mut self, number: usize, node: &Node) -> Step {
         let name = self.step_name(number, node);
         let operations = self.operations(number, node);
-        let times = node.get("times").and_then(Node::text).and_then(|text| values::integer(text, 1, 1000).ok()).unwrap_or(1);
+        let times =
+            node.get("times").and_then(Node::text).and_then(|text| values::integer(text, 1, 1000).ok()).unwrap_or(1);
         if times > 1 {
             self.check_repeatable(&operations, node);
         }
         self.check_notify(node, operations.is_empty());
-        let expectations = node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
+        let expectations =
+            node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
         let expectations = expectations.unwrap_or_default();
-        let idle = !node.entries().iter().any(|entry| entry.key == "expect" || entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        let idle = !node
+            .entries()
+            .iter()
+            .any(|entry| entry.key == "expect" || entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
         if idle && !node.entries().is_empty() && !self.notes.errors_in(&node.span) {
             self.notes.error(node.span.clone(), "this step does nothing").help("write an operation or `expect`");
         }
@@ -285,7 +313,10 @@ impl<'a> Builder<'a> {
         }
         if let Some(first) = self.world.step_names.get(&name) {
             let first = first.clone();
-            self.notes.error(value.span.clone(), format!("two steps are called `{name}`")).beside(first, "first here").help("choose another name");
+            self.notes
+                .error(value.span.clone(), format!("two steps are called `{name}`"))
+                .beside(first, "first here")
+                .help("choose another name");
         } else {
             self.world.step_names.insert(name.clone(), value.span.clone());
         }
@@ -293,7 +324,8 @@ impl<'a> Builder<'a> {
     }
 
     fn operations(&mut self, number: usize, node: &Node) -> Vec<Operation> {
-        let mut verbs = node.entries().iter().filter(|entry| entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        let mut verbs =
+            node.entries().iter().filter(|entry| entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
         let first = verbs.next();
         for extra in verbs {
             self.notes
@@ -303,14 +335,19 @@ impl<'a> Builder<'a> {
         let refused = node.entries().iter().find(|entry| entry.key == "refused");
         match (first, refused) {
             (None, Some(refused)) => {
-                self.notes.error(refused.key_span.clone(), "`refused` is about an operation, and this step has none").help("write the operation beside it");
+                self.notes
+                    .error(refused.key_span.clone(), "`refused` is about an operation, and this step has none")
+                    .help("write the operation beside it");
                 Vec::new()
             }
             (None, None) => Vec::new(),
             (Some(together), refused) if together.key == "together" => {
                 if let Some(refused) = refused {
                     self.notes
-                        .error(refused.key_span.clone(), "with `together`, `refused` stands beside the operation that it is about")
+                        .error(
+                            refused.key_span.clone(),
+                            "with `together`, `refused` stands beside the operation that it is about",
+                        )
                         .help("indent it below that operation");
                 }
                 together.value.items().iter().flat_map(|entry| self.operations_of_entry(number, entry)).collect()
@@ -325,7 +362,9 @@ impl<'a> Builder<'a> {
         }
         let operations = self.operations(number, entry);
         if operations.is_empty() && !self.notes.errors_in(&entry.span) {
-            self.notes.error(entry.span.clone(), "this entry has no operation").help("write one, like `- attach: { router: r1, interface: red4 }`");
+            self.notes
+                .error(entry.span.clone(), "this entry has no operation")
+                .help("write one, like `- attach: { router: r1, interface: red4 }`");
         }
         operations
     }
@@ -382,8 +421,11 @@ impl<'a> Builder<'a> {
                 }
             }
             "associate" => {
-                if let Some(address) = node.get("floating_ip").and_then(Node::text).filter(|text| self.world.section_of(text).is_none()) {
-                    let span = node.get("floating_ip").map_or_else(|| verb.key_span.clone(), |value| value.span.clone());
+                if let Some(address) =
+                    node.get("floating_ip").and_then(Node::text).filter(|text| self.world.section_of(text).is_none())
+                {
+                    let span =
+                        node.get("floating_ip").map_or_else(|| verb.key_span.clone(), |value| value.span.clone());
                     self.world.declare(address, Section::FloatingIps, &span, &mut self.notes);
                 }
             }
@@ -415,7 +457,9 @@ impl<'a> Builder<'a> {
         match refusals.first() {
             None if self.notes.errors_in(place) => {}
             None => {
-                self.notes.error(refused.value.span.clone(), "the API does not refuse this").help("remove `refused`, or change the operation");
+                self.notes
+                    .error(refused.value.span.clone(), "the API does not refuse this")
+                    .help("remove `refused`, or change the operation");
             }
             Some((rejected, ..)) if rejected.kind == expected => {}
             Some((rejected, ..)) => {
@@ -430,7 +474,8 @@ impl<'a> Builder<'a> {
     fn check_all_local(&mut self, before: &World, place: &Span) {
         let addresses: Vec<IpAddr> = self.world.intent.floating_ips.keys().copied().collect();
         for address in addresses {
-            let was = before.intent.floating_ips.get(&address).is_some_and(|f| f.target.is_some()) && before.intent.served_centrally(address);
+            let was = before.intent.floating_ips.get(&address).is_some_and(|f| f.target.is_some())
+                && before.intent.served_centrally(address);
             if !was {
                 self.check_centralised(address, place);
             }
@@ -439,9 +484,12 @@ impl<'a> Builder<'a> {
 
     /// A step that runs several times must be possible again.
     fn check_repeatable(&mut self, operations: &[Operation], node: &Node) {
-        let events: Vec<Event> = operations.iter().filter(|o| o.refused.is_none()).flat_map(|o| o.events.clone()).collect();
+        let events: Vec<Event> =
+            operations.iter().filter(|o| o.refused.is_none()).flat_map(|o| o.events.clone()).collect();
         let Some(times) = node.get("times") else { return };
-        if self.world.is_sound() && let Err(rejected) = self.world.clone().apply(&events) {
+        if self.world.is_sound()
+            && let Err(rejected) = self.world.clone().apply(&events)
+        {
             self.notes
                 .error(times.span.clone(), "this operation cannot be done a second time")
                 .help(format!("the API would refuse: {}", rejected.reason));
@@ -456,7 +504,9 @@ impl<'a> Builder<'a> {
             }
         }
         if idle && !self.notes.errors_in(&node.span) {
-            self.notes.error(notify.key_span.clone(), "`notify` is about a change, and this step has none").help("remove it, or write the operation");
+            self.notes
+                .error(notify.key_span.clone(), "`notify` is about a change, and this step has none")
+                .help("remove it, or write the operation");
         }
     }
 }
@@ -469,9 +519,13 @@ fn refused_kind(node: &Node) -> Option<RejectedKind> {
 fn canonical(section: Section, key: &str) -> String {
     match section {
         Section::FloatingIps => values::address(key).map_or_else(|_| key.to_owned(), |address| address.to_string()),
-        Section::Hosts | Section::Networks | Section::Subnets | Section::Routers | Section::Ports | Section::Instances | Section::Outside => {
-            key.to_owned()
-        }
+        Section::Hosts
+        | Section::Networks
+        | Section::Subnets
+        | Section::Routers
+        | Section::Ports
+        | Section::Instances
+        | Section::Outside => key.to_owned(),
     }
 }
 
@@ -484,7 +538,9 @@ fn numbered(root: &Node) -> impl Iterator<Item = (usize, &Node)> {
 fn reserved(root: &Node) -> BTreeSet<IpAddr> {
     fn collect(node: &Node, found: &mut BTreeSet<IpAddr>) {
         match &node.value {
-            Value::Text(text) => found.extend(text.text.split_whitespace().filter_map(|word| word.parse::<IpAddr>().ok())),
+            Value::Text(text) => {
+                found.extend(text.text.split_whitespace().filter_map(|word| word.parse::<IpAddr>().ok()))
+            }
             Value::List(items) => items.iter().for_each(|item| collect(item, found)),
             Value::Map(entries) => {
                 for entry in entries.iter().filter(|entry| entry.key != "expect" && entry.key != "tags") {

@@ -19,7 +19,9 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         Type::List(item) => check_list(node, item, notes),
         Type::OneOrMany(item) => match &node.value {
             Value::List(items) if items.is_empty() => {
-                notes.error(node.span.clone(), "this list is empty").help("write one value or several, or leave the key out");
+                notes
+                    .error(node.span.clone(), "this list is empty")
+                    .help("write one value or several, or leave the key out");
             }
             Value::List(items) => items.iter().for_each(|node| check(node, item, notes)),
             Value::Text(_) | Value::Map(_) | Value::Refused => check(node, item, notes),
@@ -146,7 +148,9 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
 fn word(text: &str) -> Result<(), Problem> {
     if text.contains(char::is_whitespace) {
         let joined = text.split_whitespace().collect::<Vec<_>>().join("-");
-        return Err(Wrong { message: format!("`{text}` is more than one word"), help: format!("write `{joined}`") }.into());
+        return Err(
+            Wrong { message: format!("`{text}` is more than one word"), help: format!("write `{joined}`") }.into()
+        );
     }
     Ok(())
 }
@@ -206,7 +210,10 @@ fn missing(entries: &[Entry], record: &Record, owner: &Span, notes: &mut Notes) 
     for key in record.keys.iter().filter(|key| key.need == Need::Required) {
         if !entries.iter().any(|entry| entry.key == key.name) {
             notes
-                .error(owner.clone(), format!("`{}` is missing: {} needs it", key.name, language::with_article(record.title)))
+                .error(
+                    owner.clone(),
+                    format!("`{}` is missing: {} needs it", key.name, language::with_article(record.title)),
+                )
                 .help(format!("`{}`: {}", key.name, key.doc));
         }
     }
@@ -260,9 +267,9 @@ fn check_table(node: &Node, table: &Table, notes: &mut Notes) {
 fn check_new_name(entry: &Entry, notes: &mut Notes) {
     let name = entry.key.as_str();
     if let Err(error) = Name::new(name) {
-        notes
-            .error(entry.key_span.clone(), error.to_string())
-            .help("device names are made of names, so they are short: a-z, then a-z, 0-9 and `-`, 11 characters at most");
+        notes.error(entry.key_span.clone(), error.to_string()).help(
+            "device names are made of names, so they are short: a-z, then a-z, 0-9 and `-`, 11 characters at most",
+        );
     } else if RESERVED.contains(&name) {
         notes
             .error(entry.key_span.clone(), format!("`{name}` is a word of the language and cannot be a name"))
@@ -276,7 +283,9 @@ fn check_steps(node: &Node, notes: &mut Notes) {
         return;
     };
     if steps.is_empty() {
-        notes.error(node.span.clone(), "there are no steps").help("a scenario has at least one: `- expect:` and flows below");
+        notes
+            .error(node.span.clone(), "there are no steps")
+            .help("a scenario has at least one: `- expect:` and flows below");
     }
     for step in steps {
         check_step(step, &STEP, notes);
@@ -298,7 +307,10 @@ fn check_step(step: &Node, record: &'static Record, notes: &mut Notes) {
             (Some(key), _) | (None, Some(key)) => check(&entry.value, &key.ty, notes),
             (None, None) if STEP.key(&entry.key).is_some() => {
                 notes
-                    .error(entry.key_span.clone(), format!("`{}` belongs to the step, not to an entry of `together`", entry.key))
+                    .error(
+                        entry.key_span.clone(),
+                        format!("`{}` belongs to the step, not to an entry of `together`", entry.key),
+                    )
                     .help("indent it as `together` is");
             }
             (None, None) => unknown_key(entry, record, OPERATIONS.keys, notes),
@@ -322,7 +334,9 @@ fn check_together(node: &Node, notes: &mut Notes) {
 fn check_expect(node: &Node, notes: &mut Notes) {
     match &node.value {
         Value::Map(entries) if entries.is_empty() => {
-            notes.error(node.span.clone(), "nothing is expected").help("write flows or places with a sentence, or remove the key");
+            notes
+                .error(node.span.clone(), "nothing is expected")
+                .help("write flows or places with a sentence, or remove the key");
         }
         Value::Map(_) | Value::Refused => {}
         Value::Text(_) | Value::List(_) => mismatch(node, "a map from a flow or a place to a sentence", notes),

@@ -56,7 +56,8 @@ pub(super) fn place(entry: &Entry, world: &World, notes: &mut Notes) -> Option<S
         return None;
     }
     if let Some((host, inside)) = key.split_once('/') {
-        return namespace(host, inside, span, world, notes).map(|(host, namespace)| StatePlace::Namespace(host, namespace));
+        return namespace(host, inside, span, world, notes)
+            .map(|(host, namespace)| StatePlace::Namespace(host, namespace));
     }
     if world.section_of(key) == Some(Section::Networks) && language::is_later("subject", "network") {
         notes.later(span.clone(), "an expectation about a network");

@@ -89,7 +89,8 @@ impl World {
         let wanted = nouns.join(" or ");
         if let Some(section) = found {
             let noun = language::with_article(language::section_noun(section));
-            let note = notes.error(span.clone(), format!("`{name}` is {noun}, here should be {}", language::with_article(&wanted)));
+            let note = notes
+                .error(span.clone(), format!("`{name}` is {noun}, here should be {}", language::with_article(&wanted)));
             if let Some(declared) = self.live.get(name) {
                 note.beside(declared.span.clone(), "declared here");
             }
@@ -168,7 +169,9 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
                 references(node, inner, found);
             }
         }
-        Type::OneOrMany(inner) | Type::List(inner) => node.items().iter().for_each(|item| references(item, inner, found)),
+        Type::OneOrMany(inner) | Type::List(inner) => {
+            node.items().iter().for_each(|item| references(item, inner, found))
+        }
         Type::Map(record) => {
             for entry in node.entries() {
                 if let Some(key) = record.key(&entry.key) {
@@ -206,18 +209,22 @@ pub(super) fn note_rejected(rejected: &Rejected, place: &Span, node: &Node, note
     let mut words = Vec::new();
     scalars(node, &mut words);
     let named = |text: &str| {
-        rejected.reason.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '/'))).any(|word| {
-            let word = word.trim_end_matches([':', '.']);
-            word == text
-        })
+        rejected.reason.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '/'))).any(
+            |word| {
+                let word = word.trim_end_matches([':', '.']);
+                word == text
+            },
+        )
     };
     let address = |text: &str| text.parse::<std::net::IpAddr>().is_ok() || text.parse::<crate::net::IpNet>().is_ok();
     let hits: Vec<&(String, Span)> = words.iter().filter(|(text, _)| named(text)).collect();
     let best = hits.iter().find(|(text, _)| address(text)).or_else(|| hits.last());
     let span = best.map_or_else(|| place.clone(), |(_, span)| span.clone());
-    notes
-        .error(span, rejected.reason.clone())
-        .help(format!("{}; if the scenario is about this refusal, write `refused: {}` in the step", remedy(rejected.kind), rejected.kind));
+    notes.error(span, rejected.reason.clone()).help(format!(
+        "{}; if the scenario is about this refusal, write `refused: {}` in the step",
+        remedy(rejected.kind),
+        rejected.kind
+    ));
 }
 
 fn scalars(node: &Node, words: &mut Vec<(String, Span)>) {
@@ -241,9 +248,10 @@ fn scalars(node: &Node, words: &mut Vec<(String, Span)>) {
 
 fn remedy(kind: RejectedKind) -> &'static str {
     match kind {
-        RejectedKind::SubnetInUse | RejectedKind::NetworkInUse | RejectedKind::PortInUse | RejectedKind::ServicePortInUse => {
-            "delete what uses it first"
-        }
+        RejectedKind::SubnetInUse
+        | RejectedKind::NetworkInUse
+        | RejectedKind::PortInUse
+        | RejectedKind::ServicePortInUse => "delete what uses it first",
         RejectedKind::IpAddressInUse => "choose another address",
         RejectedKind::InvalidIpForSubnet | RejectedKind::InvalidIpForNetwork => "choose an address inside the subnet",
         RejectedKind::IpAddressGenerationFailure => "make the prefix or the pools larger, or name addresses",

@@ -103,7 +103,10 @@ impl Node {
             Value::List(items) => format!("[{}]", join(items.iter().map(Self::one_line))),
             Value::Map(entries) if entries.is_empty() => "{}".to_owned(),
             Value::Map(entries) => {
-                format!("{{ {} }}", join(entries.iter().map(|entry| format!("{}: {}", entry.key, entry.value.one_line()))))
+                format!(
+                    "{{ {} }}",
+                    join(entries.iter().map(|entry| format!("{}: {}", entry.key, entry.value.one_line())))
+                )
             }
             Value::Refused => String::new(),
         }
@@ -121,17 +124,17 @@ fn join(parts: impl Iterator<Item = String>) -> String {
 
 /// Reads `text`. Without a node, the notes say why.
 pub(super) fn read(text: &str, notes: &mut Notes) -> Option<Node> {
-    let mut builder = Builder { text, lines: line_starts(text), notes, open: Vec::new(), root: None, documents: 0, lost: 0 };
+    let mut builder =
+        Builder { text, lines: line_starts(text), notes, open: Vec::new(), root: None, documents: 0, lost: 0 };
     let outcome = Parser::new(StrInput::new(text)).load(&mut builder, true);
     let root = builder.root.take();
     if let Err(error) = outcome {
         let at = builder.byte(error.marker().line(), error.marker().col());
         let line_end = text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at + end);
         let span = at..line_end.min(at + 1).max(at);
-        builder
-            .notes
-            .error(span, format!("this is not YAML: {}", error.info()))
-            .help("often a missing `:`, a tab, or an indentation that fits no line above; what comes after was not read");
+        builder.notes.error(span, format!("this is not YAML: {}", error.info())).help(
+            "often a missing `:`, a tab, or an indentation that fits no line above; what comes after was not read",
+        );
         return None;
     }
     if root.is_none() {
