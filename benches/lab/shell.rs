@@ -119,7 +119,7 @@ pub(crate) fn scripts(objects: &Objects) -> Vec<Script> {
 }
 
 fn device(device: &Device) -> String {
-    format!("{} index {} address {} mtu {}", device.name, device.index, device.mac, device.mtu)
+    format!("name {} index {} address {} mtu {}", device.name, device.index, device.mac, device.mtu)
 }
 
 fn script(content: &Content) -> Script {
@@ -142,8 +142,8 @@ fn script(content: &Content) -> Script {
         }
         let up = if one.up { "up" } else { "down" };
         match one.bridge {
-            0 => line(&mut then, format_args!("link set {name} {up}")),
-            bridge => line(&mut then, format_args!("link set {name} master {} {up}", self::name(content, bridge))),
+            0 => line(&mut then, format_args!("link set dev {name} {up}")),
+            bridge => line(&mut then, format_args!("link set dev {name} master {} {up}", self::name(content, bridge))),
         }
     }
     for (index, net) in &content.addresses {
