@@ -114,14 +114,17 @@ fn changed(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("change");
     group.sample_size(SAMPLES).warm_up_time(SHORT).measurement_time(SHORT).sampling_mode(SamplingMode::Flat);
     for (name, [there, back]) in event_set() {
+        if name == "gateway" {
+            standing.release();
+        }
+        standing.ask(&there);
         let standing = std::cell::RefCell::new(&mut standing);
         group.bench_function(name, |bencher| {
             bencher.iter_batched(
                 || {
                     let mut standing = standing.borrow_mut();
-                    if standing.ask(&back) {
-                        standing.check();
-                    }
+                    standing.ask(&back);
+                    standing.check();
                 },
                 |()| standing.borrow_mut().ask(&there),
                 BatchSize::PerIteration,

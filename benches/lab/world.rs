@@ -136,14 +136,17 @@ impl Standing {
         (self.intent, self.topology) = (next, topology);
     }
 
-    /// Makes a call and does what follows from it; false if the API refuses it, as it does a second time.
-    pub(crate) fn ask(&mut self, event: &Event) -> bool {
-        match self.intent.apply(event) {
-            Ok(next) => {
-                self.move_to(next);
-                true
-            }
-            Err(_refused) => false,
+    /// Makes a call and does what follows from it.
+    pub(crate) fn ask(&mut self, event: &Event) {
+        let next = self.intent.apply(event).expect("the API takes what is measured");
+        self.move_to(next);
+    }
+
+    /// Takes all floating IPs off: a router that has some keeps its gateway.
+    pub(crate) fn release(&mut self) {
+        let held: Vec<_> = self.intent.floating_ips.keys().copied().collect();
+        for address in held {
+            self.ask(&Event::FloatingIpDisassociated(address));
         }
     }
 
