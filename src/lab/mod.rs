@@ -44,6 +44,8 @@ pub struct Lab {
     runtime: Runtime,
     indexes: Indexes,
     fabric: RefCell<Fabric>,
+    /// What the fabric was last given the shape of.
+    shaped: RefCell<Option<Topology>>,
     routers: RefCell<BTreeMap<(HostName, NamespaceName), Rc<Netns>>>,
     /// What a namespace is born with on this machine.
     baseline: Baseline,
@@ -72,6 +74,7 @@ impl Lab {
             runtime,
             indexes: Indexes::default(),
             fabric: RefCell::default(),
+            shaped: RefCell::default(),
             routers: RefCell::default(),
             baseline,
             macs: RefCell::default(),
@@ -130,6 +133,11 @@ impl Surroundings for Lab {
 
 impl Dataplane for Lab {
     fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
+        if self.shaped.borrow().as_ref() == Some(topology) {
+            self.untap();
+            return Ok(());
+        }
+        self.shaped.replace(None);
         let mut fabric = self.fabric.take();
         let shaped = self.runtime.block_on(async {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
@@ -142,6 +150,9 @@ impl Dataplane for Lab {
         self.fabric.replace(fabric);
         self.nodes.replace(Nodes::of(topology));
         self.untap();
+        if shaped.is_ok() {
+            self.shaped.replace(Some(topology.clone()));
+        }
         shaped
     }
 
