@@ -58,7 +58,7 @@ fn lab() -> Lab {
                 netns.handle().address().add(index, net.addr(), length).execute().await.unwrap();
                 router.handle().address().add(index + 1, gateway, length).execute().await.unwrap();
                 let any = if gateway.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-                add_route(netns, any, 0, Some(gateway)).await;
+                add_route(netns, any, 0, gateway).await;
             }
             links::neighbour_timing(netns.handle(), index).await.unwrap();
             links::neighbour_timing(router.handle(), index + 1).await.unwrap();
@@ -73,14 +73,15 @@ fn lab() -> Lab {
     Lab { runtime, wire, nodes: Nodes::of(&topology), namespaces: vec![vm1, router, web] }
 }
 
-/// Adds a route; without a gateway one that is unreachable.
-async fn add_route(netns: &Netns, to: IpAddr, length: u8, gateway: Option<IpAddr>) {
+async fn add_route(netns: &Netns, to: IpAddr, length: u8, gateway: IpAddr) {
     let builder = RouteMessageBuilder::<IpAddr>::new().destination_prefix(to, length).unwrap();
-    let builder = match gateway {
-        Some(gateway) => builder.gateway(gateway).unwrap(),
-        None => builder.kind(RouteType::Unreachable),
-    };
-    netns.handle().route().add(builder.build()).execute().await.unwrap();
+    netns.handle().route().add(builder.gateway(gateway).unwrap().build()).execute().await.unwrap();
+}
+
+/// Adds a route to one address that leads nowhere.
+async fn add_dead_end(netns: &Netns, to: IpAddr, kind: RouteType) {
+    let builder = RouteMessageBuilder::<IpAddr>::new().destination_prefix(to, 32).unwrap();
+    netns.handle().route().add(builder.kind(kind).build()).execute().await.unwrap();
 }
 
 /// Keeps every port but 9 from the node's kernel.
@@ -138,8 +139,8 @@ fn each_refusal_has_its_evidence() {
     let lab = lab();
     lab.runtime.block_on(async {
         let router = &lab.namespaces[1];
-        add_route(router, [198, 51, 100, 64].into(), 26, None).await;
-        add_route(router, [198, 51, 100, 128].into(), 25, Some([203, 0, 113, 77].into())).await;
+        add_dead_end(router, [198, 51, 100, 66].into(), RouteType::Unreachable).await;
+        add_route(router, [198, 51, 100, 128].into(), 25, [203, 0, 113, 77].into()).await;
     });
     let expected = [
         (("vm1", "10.0.1.1", Protocol::Icmp), Verdict::Delivered, None, None),
@@ -167,6 +168,26 @@ fn each_refusal_has_its_evidence() {
     }
     // Nothing is left behind that the kernel would deliver in the next run.
     lab.send(&flows, &mut counters);
+}
+
+#[test]
+fn a_kernel_that_may_not_complain_any_more_is_asked() {
+    let (lab, mut counters) = (lab(), Counters::default());
+    // Of each of these errors a kernel sends one sender five at once; the matrix has more.
+    for (to, kind, verdict) in [
+        ([198, 51, 100, 9], None, Verdict::NoRoute),
+        ([198, 51, 100, 66], Some(RouteType::Unreachable), Verdict::NoRoute),
+        ([198, 51, 100, 70], Some(RouteType::Prohibit), Verdict::Prohibited),
+    ] {
+        if let Some(kind) = kind {
+            lab.runtime.block_on(add_dead_end(&lab.namespaces[1], to.into(), kind));
+        }
+        let to = IpAddr::from(to).to_string();
+        for report in lab.send(&[("vm1", to.as_str(), UDP); 12], &mut counters) {
+            let found = (report.verdict, report.by.map(|by| by.to_string()), report.at.map(|at| at.to_string()));
+            assert_eq!(found, (verdict.clone(), Some("10.0.1.1".to_owned()), Some("cmp1/r".to_owned())), "{to}");
+        }
+    }
 }
 
 #[test]
