@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
+use tracing::{info, info_span, warn};
 
 use self::fabric::Fabric;
 use self::make::{Indexes, failed};
@@ -167,9 +168,17 @@ impl Dataplane for Lab {
             if failed.iter().any(|other| other.op.namespace == op.namespace) {
                 continue;
             }
+            let _namespace = info_span!("namespace", name = %op.namespace).entered();
+            let _op = info_span!("op", command = %op).entered();
             match self.carry_out(host, op) {
-                Ok(()) => after(op),
-                Err(reason) => failed.push(FailedOp { op: op.clone(), reason }),
+                Ok(()) => {
+                    info!("done");
+                    after(op);
+                }
+                Err(reason) => {
+                    warn!(%reason, "refused");
+                    failed.push(FailedOp { op: op.clone(), reason });
+                }
             }
         }
         if failed.is_empty() {

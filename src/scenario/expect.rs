@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenPort, Target};
+use super::judge::title;
 use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
@@ -60,7 +61,9 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
 
 /// Subject and sentence must fit each other.
 fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &mut Notes) -> bool {
-    let word = |text: &str| Words::of_value(&entry.value).and_then(|words| words.all().find(|w| w.text == text).map(|w| w.span.clone()));
+    let word = |text: &str| {
+        Words::of_value(&entry.value).and_then(|words| words.all().find(|w| w.text == text).map(|w| w.span.clone()))
+    };
     let place = |text: &str| word(text).unwrap_or_else(|| entry.value.span.clone());
     let mut wrong = |span: Span, message: String, help: &str| {
         notes.error(span, message).help(help);
@@ -71,28 +74,50 @@ fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes:
             if flow.protocol == Some(Protocol::Arp)
                 && let Some(clause) = beyond_arp(delivery)
             {
-                return wrong(place(clause), format!("`{clause}` can never be compared: ARP goes no further than the segment"), "write `reaches NAME`, or use another protocol");
+                return wrong(
+                    place(clause),
+                    format!("`{clause}` can never be compared: ARP goes no further than the segment"),
+                    "write `reaches NAME`, or use another protocol",
+                );
             }
             if matches!(delivery.port, Some(SeenPort::Kept | SeenPort::Changed)) && flow.source_port.is_none() {
-                return wrong(place("port"), "this needs a known source port".to_owned(), "write `from PORT` (icmp: `id N`) after the protocol");
+                return wrong(
+                    place("port"),
+                    "this needs a known source port".to_owned(),
+                    "write `from PORT` (icmp: `id N`) after the protocol",
+                );
             }
             for target in &flow.targets {
                 if let Target::Node(node) = target
                     && !delivery.reaches.is_empty()
                     && !delivery.reaches.contains(&node.node)
                 {
-                    return wrong(place("reaches"), format!("`{}` must answer itself, since it is named as the target", node.node), "write its address as the target, or remove `reaches`");
+                    return wrong(
+                        place("reaches"),
+                        format!("`{}` must answer itself, since it is named as the target", node.node),
+                        "write its address as the target, or remove `reaches`",
+                    );
                 }
             }
         }
         Outcome::Failed(failure) => {
-            if flow.protocol == Some(Protocol::Arp) && !matches!(failure.reason, Reason::Unreachable | Reason::NoNeighbour) {
-                return wrong(entry.value.span.clone(), "ARP is answered or not, nothing else can be seen".to_owned(), "write `unreachable` or `no neighbour`");
+            if flow.protocol == Some(Protocol::Arp)
+                && !matches!(failure.reason, Reason::Unreachable | Reason::NoNeighbour)
+            {
+                return wrong(
+                    entry.value.span.clone(),
+                    "ARP is answered or not, nothing else can be seen".to_owned(),
+                    "write `unreachable` or `no neighbour`",
+                );
             }
         }
     }
     if flow.flows(&world.intent).is_empty() && world.is_sound() {
-        return wrong(entry.key_span.clone(), "nothing would be sent".to_owned(), "a node does not send to itself by name; write its address to try that");
+        return wrong(
+            entry.key_span.clone(),
+            "nothing would be sent".to_owned(),
+            "a node does not send to itself by name; write its address to try that",
+        );
     }
     true
 }
@@ -115,19 +140,20 @@ fn beyond_arp(delivery: &Delivery) -> Option<&'static str> {
 fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
     let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
     if matches!(&entry.value.value, Value::List(items) if items.is_empty()) {
-        notes.error(entry.value.span.clone(), "this list is empty").help("write a sentence, like `no namespace snat-r1`");
+        notes
+            .error(entry.value.span.clone(), "this list is empty")
+            .help("write a sentence, like `no namespace snat-r1`");
     }
     let mut all = Vec::new();
     for item in entry.value.items() {
-        match Words::of_value(item) {
-            Some(words) => {
-                let fact = state::read(&place, words, notes);
-                all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
-            }
-            None => {
-                let span = item.span.start..item.span.end.min(item.span.start + 1);
-                notes.error(span, "here should be a sentence").help("sentences with `,` or `:` go on a line of their own, or into quotes");
-            }
+        if let Some(words) = Words::of_value(item) {
+            let fact = state::read(&place, words, notes);
+            all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
+        } else {
+            let first = item.span.start..item.span.end.min(item.span.start + 1);
+            notes
+                .error(first, "here should be a sentence")
+                .help("write it in one line; text with `,` or `: ` goes into quotes inside `[ ]`");
         }
     }
     all
@@ -139,17 +165,15 @@ fn check_overlap(all: &[Expectation], world: &World, notes: &mut Notes) {
     for expectation in all {
         let Expected::Flow(line) = &expectation.what else { continue };
         let mut twice = None;
-        for flow in line.flows(&world.intent) {
-            if let Some(first) = seen.get(&flow) {
-                if first.span != expectation.span {
-                    twice.get_or_insert((flow, *first));
-                }
+        for pair in line.pairs(&world.intent) {
+            if let Some(first) = seen.get(&pair.flow) {
+                twice.get_or_insert((title(&pair), *first));
             } else {
-                seen.insert(flow, expectation);
+                seen.insert(pair.flow, expectation);
             }
         }
-        if let Some((flow, first)) = twice {
-            let message = format!("{} {} -> {} is expected twice in this step", flow.protocol, flow.from, flow.to);
+        if let Some((title, first)) = twice {
+            let message = format!("`{title}` is expected twice in this step");
             notes
                 .error(expectation.span.clone(), message)
                 .beside(first.span.clone(), "first here")

@@ -38,8 +38,8 @@ pub(super) fn range_length(first: IpAddr, last: IpAddr) -> u32 {
 }
 
 /// A flow with the name that its target was given by.
-struct Pair {
-    flow: Flow,
+pub(super) struct Pair {
+    pub(super) flow: Flow,
     named: Option<Name>,
 }
 
@@ -49,13 +49,18 @@ impl FlowExpectation {
         self.pairs(intent).into_iter().map(|pair| pair.flow).collect()
     }
 
-    fn pairs(&self, intent: &Intent) -> Vec<Pair> {
+    /// As [`Self::flows`], with what the targets are called.
+    pub(super) fn pairs(&self, intent: &Intent) -> Vec<Pair> {
         let mut ways: Vec<(&Source, &Target)> =
             self.sources.iter().flat_map(|source| self.targets.iter().map(move |target| (source, target))).collect();
-        let senders: Vec<&Source> = self.targets.iter().filter_map(|target| match target {
-            Target::Node(node) => Some(node),
-            Target::Address(_) | Target::Range(..) => None,
-        }).collect();
+        let senders: Vec<&Source> = self
+            .targets
+            .iter()
+            .filter_map(|target| match target {
+                Target::Node(node) => Some(node),
+                Target::Address(_) | Target::Range(..) => None,
+            })
+            .collect();
         let back: Vec<Target> = self.sources.iter().cloned().map(Target::Node).collect();
         if self.both {
             ways.extend(senders.into_iter().flat_map(|source| back.iter().map(move |target| (source, target))));
@@ -136,7 +141,7 @@ fn range(first: IpAddr, last: IpAddr) -> Vec<IpAddr> {
 }
 
 /// `udp/9000 vm1 -> web`.
-fn title(pair: &Pair) -> String {
+pub(super) fn title(pair: &Pair) -> String {
     let target = pair.named.as_ref().map_or_else(|| pair.flow.to.to_string(), Name::to_string);
     format!("{} {} -> {target}", pair.flow.protocol, pair.flow.from)
 }
@@ -152,7 +157,10 @@ fn joined<T: Display>(items: &[T]) -> String {
 fn described(report: &ProbeReport) -> String {
     let by = report.by.map_or_else(String::new, |by| format!(" by {by}"));
     let at = report.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
-    let seen = report.seen.as_ref().map_or_else(String::new, |seen| format!(" as {} via {}", seen.source, joined(&via(&report.path))));
+    let seen = report
+        .seen
+        .as_ref()
+        .map_or_else(String::new, |seen| format!(" as {} via {}", seen.source, joined(&via(&report.path))));
     match report.verdict {
         Verdict::Delivered => format!("delivered{seen}"),
         Verdict::NoAnswer => format!("arrived{seen}, but no answer came back"),
@@ -172,7 +180,8 @@ fn differs<T: PartialEq + Display>(clause: &str, seen: &T, expected: &T) -> Opti
 }
 
 fn list_differs<T: PartialEq + Display>(clause: &str, seen: &[&T], expected: &[T]) -> Option<String> {
-    (!expected.is_empty() && !seen.iter().copied().eq(expected)).then(|| format!("{clause} {}, not {}", joined(seen), joined(expected)))
+    (!expected.is_empty() && !seen.iter().copied().eq(expected))
+        .then(|| format!("{clause} {}, not {}", joined(seen), joined(expected)))
 }
 
 /// Whether a responder is what a name stands for: a node, or (for ARP and a router's own addresses) a host.
@@ -187,13 +196,15 @@ impl Delivery {
             let hoped = if self.no_answer { ", not without an answer" } else { "" };
             return vec![format!("{}{hoped}", described(report))];
         };
-        let own = || report.flow.source.or_else(|| addresses_of(intent, &report.flow.from).into_iter().find(IpAddr::is_ipv4));
+        let own =
+            || report.flow.source.or_else(|| addresses_of(intent, &report.flow.from).into_iter().find(IpAddr::is_ipv4));
         let source = match self.source {
             None => None,
             Some(SeenAs::Address(address)) => differs("as", &seen.source, &address),
             Some(SeenAs::Itself) => {
                 let own = own();
-                (Some(seen.source) != own).then(|| format!("as {}, not as itself ({})", seen.source, joined(own.as_slice())))
+                (Some(seen.source) != own)
+                    .then(|| format!("as {}, not as itself ({})", seen.source, joined(own.as_slice())))
             }
         };
         let responder = match named {
@@ -253,7 +264,8 @@ impl Delivery {
                 let key = (report.flow.protocol, report.flow.to, seen.source, seen.source_port);
                 if let Some(first) = users.insert(key, title(pair)) {
                     let port = seen.source_port.map_or_else(|| "unknown".to_owned(), |port| port.to_string());
-                    mismatches.push(Mismatch { sentence: format!("{}: port {port}, the same as {first}", title(pair)) });
+                    mismatches
+                        .push(Mismatch { sentence: format!("{}: port {port}, the same as {first}", title(pair)) });
                 }
             }
         }
@@ -270,12 +282,20 @@ impl Delivery {
             }
             let first = owners.entry((&report.flow.from, report.flow.to)).or_insert(&seen.responder);
             if **first != seen.responder && self.reaches.len() > 1 {
-                let sentence = format!("{}: reaches {}, another flow to {} reaches {first}", title(pair), seen.responder, report.flow.to);
+                let sentence = format!(
+                    "{}: reaches {}, another flow to {} reaches {first}",
+                    title(pair),
+                    seen.responder,
+                    report.flow.to
+                );
                 mismatches.push(Mismatch { sentence });
             }
         }
         for name in &self.reaches {
-            if !answered.is_empty() && !answered.iter().any(|(_, _, seen)| is_called(&seen.responder, name.as_str())) && self.reaches.len() > 1 {
+            if !answered.is_empty()
+                && !answered.iter().any(|(_, _, seen)| is_called(&seen.responder, name.as_str()))
+                && self.reaches.len() > 1
+            {
                 mismatches.push(Mismatch { sentence: format!("no flow of this line reaches {name}") });
             }
         }
@@ -365,14 +385,16 @@ impl StateExpectation {
         }
         let kind = KINDS.iter().find(|(_, kind)| *kind == self.kind).map_or("object", |(word, _)| word);
         let what = if self.pattern.is_empty() { kind.to_owned() } else { format!("{kind} {}", self.pattern.join(" ")) };
-        let list = |lines: &[&String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
+        let list = |lines: &[&String]| lines.iter().fold(String::new(), |list, line| list + "\n  " + line);
         let place = &self.place;
         let sentence = match (self.quantity, found.len()) {
             (Quantity::None, _) => format!("{place}: there is {what}:{}", list(&found)),
             (Quantity::Exactly(number), count) if count > 0 => {
                 format!("{place}: {count} match {what}, not {number}:{}", list(&found))
             }
-            (Quantity::Some | Quantity::Exactly(_), _) => format!("{place}: there is no {what} ({} of that kind)", all.len()),
+            (Quantity::Some | Quantity::Exactly(_), _) => {
+                format!("{place}: there is no {what} ({} of that kind)", all.len())
+            }
         };
         Some(Mismatch { sentence })
     }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::values;
 use super::yaml::Node;
 use crate::api::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind, Port,
-    Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
+    Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
@@ -201,7 +201,10 @@ fn deleted(node: &Node) -> Vec<Event> {
         | Section::Outside => name(item).map(|name| ObjectKind::Named(section, name)),
     };
     let lists = DELETE_ORDER.iter().filter_map(|(key, section)| Some((node.get(key)?, *section)));
-    lists.flat_map(|(list, section)| list.items().iter().filter_map(move |item| one(section, item))).map(Event::Deleted).collect()
+    lists
+        .flat_map(|(list, section)| list.items().iter().filter_map(move |item| one(section, item)))
+        .map(Event::Deleted)
+        .collect()
 }
 
 fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
@@ -211,7 +214,10 @@ fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
             if entry.value.get("routes").is_some() {
                 events.push(routes_set(&router, &entry.value, intent));
             } else {
-                events.push(Event::RouterUpdated(router.clone(), intent.routers.get(&router).cloned().unwrap_or_default()));
+                events.push(Event::RouterUpdated(
+                    router.clone(),
+                    intent.routers.get(&router).cloned().unwrap_or_default(),
+                ));
             }
         }
     }
@@ -253,7 +259,9 @@ pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<
         "move_gateway" => vec![Event::GatewayMoved(named(node, "router")?, host_named(node, "to")?)],
         "associate" => vec![associated(address(node.get("floating_ip")?)?, node, intent)?],
         "disassociate" => many(node, "floating_ip", address).into_iter().map(Event::FloatingIpDisassociated).collect(),
-        "restart_agent" => many(node, "host", name).into_iter().map(|host| Event::AgentRestarted(host.into())).collect(),
+        "restart_agent" => {
+            many(node, "host", name).into_iter().map(|host| Event::AgentRestarted(host.into())).collect()
+        }
         _ => return None,
     })
 }

@@ -1,8 +1,6 @@
 //! The sentence about a flow: `as 203.0.113.10 via net1`, `no neighbour at gw-public`.
 
-use std::net::IpAddr;
-
-use super::expectation::{Delivery, Failure, Outcome, Reason, SeenAs, SeenPort, Speaker};
+use super::expectation::{Delivery, Failure, Outcome, SeenAs, SeenPort};
 use super::language;
 use super::note::{Notes, Span, nearest};
 use super::subject::NODES;
@@ -15,19 +13,34 @@ use crate::name::{HostName, Name};
 
 /// First words of clauses and failures, for suggestions.
 const BEGINNINGS: [&str; 17] = [
-    "as", "reaches", "via", "through", "ttl", "port", "reply", "no", "unreachable", "refused", "prohibited", "too",
-    "expired", "dropped", "by", "at", "hops",
+    "as",
+    "reaches",
+    "via",
+    "through",
+    "ttl",
+    "port",
+    "reply",
+    "no",
+    "unreachable",
+    "refused",
+    "prohibited",
+    "too",
+    "expired",
+    "dropped",
+    "by",
+    "at",
+    "hops",
 ];
 
 /// What the reading of one sentence shares.
-struct Reader<'a> {
-    words: Words,
-    world: &'a World,
-    notes: &'a mut Notes,
+pub(super) struct Reader<'a> {
+    pub(super) words: Words,
+    pub(super) world: &'a World,
+    pub(super) notes: &'a mut Notes,
     delivery: Delivery,
     /// The clauses so far, for repetitions and for what excludes each other.
     clauses: Vec<(String, Span)>,
-    failure: Option<(Failure, Span)>,
+    pub(super) failure: Option<(Failure, Span)>,
 }
 
 /// Reads a sentence. What is wrong is noted; `None` if anything is.
@@ -47,7 +60,10 @@ pub(super) fn read(words: Words, world: &World, notes: &mut Notes) -> Option<Out
     match reader.failure {
         Some((failure, _)) => Some(Outcome::Failed(failure)),
         None if reader.clauses.is_empty() => {
-            reader.notes.error(whole.unwrap_or_default(), "this sentence is empty").help("write `as ADDRESS`, `reaches NAME`, `unreachable` ...");
+            reader
+                .notes
+                .error(whole.unwrap_or_default(), "this sentence is empty")
+                .help("write `as ADDRESS`, `reaches NAME`, `unreachable` ...");
             None
         }
         None => Some(Outcome::Delivered(reader.delivery)),
@@ -55,19 +71,24 @@ pub(super) fn read(words: Words, world: &World, notes: &mut Notes) -> Option<Out
 }
 
 impl Reader<'_> {
-    fn wrong(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) -> bool {
+    pub(super) fn wrong(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) -> bool {
         self.notes.error(span, message).help(help);
         false
     }
 
-    fn bad_value(&mut self, span: Span, wrong: Wrong) -> bool {
+    pub(super) fn bad_value(&mut self, span: Span, wrong: Wrong) -> bool {
         self.wrong(span, wrong.message, wrong.help)
     }
 
     fn clause(&mut self, word: &Word) -> bool {
-        if let Some((_, first)) = self.clauses.iter().find(|(text, _)| *text == word.text && word.text != "reply" && word.text != "no") {
+        if let Some((_, first)) =
+            self.clauses.iter().find(|(text, _)| *text == word.text && word.text != "reply" && word.text != "no")
+        {
             let first = first.clone();
-            self.notes.error(word.span.clone(), format!("`{}` is here twice", word.text)).beside(first, "first here").help("say it once");
+            self.notes
+                .error(word.span.clone(), format!("`{}` is here twice", word.text))
+                .beside(first, "first here")
+                .help("say it once");
             return false;
         }
         let clause = word.text.as_str();
@@ -76,16 +97,31 @@ impl Reader<'_> {
             "no" if matches!(self.words.peek_text(), Some("route" | "neighbour")) => return self.failure(word),
             "by" => return self.by(word),
             "at" => return self.at(word),
-            "lost" => return self.wrong(word.span.clone(), "`lost` is a defect of the harness and never expected", "say what is expected: `unreachable` takes any reason"),
+            "lost" => {
+                return self.wrong(
+                    word.span.clone(),
+                    "`lost` is a defect of the harness and never expected",
+                    "say what is expected: `unreachable` takes any reason",
+                );
+            }
             _ => {}
         }
         self.clauses.push((word.text.clone(), word.span.clone()));
         match clause {
             "as" => self.seen_as(word),
             "reaches" => self.reaches(word),
-            "via" => self.hosts(word).is_some_and(|hosts| { self.delivery.via = hosts; true }),
-            "through" => self.namespaces(word).is_some_and(|places| { self.delivery.through = places; true }),
-            "ttl" => self.hop_limit(word).is_some_and(|ttl| { self.delivery.ttl = Some(ttl); true }),
+            "via" => self.hosts(word).is_some_and(|hosts| {
+                self.delivery.via = hosts;
+                true
+            }),
+            "through" => self.namespaces(word).is_some_and(|places| {
+                self.delivery.through = places;
+                true
+            }),
+            "ttl" => self.hop_limit(word).is_some_and(|ttl| {
+                self.delivery.ttl = Some(ttl);
+                true
+            }),
             "port" => self.port(word),
             "reply" => self.reply(word),
             "no" => self.no_answer(word),
@@ -100,10 +136,16 @@ impl Reader<'_> {
             return false;
         }
         let place = match text {
-            "loss" | "gap" | "kept" | "cut" | "never" | "then" => Some("that belongs below `during`, which this version of dvrlab does not have yet"),
-            "has" | "keeps" | "unchanged" => Some("that is about a place, like `cmp1/qrouter-r1: has rule from 10.0.1.11`, not about a flow"),
+            "loss" | "gap" | "kept" | "cut" | "never" | "then" => {
+                Some("that belongs below `during`, which this version of dvrlab does not have yet")
+            }
+            "has" | "keeps" | "unchanged" => {
+                Some("that is about a place, like `cmp1/qrouter-r1: has rule from 10.0.1.11`, not about a flow")
+            }
             "announced" | "status" => Some("that is about an address, not about a flow"),
-            "from" | "id" | "icmp" | "tcp" | "udp" | "arp" | "over" | "size" | "df" | "count" => Some("that belongs before the `:`, after the target"),
+            "from" | "id" | "icmp" | "tcp" | "udp" | "arp" | "over" | "size" | "df" | "count" => {
+                Some("that belongs before the `:`, after the target")
+            }
             _ => None,
         };
         let help = match (place, nearest(text, BEGINNINGS)) {
@@ -117,11 +159,15 @@ impl Reader<'_> {
     }
 
     /// The word after a clause's own, unless another clause begins there.
-    fn argument(&mut self, clause: &Word, wanted: &str) -> Option<Word> {
+    pub(super) fn argument(&mut self, clause: &Word, wanted: &str) -> Option<Word> {
         match self.words.peek_text() {
             Some(text) if text == "itself" || !RESERVED.contains(&text) => self.words.take(),
             Some(_) | None => {
-                self.wrong(clause.span.clone(), format!("`{}` needs {wanted}", clause.text), format!("write {wanted} after it"));
+                self.wrong(
+                    clause.span.clone(),
+                    format!("`{}` needs {wanted}", clause.text),
+                    format!("write {wanted} after it"),
+                );
                 None
             }
         }
@@ -166,22 +212,29 @@ impl Reader<'_> {
     }
 
     /// As [`World::resolve`], but a misspelt clause is taken for one.
-    fn resolve(&mut self, word: &Word, sections: &[Section]) -> bool {
+    pub(super) fn resolve(&mut self, word: &Word, sections: &[Section]) -> bool {
         let known = self.world.names(sections);
         let near_name = nearest(&word.text, known);
         if self.world.section_of(&word.text).is_none()
             && near_name.is_none()
             && let Some(clause) = nearest(&word.text, BEGINNINGS)
         {
-            return self.wrong(word.span.clone(), format!("`{}` is neither a name nor a clause", word.text), format!("did you mean `{clause}`?"));
+            return self.wrong(
+                word.span.clone(),
+                format!("`{}` is neither a name nor a clause", word.text),
+                format!("did you mean `{clause}`?"),
+            );
         }
         self.world.resolve(&word.text, sections, &word.span, self.notes)
     }
 
     fn hosts(&mut self, clause: &Word) -> Option<Vec<HostName>> {
         let words = self.arguments(clause, "a host")?;
-        let good = words.iter().fold(true, |good, word| self.resolve(word, &[Section::Hosts]) && good);
-        good.then(|| words.into_iter().filter_map(|word| HostName::new(word.text).ok()).collect())
+        let resolved: Vec<bool> = words.iter().map(|word| self.resolve(word, &[Section::Hosts])).collect();
+        resolved
+            .into_iter()
+            .all(|good| good)
+            .then(|| words.into_iter().filter_map(|word| HostName::new(word.text).ok()).collect())
     }
 
     fn namespaces(&mut self, clause: &Word) -> Option<Vec<Place>> {
@@ -193,15 +246,17 @@ impl Reader<'_> {
         Some(places)
     }
 
-    fn namespace(&mut self, word: &Word) -> Option<Place> {
+    pub(super) fn namespace(&mut self, word: &Word) -> Option<Place> {
         let Some((host, namespace)) = word.text.split_once('/') else {
-            self.wrong(word.span.clone(), format!("`{}` is no `HOST/NAMESPACE`", word.text), "write it like `cmp1/qrouter-r1`");
+            self.wrong(
+                word.span.clone(),
+                format!("`{}` is no `HOST/NAMESPACE`", word.text),
+                "write it like `cmp1/qrouter-r1`",
+            );
             return None;
         };
-        super::state::namespace(host, namespace, &word.span, self.world, self.notes).map(|(host, namespace)| Place {
-            host: Some(host),
-            name: namespace.to_string(),
-        })
+        super::state::namespace(host, namespace, &word.span, self.world, self.notes)
+            .map(|(host, namespace)| Place { host: Some(host), name: namespace.to_string() })
     }
 
     fn hop_limit(&mut self, clause: &Word) -> Option<u8> {
@@ -217,7 +272,11 @@ impl Reader<'_> {
 
     fn port(&mut self, clause: &Word) -> bool {
         let Some(word) = self.words.take() else {
-            return self.wrong(clause.span.clone(), "`port` needs a word", "write `port kept`, `port changed`, `port distinct`, `port 1024` or `port 1024-65535`");
+            return self.wrong(
+                clause.span.clone(),
+                "`port` needs a word",
+                "write `port kept`, `port changed`, `port distinct`, `port 1024` or `port 1024-65535`",
+            );
         };
         let (first, last) = word.text.split_once('-').unwrap_or((&word.text, &word.text));
         let seen = match (word.text.as_str(), values::port(first), values::port(last)) {
@@ -226,7 +285,11 @@ impl Reader<'_> {
             ("distinct", ..) => SeenPort::Distinct,
             (_, Ok(first), Ok(last)) if first <= last => SeenPort::Range(first, last),
             _ => {
-                return self.wrong(word.span.clone(), format!("`{}` says nothing about a port", word.text), "write `port kept`, `port changed`, `port distinct`, `port 1024` or `port 1024-65535`");
+                return self.wrong(
+                    word.span.clone(),
+                    format!("`{}` says nothing about a port", word.text),
+                    "write `port kept`, `port changed`, `port distinct`, `port 1024` or `port 1024-65535`",
+                );
             }
         };
         self.delivery.port = Some(seen);
@@ -235,15 +298,32 @@ impl Reader<'_> {
 
     fn reply(&mut self, clause: &Word) -> bool {
         let Some(word) = self.words.take() else {
-            return self.wrong(clause.span.clone(), "`reply` needs a clause", "write `reply via HOST`, `reply through HOST/NAMESPACE` or `reply ttl N`");
+            return self.wrong(
+                clause.span.clone(),
+                "`reply` needs a clause",
+                "write `reply via HOST`, `reply through HOST/NAMESPACE` or `reply ttl N`",
+            );
         };
         match word.text.as_str() {
-            "via" => self.hosts(&word).is_some_and(|hosts| { self.delivery.reply_via = hosts; true }),
-            "through" => self.namespaces(&word).is_some_and(|places| { self.delivery.reply_through = places; true }),
-            "ttl" => self.hop_limit(&word).is_some_and(|ttl| { self.delivery.reply_ttl = Some(ttl); true }),
+            "via" => self.hosts(&word).is_some_and(|hosts| {
+                self.delivery.reply_via = hosts;
+                true
+            }),
+            "through" => self.namespaces(&word).is_some_and(|places| {
+                self.delivery.reply_through = places;
+                true
+            }),
+            "ttl" => self.hop_limit(&word).is_some_and(|ttl| {
+                self.delivery.reply_ttl = Some(ttl);
+                true
+            }),
             other => {
                 let message = format!("`{other}` cannot be said about a reply");
-                self.wrong(word.span.clone(), message, "write `reply via HOST`, `reply through HOST/NAMESPACE` or `reply ttl N`")
+                self.wrong(
+                    word.span.clone(),
+                    message,
+                    "write `reply via HOST`, `reply through HOST/NAMESPACE` or `reply ttl N`",
+                )
             }
         }
     }
@@ -255,75 +335,11 @@ impl Reader<'_> {
         }
         let span = self.words.peek().map_or_else(|| clause.span.clone(), |word| word.span.clone());
         let near = self.words.peek_text().and_then(|text| nearest(text, ["answer", "route", "neighbour"]));
-        let help = near.map_or_else(|| "write `no answer`, `no route` or `no neighbour`".to_owned(), |near| format!("did you mean `no {near}`?"));
+        let help = near.map_or_else(
+            || "write `no answer`, `no route` or `no neighbour`".to_owned(),
+            |near| format!("did you mean `no {near}`?"),
+        );
         self.wrong(span, "`no` is followed by `answer`, `route` or `neighbour`", help)
-    }
-
-    fn failure(&mut self, word: &Word) -> bool {
-        if let Some((_, first)) = &self.failure {
-            let first = first.clone();
-            self.notes.error(word.span.clone(), "a flow fails for one reason").beside(first, "first here").help("`unreachable` stands for any of them");
-            return false;
-        }
-        let second = if matches!(word.text.as_str(), "no" | "too") { self.words.take() } else { None };
-        let reason = match (word.text.as_str(), second.as_ref().map(|word| word.text.as_str())) {
-            ("unreachable", _) => Reason::Unreachable,
-            ("refused", _) => Reason::Refused,
-            ("prohibited", _) => Reason::Prohibited,
-            ("expired", _) => Reason::Expired,
-            ("dropped", _) => Reason::Dropped,
-            ("no", Some("route")) => Reason::NoRoute,
-            ("no", Some("neighbour")) => Reason::NoNeighbour,
-            ("too", Some("big")) => match self.words.take().map(|word| (values::integer(&word.text, 68, 65535), word.span)) {
-                Some((Ok(mtu), _)) => Reason::TooBig(mtu),
-                Some((Err(wrong), span)) => return self.bad_value(span, wrong),
-                None => return self.wrong(word.span.clone(), "`too big` needs the MTU that was told", "write it like `too big 1300`"),
-            },
-            _ => return self.wrong(word.span.clone(), "`too` is followed by `big`", "write it like `too big 1300`"),
-        };
-        self.failure = Some((Failure { reason, by: None, at: None }, word.span.clone()));
-        true
-    }
-
-    fn by(&mut self, clause: &Word) -> bool {
-        let Some(word) = self.argument(clause, "an address or a node") else { return false };
-        let speaker = if let Ok(address) = word.text.parse::<IpAddr>() {
-            Speaker::Address(address)
-        } else if word.text.contains('/') {
-            self.notes.later(word.span.clone(), "`by HOST/NAMESPACE`").help("write the address that said it");
-            return false;
-        } else if self.resolve(&word, NODES) {
-            let Ok(name) = Name::new(word.text) else { return false };
-            Speaker::Node(name)
-        } else {
-            return false;
-        };
-        match &mut self.failure {
-            Some((failure, _)) if failure.by.is_none() => failure.by = Some(speaker),
-            Some(_) => return self.wrong(clause.span.clone(), "`by` is here twice", "say it once"),
-            None => return self.wrong(clause.span.clone(), "`by` says who refused a flow, and stands after the reason", "write it like `refused by web`"),
-        }
-        true
-    }
-
-    fn at(&mut self, clause: &Word) -> bool {
-        let Some(word) = self.argument(clause, "a node or `HOST/NAMESPACE`") else { return false };
-        let place = if word.text.contains('/') {
-            match self.namespace(&word) {
-                Some(place) => place,
-                None => return false,
-            }
-        } else if self.resolve(&word, NODES) {
-            Place { host: None, name: word.text.clone() }
-        } else {
-            return false;
-        };
-        match &mut self.failure {
-            Some((failure, _)) if failure.at.is_none() => failure.at = Some(place),
-            Some(_) => return self.wrong(clause.span.clone(), "`at` is here twice", "say it once"),
-            None => return self.wrong(clause.span.clone(), "`at` says where a flow ended, and stands after the reason", "write it like `dropped at cmp1/qrouter-r1`"),
-        }
-        true
     }
 
     /// What excludes each other cannot be compared.

@@ -25,7 +25,8 @@ fn object<'a>(keys: impl Iterator<Item = &'a Key>, doc: &str) -> Value {
             required.push(key.name);
         }
     }
-    let mut schema = json!({ "type": "object", "description": doc, "properties": properties, "additionalProperties": false });
+    let mut schema =
+        json!({ "type": "object", "description": doc, "properties": properties, "additionalProperties": false });
     if let (false, Some(map)) = (required.is_empty(), schema.as_object_mut()) {
         map.insert("required".to_owned(), json!(required));
     }
@@ -62,15 +63,21 @@ fn typed(ty: &Type) -> Value {
         Type::Prefix => json!({ "type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$", "examples": ["10.0.1.0/24"] }),
         Type::AddressOrPrefix => json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?$" }),
         Type::Mac => json!({ "type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$" }),
-        Type::Pool => json!({ "type": "string", "pattern": r"^[0-9.]+\s*-\s*[0-9.]+$", "examples": ["10.0.1.100-10.0.1.199"] }),
-        Type::Route => json!({ "type": "string", "pattern": r"^[0-9./]+\s+via\s+[0-9.]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] }),
+        Type::Pool => {
+            json!({ "type": "string", "pattern": r"^[0-9.]+\s*-\s*[0-9.]+$", "examples": ["10.0.1.100-10.0.1.199"] })
+        }
+        Type::Route => {
+            json!({ "type": "string", "pattern": r"^[0-9./]+\s+via\s+[0-9.]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] })
+        }
         Type::Closed => json!({ "type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}$", "examples": ["udp/9"] }),
         Type::Choice(choices) => {
             let one = |word: &str, doc: &str| json!({ "const": word, "description": doc });
             json!({ "oneOf": choices.iter().map(|choice| one(choice.word, choice.doc)).collect::<Vec<_>>() })
         }
         Type::OrNone(inner) => json!({ "anyOf": [typed(inner), { "const": "none" }] }),
-        Type::OneOrMany(inner) => json!({ "anyOf": [typed(inner), { "type": "array", "items": typed(inner), "minItems": 1 }] }),
+        Type::OneOrMany(inner) => {
+            json!({ "anyOf": [typed(inner), { "type": "array", "items": typed(inner), "minItems": 1 }] })
+        }
         Type::List(inner) => json!({ "type": "array", "items": typed(inner) }),
         Type::Map(record) => object(record.keys.iter(), record.doc),
         Type::Table(table) => section(table.section, table.record),
@@ -95,7 +102,8 @@ fn step() -> Value {
     let together = object(TOGETHER_ENTRY.keys.iter().chain(OPERATIONS.keys), TOGETHER_ENTRY.doc);
     let doc = STEP.key("together").map_or("", |key| key.doc);
     if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
-        let list = json!({ "title": "together", "description": doc, "type": "array", "minItems": 1, "items": together });
+        let list =
+            json!({ "title": "together", "description": doc, "type": "array", "minItems": 1, "items": together });
         properties.insert("together".to_owned(), list);
     }
     schema

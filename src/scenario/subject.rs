@@ -45,7 +45,9 @@ pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Optio
     for word in ends(words, false, notes)? {
         match target(&word, world, notes) {
             Some(Target::Address(_) | Target::Range(..)) if both => {
-                notes.error(word.span, "`<->` needs a node on both sides").help("an address cannot send; use `->`, or the node's name");
+                notes
+                    .error(word.span, "`<->` needs a node on both sides")
+                    .help("an address cannot send; use `->`, or the node's name");
                 good = false;
             }
             Some(target) => targets.push(target),
@@ -65,13 +67,19 @@ fn ends(words: &mut Words, before_arrow: bool, notes: &mut Notes) -> Option<Vec<
         match words.take() {
             Some(word) if !matches!(word.text.as_str(), "," | "->" | "<->") => list.push(word),
             Some(_) | None => {
-                notes.error(place, "here a node or an address is missing").help("write `SOURCE, SOURCE -> TARGET, TARGET`");
+                notes
+                    .error(place, "here a node or an address is missing")
+                    .help("write `SOURCE, SOURCE -> TARGET, TARGET`");
                 return None;
             }
         }
         if words.take_if(",").is_none() {
             break;
         }
+    }
+    if before_arrow && let Some(word) = list.iter().find(|word| word.text.contains("->")) {
+        notes.error(word.span.clone(), "the arrow needs a blank on each side").help("write it like `vm1, vm2 -> web`");
+        return None;
     }
     if before_arrow && !matches!(words.peek_text(), Some("->" | "<->")) {
         notes
@@ -125,7 +133,9 @@ fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
     }
     let idle = world.intent.instances.get(&node).is_some_and(|instance| instance.host.is_none());
     if idle {
-        notes.error(word.span.clone(), format!("`{name}` is not booted, so it can neither send nor answer")).help("`boot` it before, or name its address as the target");
+        notes
+            .error(word.span.clone(), format!("`{name}` is not booted, so it can neither send nor answer"))
+            .help("`boot` it before, or name its address as the target");
         return None;
     }
     Some(Source { node, address })
@@ -150,7 +160,9 @@ fn target(word: &Word, world: &World, notes: &mut Notes) -> Option<Target> {
         return match values::range(&word.text) {
             Ok((first, last)) if range_length(first, last) <= 256 => Some(Target::Range(first, last)),
             Ok(_) => {
-                notes.error(word.span.clone(), "this range has more than 256 addresses").help("each one is probed; write a shorter one");
+                notes
+                    .error(word.span.clone(), "this range has more than 256 addresses")
+                    .help("each one is probed; write a shorter one");
                 None
             }
             Err(wrong) => {
@@ -175,7 +187,9 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
             "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
             "over" => over(&word.span, words, notes),
             _ if world.section_of(&word.text).is_some() => {
-                notes.error(word.span, "here `,` is missing").help("several nodes are parted by `,`: `vm1 -> web, peer`");
+                notes
+                    .error(word.span, "here `,` is missing")
+                    .help("several nodes are parted by `,`: `vm1 -> web, peer`");
                 false
             }
             _ => match protocol(&word, notes) {
@@ -200,7 +214,9 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
 
 fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
     let Some(value) = words.take() else {
-        notes.error(option.span.clone(), format!("`{}` needs a number", option.text)).help(format!("write `{} 5555`", option.text));
+        notes
+            .error(option.span.clone(), format!("`{}` needs a number", option.text))
+            .help(format!("write `{} 5555`", option.text));
         return false;
     };
     let limit = if option.text == "ttl" { 255 } else { 65535 };
@@ -220,11 +236,15 @@ fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes:
         }
         "ttl" => subject.ttl = u8::try_from(number).ok(),
         "from" if !ports => {
-            notes.error(option.span.clone(), "`from` is a source port: it needs `tcp` or `udp` before it").help("write `udp/9000 from 5555`; for icmp the id is `icmp id 5555`");
+            notes
+                .error(option.span.clone(), "`from` is a source port: it needs `tcp` or `udp` before it")
+                .help("write `udp/9000 from 5555`; for icmp the id is `icmp id 5555`");
             return false;
         }
         "id" if !icmp => {
-            notes.error(option.span.clone(), "`id` is the echo id: it needs `icmp` before it").help("write `icmp id 77`; the source port of tcp and udp is `from`");
+            notes
+                .error(option.span.clone(), "`id` is the echo id: it needs `icmp` before it")
+                .help("write `icmp id 77`; the source port of tcp and udp is `from`");
             return false;
         }
         _ => subject.source_port = u16::try_from(number).ok(),
@@ -273,7 +293,8 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
             None
         }
         _ => {
-            let note = notes.error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
+            let note = notes
+                .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
             match nearest(name, AFTER_TARGET) {
                 Some(near) => note.help(format!("did you mean `{near}`?")),
                 None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT` and `arp`; options are `from PORT`, `id N` and `ttl N`"),

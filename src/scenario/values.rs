@@ -37,7 +37,8 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
 /// A whole number between `min` and `max`.
 pub(super) fn integer(text: &str, min: u32, max: u32) -> Result<u32, Wrong> {
     let range = format!("write a whole number from {min} to {max}");
-    let number: u32 = text.parse().map_err(|_no_number| wrong(format!("`{text}` is not a whole number"), range.as_str()))?;
+    let number: u32 =
+        text.parse().map_err(|_no_number| wrong(format!("`{text}` is not a whole number"), range.as_str()))?;
     if (min..=max).contains(&number) { Ok(number) } else { Err(wrong(format!("{number} is out of range"), range)) }
 }
 
@@ -90,7 +91,10 @@ pub(super) fn mac(text: &str) -> Result<Mac, Wrong> {
     })?;
     let [first, ..] = mac.0;
     if first & 1 == 1 || mac == Mac::ZERO {
-        return Err(wrong(format!("`{text}` cannot be a machine's own MAC address"), "write one whose first byte is even"));
+        return Err(wrong(
+            format!("`{text}` cannot be a machine's own MAC address"),
+            "write one whose first byte is even",
+        ));
     }
     Ok(mac)
 }
@@ -113,7 +117,8 @@ pub(super) fn range(text: &str) -> Result<(IpAddr, IpAddr), Wrong> {
 /// `DEST via NEXTHOP`.
 pub(super) fn route(text: &str) -> Result<StaticRoute, Wrong> {
     let mut words = text.split_whitespace();
-    let (Some(destination), Some("via"), Some(next_hop), None) = (words.next(), words.next(), words.next(), words.next())
+    let (Some(destination), Some("via"), Some(next_hop), None) =
+        (words.next(), words.next(), words.next(), words.next())
     else {
         return Err(wrong(format!("`{text}` is not a route"), "write it like `198.18.7.0/24 via 10.0.1.12`"));
     };

@@ -32,9 +32,19 @@ pub(in crate::scenario) static STEP: Record = Record {
             "Several operations instead of one: all calls are made, in order, before any host hears of them.",
         ),
         REFUSED,
-        key("notify", Type::Notify, Need::Default("merged"), "How the hosts hear of the change: host or `all`, and `merged`."),
+        key(
+            "notify",
+            Type::Notify,
+            Need::Default("merged"),
+            "How the hosts hear of the change: host or `all`, and `merged`.",
+        ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
-        key("times", Type::Integer(1, 1000), Need::Default("1"), "The whole step that often, with the same result each time."),
+        key(
+            "times",
+            Type::Integer(1, 1000),
+            Need::Default("1"),
+            "The whole step that often, with the same result each time.",
+        ),
     ],
 };
 
@@ -49,16 +59,31 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
     doc: "A change, in the words of the Networking API.",
     keys: &[
         key("create", Type::Map(&CREATE), Need::Optional, "Creates objects, in the sections and words of the file."),
-        key("update", Type::Map(&UPDATE), Need::Optional, "Changes the attributes named; what is left out stays, lists are replaced."),
+        key(
+            "update",
+            Type::Map(&UPDATE),
+            Need::Optional,
+            "Changes the attributes named; what is left out stays, lists are replaced.",
+        ),
         key("delete", Type::Map(&DELETE), Need::Optional, "Deletes objects: section and list of names."),
         key("boot", Type::Map(&BOOT), Need::Optional, "Starts an instance on a host."),
         key("migrate", Type::Map(&MIGRATE), Need::Optional, "Moves an instance to another host."),
         key("attach", Type::Map(&INTERFACE), Need::Optional, "Attaches interfaces to a router."),
         key("detach", Type::Map(&INTERFACE), Need::Optional, "Detaches interfaces from a router."),
-        key("set_gateway", Type::Map(&SET_GATEWAY), Need::Optional, "Sets or changes a router's gateway; what is left out stays as it is."),
+        key(
+            "set_gateway",
+            Type::Map(&SET_GATEWAY),
+            Need::Optional,
+            "Sets or changes a router's gateway; what is left out stays as it is.",
+        ),
         key("clear_gateway", Type::Map(&CLEAR_GATEWAY), Need::Optional, "Clears a router's gateway."),
         key("move_gateway", Type::Map(&MOVE_GATEWAY), Need::Optional, "Schedules a router's gateway to another host."),
-        key("associate", Type::Map(&ASSOCIATE), Need::Optional, "Gives a floating IP to an instance or port; allocates it if need be, re-points it if it had one."),
+        key(
+            "associate",
+            Type::Map(&ASSOCIATE),
+            Need::Optional,
+            "Gives a floating IP to an instance or port; allocates it if need be, re-points it if it had one.",
+        ),
         key("disassociate", Type::Map(&DISASSOCIATE), Need::Optional, "Takes a floating IP off; it stays allocated."),
         key("restart_agent", Type::Map(&AGENT), Need::Optional, "Ends the agent of a host and starts it anew."),
     ],
@@ -150,7 +175,7 @@ static MIGRATE: Record = Record {
     keys: &[INSTANCE, key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host.")],
 };
 static INTERFACE: Record = Record {
-    title: "interface of a router",
+    title: "`attach` or `detach`",
     context: "attach",
     doc: "A router and what it is attached to.",
     keys: &[
@@ -172,7 +197,12 @@ static SET_GATEWAY: Record = Record {
         key("network", Type::Name(&[Section::Networks]), Need::Optional, "The external network."),
         key("address", Type::OneOrMany(&Type::Address), Need::Optional, "The router's addresses on it."),
         key("snat", Type::Bool, Need::Optional, "The API's `enable_snat`."),
-        key("host", Type::Name(&[Section::Hosts]), Need::Optional, "Where it is scheduled; only where there was no gateway."),
+        key(
+            "host",
+            Type::Name(&[Section::Hosts]),
+            Need::Optional,
+            "Where it is scheduled; only where there was no gateway.",
+        ),
     ],
 };
 static CLEAR_GATEWAY: Record =

@@ -14,16 +14,51 @@ pub(in crate::scenario) static FILE: Record = Record {
     context: "file",
     doc: "A network, then steps that change it, and beside each step what must be seen.",
     keys: &[
-        key("tags", Type::List(&Type::Word), Need::Default("none"), "Words for `--filter`; the id of a mirrored case is a tag (`MP-16`)."),
+        key(
+            "tags",
+            Type::List(&Type::Word),
+            Need::Default("none"),
+            "Words for `--filter`; the id of a mirrored case is a tag (`MP-16`).",
+        ),
         key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents."),
-        key("hosts", Type::Table(&HOSTS), Need::Default("empty"), "Compute and network nodes. All share one underlay (MTU 1600)."),
-        key("networks", Type::Table(&NETWORKS), Need::Default("empty"), "Tenant networks (over VXLAN) and external ones (provider segments)."),
+        key(
+            "hosts",
+            Type::Table(&HOSTS),
+            Need::Default("empty"),
+            "Compute and network nodes. All share one underlay (MTU 1600).",
+        ),
+        key(
+            "networks",
+            Type::Table(&NETWORKS),
+            Need::Default("empty"),
+            "Tenant networks (over VXLAN) and external ones (provider segments).",
+        ),
         key("subnets", Type::Table(&SUBNETS), Need::Default("empty"), "Prefixes on networks."),
         key("routers", Type::Table(&ROUTERS), Need::Default("empty"), "Distributed routers."),
-        key("ports", Type::Table(&PORTS), Need::Default("empty"), "Ports for what an instance's own line cannot say: several ports, an unbound port."),
-        key("instances", Type::Table(&INSTANCES), Need::Default("empty"), "Virtual machines, each with a kernel network stack of its own."),
-        key("floating_ips", Type::Table(&FLOATING_IPS), Need::Default("empty"), "Floating IPs by address; the external network is the one that has it. Without a target one is allocated and idle."),
-        key("outside", Type::Table(&OUTSIDE), Need::Default("empty"), "Machines outside: on the provider segment, behind the upstream router, or that router."),
+        key(
+            "ports",
+            Type::Table(&PORTS),
+            Need::Default("empty"),
+            "Ports for what an instance's own line cannot say: several ports, an unbound port.",
+        ),
+        key(
+            "instances",
+            Type::Table(&INSTANCES),
+            Need::Default("empty"),
+            "Virtual machines, each with a kernel network stack of its own.",
+        ),
+        key(
+            "floating_ips",
+            Type::Table(&FLOATING_IPS),
+            Need::Default("empty"),
+            "Floating IPs by address; the external network is the one that has it. Without a target one is allocated and idle.",
+        ),
+        key(
+            "outside",
+            Type::Table(&OUTSIDE),
+            Need::Default("empty"),
+            "Machines outside: on the provider segment, behind the upstream router, or that router.",
+        ),
         key("steps", Type::Steps, Need::Required, STEPS_DOC),
     ],
 };
@@ -37,7 +72,12 @@ static SETTINGS: Record = Record {
     context: "settings",
     doc: "Options of the agents.",
     keys: &[
-        key("random_ports", Type::Bool, Need::Default("true"), "The agent's `use_random_fully`. Write `false` where a scenario asserts ports."),
+        key(
+            "random_ports",
+            Type::Bool,
+            Need::Default("true"),
+            "The agent's `use_random_fully`. Write `false` where a scenario asserts ports.",
+        ),
         key("metadata", Type::Bool, Need::Default("true"), "Metadata rules."),
     ],
 };
@@ -61,7 +101,12 @@ static NETWORK: Record = Record {
     context: "networks",
     doc: "A layer-2 network.",
     keys: &[
-        key("external", Type::Bool, Need::Default("false"), "A provider segment with the outside on it; otherwise a tenant network over VXLAN."),
+        key(
+            "external",
+            Type::Bool,
+            Need::Default("false"),
+            "A provider segment with the outside on it; otherwise a tenant network over VXLAN.",
+        ),
         key("mtu", Type::Integer(576, 1500), Need::Default("1500"), "In bytes; devices of the router follow it."),
     ],
 };
@@ -74,8 +119,18 @@ static SUBNET: Record = Record {
     keys: &[
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The network it is on."),
         key("cidr", Type::Prefix, Need::Required, "The prefix: `10.0.1.0/24`."),
-        key("gateway", Type::OrNone(&Type::Address), Need::Default("first address"), "Tenant: what the router takes. External: the upstream router's address."),
-        key("allocation_pools", Type::List(&Type::Pool), Need::Default("all but the gateway"), "Where automatic addresses come from: `10.0.1.100-10.0.1.199`."),
+        key(
+            "gateway",
+            Type::OrNone(&Type::Address),
+            Need::Default("first address"),
+            "Tenant: what the router takes. External: the upstream router's address.",
+        ),
+        key(
+            "allocation_pools",
+            Type::List(&Type::Pool),
+            Need::Default("all but the gateway"),
+            "Where automatic addresses come from: `10.0.1.100-10.0.1.199`.",
+        ),
     ],
 };
 
@@ -85,9 +140,19 @@ static ROUTER: Record = Record {
     context: "routers",
     doc: "A distributed router.",
     keys: &[
-        key("interfaces", Type::List(&Type::Name(&[Section::Subnets, Section::Ports])), Need::Default("[]"), "Subnets (the router takes their gateway address) and ports (that port's address)."),
+        key(
+            "interfaces",
+            Type::List(&Type::Name(&[Section::Subnets, Section::Ports])),
+            Need::Default("[]"),
+            "Subnets (the router takes their gateway address) and ports (that port's address).",
+        ),
         key("gateway", Type::OrNone(&Type::Map(&GATEWAY)), Need::Default("none"), "The way out."),
-        key("routes", Type::List(&Type::Route), Need::Default("[]"), "Extra routes, `DEST via NEXTHOP`; ECMP is the same DEST twice."),
+        key(
+            "routes",
+            Type::List(&Type::Route),
+            Need::Default("[]"),
+            "Extra routes, `DEST via NEXTHOP`; ECMP is the same DEST twice.",
+        ),
         key("admin_state_up", Type::Fixed(true), Need::Default("true"), "The router is up."),
         key("distributed", Type::Fixed(true), Need::Default("true"), "The router is distributed."),
         key("ha", Type::Fixed(false), Need::Default("false"), "The router is not highly available by VRRP."),
@@ -99,7 +164,12 @@ static GATEWAY: Record = Record {
     doc: "A router's way to an external network.",
     keys: &[
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The external network."),
-        key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free of the network's first subnet"), "The router's addresses on it."),
+        key(
+            "address",
+            Type::OneOrMany(&Type::Address),
+            Need::Default("lowest free of the network's first subnet"),
+            "The router's addresses on it.",
+        ),
         key("snat", Type::Bool, Need::Default("true"), "The API's `enable_snat`."),
         key("host", Type::Name(&[Section::Hosts]), Need::Default("first `dvr_snat` host"), "Where it is scheduled."),
     ],
@@ -123,11 +193,21 @@ static INSTANCE: Record = Record {
     context: "instances",
     doc: "A virtual machine. `network` gives it a port of its own name; `port` names ports declared in `ports`.",
     keys: &[
-        key("host", Type::Name(&[Section::Hosts]), Need::Default("not booted"), "Where it runs. Without it the ports exist unbound until `boot`."),
+        key(
+            "host",
+            Type::Name(&[Section::Hosts]),
+            Need::Default("not booted"),
+            "Where it runs. Without it the ports exist unbound until `boot`.",
+        ),
         key("network", Type::Name(&[Section::Networks]), Need::Optional, "The network of its one port."),
         key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Fixed addresses of that port."),
         key("mac", Type::Mac, Need::Default("from the name"), "MAC address of that port."),
-        key("port", Type::OneOrMany(&Type::Name(&[Section::Ports])), Need::Optional, "Ports declared in `ports`, instead of `network`."),
+        key(
+            "port",
+            Type::OneOrMany(&Type::Name(&[Section::Ports])),
+            Need::Optional,
+            "Ports declared in `ports`, instead of `network`.",
+        ),
         ALSO,
         CLOSED,
     ],
@@ -151,7 +231,12 @@ static FLOATING_IP: Record = Record {
     context: "floating_ips",
     doc: "A floating IP; its key is its address.",
     keys: &[
-        key("instance", Type::Name(&[Section::Instances]), Need::Optional, "The instance it stands for, by its first port."),
+        key(
+            "instance",
+            Type::Name(&[Section::Instances]),
+            Need::Optional,
+            "The instance it stands for, by its first port.",
+        ),
         key("port", Type::Name(&[Section::Ports]), Need::Optional, "The port it stands for."),
         key("fixed_address", Type::Address, Need::Default("the first"), "Which of the port's addresses."),
     ],
@@ -163,11 +248,36 @@ static NODE: Record = Record {
     context: "outside",
     doc: "A machine outside. Exactly one of `on`, `behind` and `gateway_of` says where it stands.",
     keys: &[
-        key("on", Type::Name(&[Section::Networks]), Need::Optional, "It stands on the provider segment of that network."),
-        key("behind", Type::Name(&[Section::Networks]), Need::Optional, "It stands behind the upstream router of that network."),
-        key("gateway_of", Type::Name(&[Section::Networks]), Need::Optional, "It is the upstream router of that network (else `gw-NETWORK`)."),
-        key("address", Type::OneOrMany(&Type::Address), Need::Optional, "Its addresses. Required but for `gateway_of`, which owns the gateway addresses of the network's subnets."),
-        key("routes", Type::List(&Type::Route), Need::Default("[]"), "For `gateway_of`: routes back to tenant networks. Without any, the outside cannot route to them."),
+        key(
+            "on",
+            Type::Name(&[Section::Networks]),
+            Need::Optional,
+            "It stands on the provider segment of that network.",
+        ),
+        key(
+            "behind",
+            Type::Name(&[Section::Networks]),
+            Need::Optional,
+            "It stands behind the upstream router of that network.",
+        ),
+        key(
+            "gateway_of",
+            Type::Name(&[Section::Networks]),
+            Need::Optional,
+            "It is the upstream router of that network (else `gw-NETWORK`).",
+        ),
+        key(
+            "address",
+            Type::OneOrMany(&Type::Address),
+            Need::Optional,
+            "Its addresses. Required but for `gateway_of`, which owns the gateway addresses of the network's subnets.",
+        ),
+        key(
+            "routes",
+            Type::List(&Type::Route),
+            Need::Default("[]"),
+            "For `gateway_of`: routes back to tenant networks. Without any, the outside cannot route to them.",
+        ),
         ALSO,
         CLOSED,
     ],
