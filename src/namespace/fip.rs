@@ -38,7 +38,7 @@ pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, Names
 /// What the routers share: the way out, and no connection tracking.
 fn shared(view: &View<'_>, link: &FipLink<'_>) -> Result<NamespaceState, Taken> {
     let comments = view.config.options.comments;
-    let mut state = build::namespace(skeleton::shared(Family::V4, comments), skeleton::shared(Family::V6, comments));
+    let mut state = build::namespace(skeleton::fip(Family::V4, comments), skeleton::fip(Family::V6, comments));
     let fg = device("fg-", link.agent_gateway);
     state.plug(&fg, link.agent_gateway)?;
     for subnet in link.agent_gateway.extra_subnets.iter().filter(|subnet| family_of(&subnet.cidr) == Family::V4) {

@@ -83,7 +83,8 @@ impl fmt::Display for ChainName {
     }
 }
 
-/// All tables of one family in one namespace. A table without chains is absent.
+/// All tables of one family in one namespace. A table without chains is absent; so is a built-in chain without rules whose
+/// policy is ACCEPT, whether or not the kernel has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// By table.

@@ -34,7 +34,8 @@ fn link_line(device: &DeviceName, link: &Link) -> String {
 fn address_line(address: &Address) -> String {
     let mut line = format!("addr   {} {} scope global", address.device, address.net);
     if let Some(broadcast) = address.broadcast() {
-        line.push_str(&format!(" broadcast {broadcast}"));
+        line.push_str(" broadcast ");
+        line.push_str(&broadcast.to_string());
     }
     line
 }

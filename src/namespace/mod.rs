@@ -39,7 +39,7 @@ use view::View;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DesiredError {
     /// A pool of numbers is too small.
-    #[error("{namespace}")]
+    #[error("{namespace}: not enough numbers")]
     Exhausted {
         /// Where they are needed.
         namespace: NamespaceName,

@@ -132,8 +132,7 @@ fn attach_to_fip(link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), T
 
 fn rules(view: &View<'_>, family: Family) -> Ruleset {
     let options = view.config.options;
-    let mut rules = skeleton::scoped(family, options.comments);
-    skeleton::mark_metadata(family, &mut rules);
+    let mut rules = skeleton::qrouter(family, options.comments);
     for (device, scope) in view.qrouter_devices(family) {
         skeleton::scope_of_device(&mut rules, &device, view.mark(scope), false);
     }

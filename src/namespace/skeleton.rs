@@ -54,28 +54,53 @@ impl Ruleset {
     }
 }
 
-/// What every namespace of a kind has, whatever its router; nothing for a namespace that is none of the agent's.
-pub fn skeleton(namespace: &NamespaceName, family: Family) -> Ruleset {
-    match namespace.as_str().split_once('-') {
-        Some(("qrouter", _)) => {
-            let mut rules = scoped(family, true);
-            mark_metadata(family, &mut rules);
-            rules
-        }
-        Some(("snat", _)) => {
-            let mut rules = scoped(family, true);
-            if family == Family::V4 {
-                rules.append(Table::Nat, own("snat"), jump("float-snat"));
-            }
-            rules
-        }
-        Some(("fip", _)) => shared(family, true),
+/// The constant part of a namespace's rules, as its name tells its kind; nothing for a namespace of no kind.
+pub fn skeleton(name: &NamespaceName, family: Family) -> Ruleset {
+    match name.as_str().split_once('-') {
+        Some(("qrouter", _)) => qrouter(family, true),
+        Some(("snat", _)) => snat(family, true),
+        Some(("fip", _)) => fip(family, true),
         Some(_) | None => Ruleset::default(),
     }
 }
 
-/// What every namespace has. `comments`: rules carry the agent's comments.
-pub(super) fn base(family: Family, comments: bool) -> Ruleset {
+/// That of a qrouter namespace. `comments`: rules carry the agent's comments.
+pub(super) fn qrouter(family: Family, comments: bool) -> Ruleset {
+    let mut rules = scoped(family, comments);
+    rules.append(
+        Table::Mangle,
+        own("PREROUTING"),
+        metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK)),
+    );
+    rules
+}
+
+/// That of a snat namespace.
+pub(super) fn snat(family: Family, comments: bool) -> Ruleset {
+    let mut rules = scoped(family, comments);
+    call_float_snat(family, &mut rules);
+    rules
+}
+
+/// That of a fip namespace, which tracks no connections.
+pub(super) fn fip(family: Family, comments: bool) -> Ruleset {
+    let mut rules = base(family, comments);
+    call_float_snat(family, &mut rules);
+    if family == Family::V4 {
+        rules.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
+    }
+    rules
+}
+
+/// In a qrouter namespace the call comes and goes with floating IPs.
+fn call_float_snat(family: Family, rules: &mut Ruleset) {
+    if family == Family::V4 {
+        rules.append(Table::Nat, own("snat"), jump("float-snat"));
+    }
+}
+
+/// What every namespace has.
+fn base(family: Family, comments: bool) -> Ruleset {
     let mut rules = Ruleset::default();
     filter(&mut rules);
     rules.twins(Table::Raw, &[Hook::Prerouting, Hook::Output]);
@@ -116,7 +141,7 @@ fn nat(rules: &mut Ruleset, comments: bool) {
 }
 
 /// What a qrouter or a snat namespace has besides: the chains of the address scopes.
-pub(super) fn scoped(family: Family, comments: bool) -> Ruleset {
+fn scoped(family: Family, comments: bool) -> Ruleset {
     let mut rules = base(family, comments);
     let known = || What::ConnMark(0, SCOPE_MASK);
     rules.create(Table::Filter, own("scope"));
@@ -137,16 +162,6 @@ pub(super) fn scoped(family: Family, comments: bool) -> Ruleset {
     rules
 }
 
-/// What a fip namespace has: nothing there is tracked.
-pub(super) fn shared(family: Family, comments: bool) -> Ruleset {
-    let mut rules = base(family, comments);
-    if family == Family::V4 {
-        rules.append(Table::Nat, own("snat"), jump("float-snat"));
-        rules.append(Table::Raw, own("PREROUTING"), Rule::to(Target::NoTrack));
-    }
-    rules
-}
-
 /// The condition for a request to the metadata service.
 fn metadata_request(family: Family, target: Target) -> Rule {
     let address = match family {
@@ -158,12 +173,6 @@ fn metadata_request(family: Family, target: Target) -> Rule {
         .when(What::InDevice(DevicePattern::Prefix("qr-".to_owned())))
         .when(What::Protocol(TCP))
         .when(What::DestinationPort(TCP, 80.into()))
-}
-
-/// Marks requests to the metadata service, in every qrouter namespace.
-pub(super) fn mark_metadata(family: Family, rules: &mut Ruleset) {
-    let rule = metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK));
-    rules.append(Table::Mangle, own("PREROUTING"), rule);
 }
 
 /// Leads marked requests to the metadata proxy, and nobody else there.

@@ -1,8 +1,10 @@
 //! The `snat-` namespace: on the host of the gateway alone.
 
+use std::net::IpAddr;
+
 use super::build::{self, Taken};
 use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
-use super::skeleton::{self, jump, own};
+use super::skeleton::{self, own};
 use super::state::{Address, NamespaceState, Route};
 use super::view::{View, device};
 use crate::name::DeviceName;
@@ -12,7 +14,7 @@ use crate::router::PortConfig;
 /// The namespace of a router with this gateway port.
 pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
     let qg = device("qg-", gateway);
-    let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view, &qg));
+    let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view));
     for port in &view.router.snat_interfaces {
         state.plug(&device("sg-", port), port)?;
     }
@@ -42,7 +44,7 @@ pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceSt
 }
 
 fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
-    let mut rules = skeleton::scoped(Family::V4, view.config.options.comments);
+    let mut rules = skeleton::snat(Family::V4, view.config.options.comments);
     let translated = view.router.enable_snat;
     for (name, scope) in view.snat_devices(Family::V4) {
         // What leaves by the gateway is translated, hence at home in any scope.
@@ -55,7 +57,6 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
             .when(What::ConnMark(0, SCOPE_MASK));
         rules.append(Table::Mangle, own("POSTROUTING"), remember);
     }
-    rules.append(Table::Nat, own("snat"), jump("float-snat"));
     gateway_nat(view, gateway, qg, &mut rules);
     for (floating, fixed) in view.centralised() {
         let inward = || Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(floating)));
@@ -74,7 +75,7 @@ fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
 /// Translation to the gateway's first IPv4 address; none if it has none.
 fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
     let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
-    let Some(address) = addresses.find(|address| address.is_ipv4()) else { return };
+    let Some(address) = addresses.find(IpAddr::is_ipv4) else { return };
     let outside = || skeleton::device(qg);
     let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
     rules.append(Table::Mangle, own("mark"), mark);
@@ -98,8 +99,8 @@ fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &m
     rules.append(Table::Nat, own("snat"), hairpin);
 }
 
-fn rules_v6(view: &View<'_>, _qg: &DeviceName) -> Ruleset {
-    let mut rules = skeleton::scoped(Family::V6, view.config.options.comments);
+fn rules_v6(view: &View<'_>) -> Ruleset {
+    let mut rules = skeleton::snat(Family::V6, view.config.options.comments);
     for (name, scope) in view.snat_devices(Family::V6) {
         skeleton::scope_of_device(&mut rules, &name, view.mark(scope), false);
     }

@@ -64,12 +64,12 @@ pub(super) fn unplug<'a>(observed: &'a HostState, desired: &HostState, kept: &Ke
     }
 }
 
-/// Takes devices of namespaces that go out of service at once.
-pub(super) fn silence(observed: &HostState, desired: &HostState, steps: &mut Steps) {
+/// Removes namespaces that are not desired. A fip namespace stops answering for floating IPs before anything else is done.
+pub(super) fn remove(observed: &HostState, desired: &HostState, steps: &mut Steps) {
     for (name, state) in observed.namespaces.iter().filter(|(name, _)| !desired.namespaces.contains_key(*name)) {
-        let phase = if name.as_str().starts_with("fip-") { Phase::Refuse } else { Phase::Silence };
-        for (device, _) in state.links.iter().filter(|(_, link)| link.up && matches!(link.attach, Attach::Network(_))) {
-            steps.push(phase, name, Action::LinkUp(device.clone(), false));
+        let outside = state.links.iter().filter(|(_, link)| link.up && matches!(link.attach, Attach::Network(_)));
+        for (device, _) in outside.filter(|_| name.as_str().starts_with("fip-")) {
+            steps.push(Phase::Refuse, name, Action::LinkUp(device.clone(), false));
         }
         steps.push(Phase::Remove, name, Action::NamespaceDelete);
     }
@@ -87,8 +87,8 @@ pub(super) fn plug<'a>(observed: &'a HostState, desired: &'a HostState, kept: &K
                 Some(_) => {}
                 None => make(desired, (name, device), wanted, steps),
             }
-            if is.is_some_and(|is| is.up) != wanted.up {
-                steps.push(Phase::Raise, name, Action::LinkUp(device.clone(), wanted.up));
+            if is.is_some_and(|is| is.up != wanted.up) {
+                steps.push(Phase::Adjust, name, Action::LinkUp(device.clone(), wanted.up));
             }
         }
     }
@@ -101,7 +101,6 @@ fn make(desired: &HostState, place: Place<'_>, wanted: &Link, steps: &mut Steps)
         return;
     }
     let (name, device) = place;
-    let link = Link { up: false, ..wanted.clone() };
     let peer = other_link.map(|peer| (peer.mac, peer.mtu));
-    steps.push(Phase::Plug, name, Action::LinkAdd { device: device.clone(), link, peer });
+    steps.push(Phase::Plug, name, Action::LinkAdd { device: device.clone(), link: wanted.clone(), peer });
 }

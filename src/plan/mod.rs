@@ -44,7 +44,7 @@ pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
     let born = NamespaceState { rules: PolicyRule::base().into(), ..NamespaceState::default() };
     let nothing = BTreeSet::new();
 
-    links::silence(observed, desired, &mut steps);
+    links::remove(observed, desired, &mut steps);
     links::unplug(observed, desired, &kept, &mut steps);
     for (name, wanted) in &desired.namespaces {
         let is = observed.namespaces.get(name);

@@ -23,7 +23,7 @@ pub enum Action {
     NamespaceAdd,
     /// Removes the namespace with all that is in it.
     NamespaceDelete,
-    /// Makes a device. With [`Attach::Peer`] both ends at once; the other end's link is `peer`.
+    /// Makes a device, up if its link is. With [`Attach::Peer`] both ends at once; the other end's MAC and MTU are `peer`'s.
     LinkAdd {
         /// Its name.
         device: DeviceName,

@@ -1,6 +1,12 @@
 //! What several test binaries share: the built program, and a limit to the labs that stand side by side.
 
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, clippy::print_stderr, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::print_stderr,
+    reason = "each test binary uses its own part"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,0 +1,192 @@
+//! The laws, over pairs of random configurations.
+
+use std::net::IpAddr;
+
+use dvrlab::api::AgentMode;
+use dvrlab::namespace::{HostState, desired};
+use dvrlab::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE};
+use dvrlab::plan::{Plan, plan};
+use dvrlab::router::HostConfig;
+use proptest::prelude::*;
+
+use crate::builder::{self, FloatingIpChoice, GatewayChoice, InterfaceChoice, RouterChoice};
+use crate::flows::{Flows, Way};
+use crate::kernel;
+
+fn scope() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![4 => Just(None), 1 => Just(Some("left")), 1 => Just(Some("right"))]
+}
+
+fn interface() -> impl Strategy<Value = InterfaceChoice> {
+    let fields = (1..3u8, prop_oneof![Just(1), Just(254)], prop_oneof![Just(1450), Just(1400)], scope());
+    fields.prop_map(|(net, last_octet, mtu, scope)| InterfaceChoice { net, last_octet, mtu, scope })
+}
+
+fn gateway() -> impl Strategy<Value = GatewayChoice> {
+    let fields = (1..3u8, 10..12u8, prop::bool::weighted(0.8), prop::bool::weighted(0.7), scope());
+    fields.prop_map(|(ext, last_octet, snat, here, scope)| GatewayChoice { ext, last_octet, snat, here, scope })
+}
+
+fn floating_ip() -> impl Strategy<Value = FloatingIpChoice> {
+    let fields = (101..104u8, 1..3u8, 11..13u8, prop::bool::weighted(0.3));
+    fields.prop_map(|(last_octet, net, instance, centralised)| FloatingIpChoice {
+        last_octet,
+        net,
+        instance,
+        centralised,
+    })
+}
+
+fn router(name: &'static str) -> impl Strategy<Value = RouterChoice> {
+    let fields = (
+        prop::collection::vec(interface(), 0..3),
+        prop::option::weighted(0.8, gateway()),
+        prop::collection::vec(floating_ip(), 0..4),
+        prop::sample::subsequence(vec![("192.0.2.0/24", "10.1.1.50"), ("198.51.100.0/24", "203.0.1.50")], 0..3),
+    );
+    fields.prop_map(move |(mut interfaces, gateway, mut floating_ips, routes)| {
+        interfaces.sort_by_key(|interface| interface.net);
+        interfaces.dedup_by_key(|interface| interface.net);
+        floating_ips.retain(|fip| interfaces.iter().any(|interface| interface.net == fip.net));
+        floating_ips.sort_by_key(|fip| (fip.net, fip.instance));
+        floating_ips.dedup_by_key(|fip| (fip.net, fip.instance));
+        floating_ips.sort_by_key(|fip| fip.last_octet);
+        floating_ips.dedup_by_key(|fip| fip.last_octet);
+        RouterChoice { name, interfaces, gateway, floating_ips, routes }
+    })
+}
+
+fn routers() -> impl Strategy<Value = Vec<RouterChoice>> {
+    let second = prop::option::weighted(0.3, router("r2"));
+    (router("r1"), second).prop_map(|(first, second)| {
+        let mut routers = vec![first];
+        if let Some(mut second) = second {
+            // Two routers do not share a floating address or a gateway address.
+            second.floating_ips.iter_mut().for_each(|fip| fip.last_octet += 10);
+            second.gateway.iter_mut().for_each(|gateway| gateway.last_octet += 10);
+            second.routes.clear();
+            routers.push(second);
+        }
+        routers
+    })
+}
+
+fn mode() -> impl Strategy<Value = AgentMode> {
+    prop_oneof![Just(AgentMode::Dvr), Just(AgentMode::DvrSnat), Just(AgentMode::DvrNoExternal)]
+}
+
+fn configurations() -> impl Strategy<Value = (HostConfig, HostConfig)> {
+    (mode(), routers(), routers())
+        .prop_map(|(mode, before, after)| (builder::host(mode, &before), builder::host(mode, &after)))
+}
+
+/// The plan's effect, or the operation that the kernel refuses.
+fn carry_out(host: &HostState, plan: &Plan) -> Result<HostState, TestCaseError> {
+    let mut host = host.clone();
+    for op in &plan.ops {
+        kernel::apply(&mut host, op)
+            .map_err(|reason| TestCaseError::fail(format!("{reason}: {}: {op}\nof\n{}", op.namespace, text(plan))))?;
+    }
+    Ok(host)
+}
+
+fn text(plan: &Plan) -> String {
+    plan.ops.iter().map(|op| format!("{}: {op}\n", op.namespace)).collect()
+}
+
+fn instances() -> Vec<(String, IpAddr)> {
+    let mut all = Vec::new();
+    for (router, number) in [("r1", 1), ("r2", 2)] {
+        for net in 1..3 {
+            all.extend([11, 12].map(|last| (router.to_owned(), builder::instance(number, net, last))));
+        }
+    }
+    all
+}
+
+/// Source NAT promises for this instance's router in both configurations, its subnet not being in the gateway's scope.
+fn promised(config: &HostConfig, source: IpAddr) -> bool {
+    let router = config.routers.values().find(|router| {
+        let mut subnets = router.interfaces.iter().flat_map(|port| &port.subnets);
+        subnets.any(|subnet| subnet.cidr.contains(&source))
+    });
+    router.is_none_or(|router| {
+        let scope =
+            |port: &dvrlab::router::PortConfig| port.address_scopes.as_ref().and_then(|scopes| scopes.v4.clone());
+        let outside = router.gw_port.as_ref().and_then(scope);
+        let shared = outside.is_some() && router.interfaces.iter().any(|port| scope(port) == outside);
+        router.enable_snat && !shared
+    })
+}
+
+/// Every rule that leads one address to the fip namespace has its translation.
+fn steered_are_translated(host: &HostState) -> Result<(), TestCaseError> {
+    for (name, state) in &host.namespaces {
+        let steering =
+            state.rules.iter().filter(|rule| rule.table == FIP_TABLE && rule.priority != FAST_PATH_EXIT_PRIORITY);
+        for rule in steering {
+            let source = rule.from.map(|from| format!("-s {from} -j SNAT")).unwrap_or_default();
+            let nat = state.rules_v4.tables.get(&dvrlab::namespace::Table::Nat);
+            let mut rules = nat.into_iter().flat_map(|chains| chains.values()).flat_map(|chain| &chain.rules);
+            let translated =
+                !source.is_empty() && rules.any(|translation| translation.to_string().starts_with(&source));
+            prop_assert!(translated, "{name}: {rule} has no translation");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_turns_what_is_into_what_is_desired((before, after) in configurations()) {
+        let is = carry_out(&HostState::default(), &plan(&HostState::default(), &desired(&before, &HostState::default()).unwrap()))?;
+        let wanted = desired(&after, &is).unwrap();
+        let plan_there = plan(&is, &wanted);
+        let reached = carry_out(&is, &plan_there)?;
+        for (name, state) in &wanted.namespaces {
+            prop_assert_eq!(reached.namespaces.get(name), Some(state), "{}", name);
+        }
+        prop_assert_eq!(&reached, &wanted);
+        prop_assert_eq!(&desired(&after, &reached).unwrap(), &wanted, "allocations stay");
+        prop_assert_eq!(plan(&wanted, &wanted), Plan::default());
+        let nothing = carry_out(&wanted, &plan(&wanted, &HostState::default()))?;
+        prop_assert_eq!(nothing, HostState::default());
+    }
+
+    #[test]
+    fn a_plan_may_stop_anywhere_and_be_made_anew((before, after) in configurations(), share in 0.0..1.0f64) {
+        let is = desired(&before, &HostState::default()).unwrap();
+        let whole = plan(&is, &desired(&after, &is).unwrap());
+        let stop = whole.ops.iter().enumerate().filter(|(n, _)| (*n as f64) < share * whole.ops.len() as f64).count();
+        let some = Plan { ops: whole.ops.into_iter().take(stop).collect() };
+        let halfway = carry_out(&is, &some)?;
+        let wanted = desired(&after, &halfway).unwrap();
+        prop_assert_eq!(carry_out(&halfway, &plan(&halfway, &wanted))?, wanted);
+    }
+
+    #[test]
+    fn no_packet_leaves_bare_at_any_point((before, after) in configurations()) {
+        let mut host = desired(&before, &HostState::default()).unwrap();
+        let wanted = desired(&after, &host).unwrap();
+        let there = plan(&host, &wanted);
+        let mut flows = Flows::new(instances());
+        flows.send(&host);
+        for op in &there.ops {
+            kernel::apply(&mut host, op).map_err(TestCaseError::fail)?;
+            flows.note(op);
+            steered_are_translated(&host).map_err(|e| TestCaseError::fail(format!("after {op}: {e}\n{}", text(&there))))?;
+            for seen in flows.send(&host) {
+                let bare = seen.source == seen.seen_as && promised(&before, seen.source) && promised(&after, seen.source);
+                prop_assert!(!bare, "{}: after {op} {seen:?} leaves bare\n{}", op.namespace, text(&there));
+            }
+        }
+        for seen in flows.send(&host) {
+            let floating = after.routers.values().flat_map(|router| &router.floating_ips).find(|fip| fip.fixed_ip_address == Some(seen.source));
+            if let Some(fip) = floating.filter(|fip| seen.way == Way::FipNamespace && !fip.dvr_snat_bound) {
+                prop_assert_eq!(seen.seen_as, fip.floating_ip_address, "an old address lives on\n{}", text(&there));
+            }
+        }
+    }
+}

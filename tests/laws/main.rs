@@ -1,0 +1,8 @@
+//! The agent's two functions, `namespace::desired` and `plan::plan`, held to their laws without a kernel: what stands in
+//! namespaces for given configurations, and what a plan does to a model of the kernel at every point of it.
+
+mod builder;
+mod flows;
+mod kernel;
+mod laws;
+mod states;
