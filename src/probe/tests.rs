@@ -56,7 +56,14 @@ fn nodes(machines: &[Machine]) -> Nodes {
             addresses: port.nets.clone(),
         };
         let ports = machine.ports.iter().map(port).collect();
-        let node = NodeTopology { ports, forwards: false, routes: Vec::new(), also: Vec::new(), closed };
+        let node = NodeTopology {
+            ports,
+            forwards: false,
+            routes: Vec::new(),
+            also: Vec::new(),
+            closed,
+            listen: BTreeSet::new(),
+        };
         topology.nodes.insert(Name::new(machine.place.name.clone()).unwrap(), node);
     }
     Nodes::of(&topology)
