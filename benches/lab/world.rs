@@ -128,7 +128,7 @@ impl Standing {
         for host in &order {
             let config = router::host_config(&next, host);
             let observed = self.lab.observe(host).expect("a host can be read");
-            let desired = namespace::desired(&config, &observed);
+            let desired = namespace::desired(&config, &observed).expect("the configuration can be built");
             let plan = plan::plan(&observed, &desired);
             self.lab.apply(host, &plan, &mut |_op| {}).expect("a plan can be carried out");
         }
@@ -159,7 +159,7 @@ impl Standing {
     /// Panics if a host is not as it should be: what did not work is not measured.
     pub(crate) fn check(&self) {
         for (host, observed) in self.observe() {
-            let desired = namespace::desired(&router::host_config(&self.intent, &host), &observed);
+            let desired = namespace::desired(&router::host_config(&self.intent, &host), &observed).expect("the configuration can be built");
             assert!(observed == desired, "{host} is not as it should be");
         }
     }

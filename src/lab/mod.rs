@@ -33,7 +33,7 @@ mod layer2;
 mod make;
 mod node;
 mod ports;
-mod settle;
+pub(crate) mod settle;
 mod shape;
 
 /// How many connections a namespace tracks.
