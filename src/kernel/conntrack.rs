@@ -12,7 +12,7 @@ use netlink_bindings::traits::Pusher;
 use netlink_sys::Socket;
 
 use super::nfnetlink::{ACK, DUMP, Message, NfnetlinkError, ask, find};
-use crate::net::Family;
+use crate::net::{Family, IpNet, family_of};
 
 /// Subsystem 1 (NFNL_SUBSYS_CTNETLINK), in the upper byte of a message type.
 const CONNTRACK: u16 = 1 << 8;
@@ -137,11 +137,11 @@ pub fn delete(socket: &Socket, zone: u16, tuple: &Tuple) -> Result<bool, Nfnetli
     }
 }
 
-/// Deletes every connection that has the address in either tuple and returns how many.
-pub fn purge(socket: &Socket, address: IpAddr) -> Result<usize, NfnetlinkError> {
+/// Deletes every connection that has an address of `net` in either tuple and returns how many.
+pub fn purge(socket: &Socket, net: &IpNet) -> Result<usize, NfnetlinkError> {
     let mut purged = 0;
-    for entry in dump_of(socket, number(Family::of(address)))? {
-        if entry.has(address) && delete(socket, entry.zone, &entry.original)? {
+    for entry in dump_of(socket, number(family_of(net)))? {
+        if entry.has(net) && delete(socket, entry.zone, &entry.original)? {
             purged += 1;
         }
     }
@@ -154,9 +154,9 @@ pub fn flush(socket: &Socket) -> Result<(), NfnetlinkError> {
 }
 
 impl Entry {
-    /// Whether the address is in either tuple.
-    pub fn has(&self, address: IpAddr) -> bool {
-        [self.original, self.reply].iter().any(|tuple| tuple.source == address || tuple.destination == address)
+    /// Whether an address of `net` is in either tuple.
+    pub fn has(&self, net: &IpNet) -> bool {
+        [self.original, self.reply].iter().any(|tuple| net.contains(&tuple.source) || net.contains(&tuple.destination))
     }
 }
 
@@ -316,8 +316,8 @@ mod tests {
             assert_eq!(texts(&socket), [asked.replace(" [UNREPLIED]", "")]);
             client.send_to(b"?", "127.0.0.1:9").unwrap();
             assert!(count(&socket).unwrap() >= 2);
-            assert_eq!(purge(&socket, "127.0.0.9".parse().unwrap()).unwrap(), 0);
-            assert_eq!(purge(&socket, "127.0.0.2".parse().unwrap()).unwrap(), 1);
+            assert_eq!(purge(&socket, &"127.0.0.9/32".parse().unwrap()).unwrap(), 0);
+            assert_eq!(purge(&socket, &"127.0.0.2/32".parse().unwrap()).unwrap(), 1);
             assert!(texts(&socket).iter().all(|text| !text.contains("127.0.0.2")));
             flush(&socket).unwrap();
             assert_eq!(count(&socket).unwrap(), 0);

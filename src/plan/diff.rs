@@ -11,7 +11,7 @@ use super::op::Action;
 use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, RouteKind, RouteProtocol, sysctl};
-use crate::net::{FIP_TABLE, Family, TABLE_MAIN, family_of};
+use crate::net::{FIP_TABLE, Family, IpNet, TABLE_MAIN, family_of};
 
 /// The table of the fence: a number that the agent uses for nothing else.
 const FENCE_TABLE: u32 = FIP_TABLE - 1;
@@ -76,14 +76,14 @@ impl Diff<'_> {
             self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
             let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
             if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new) {
-                fenced.push((from.addr(), PolicyRule { table: FENCE_TABLE, ..rule.clone() }));
+                fenced.push((from, PolicyRule { table: FENCE_TABLE, ..rule.clone() }));
             }
         }
         self.fence(&fenced, steps);
     }
 
     /// A dead end before the rules to come, of the same priorities and hence looked at first.
-    fn fence(&self, fenced: &[(IpAddr, PolicyRule)], steps: &mut Steps) {
+    fn fence(&self, fenced: &[(IpNet, PolicyRule)], steps: &mut Steps) {
         let families: BTreeSet<Family> = fenced.iter().map(|(_, rule)| rule.family).collect();
         let ends: Vec<Route> = families.into_iter().map(dead_end).collect();
         for end in &ends {

@@ -51,6 +51,9 @@ pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
         let change = changes.get(name);
         if let (Some((name, is)), Some(change)) = (observed.namespaces.get_key_value(name), change) {
             translation::forget((name, change), (is, wanted), &kept, &mut steps);
+            if !change.bare.is_empty() {
+                sysctls::halt(name, is, &mut steps);
+            }
         }
         if is.is_none() {
             steps.push(Phase::Make, name, Action::NamespaceAdd);
@@ -60,7 +63,8 @@ pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
         if !tables.changes.is_empty() {
             steps.push(Phase::Filter, name, Action::Rules(tables));
         }
-        sysctls::set(name, observed, wanted, |device| kept.has(name, device), &mut steps);
+        let halted = change.is_some_and(|change| !change.bare.is_empty());
+        sysctls::set(name, halted, observed, wanted, |device| kept.has(name, device), &mut steps);
         let fixed = change.map_or(&nothing, |change| &change.fixed);
         Diff { name, observed, desired: wanted, new: is.is_none(), kept: &kept, fixed, floating: &floating }
             .plan(&mut steps);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{Address, Attach, ChainName, Link, PolicyRule, Route, Rule, Table};
-use crate::net::{Family, Mac};
+use crate::net::{Family, IpNet, Mac, destination_text};
 
 /// An operation and where it acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub enum Action {
     SysctlSet(String, String),
     /// Changes iptables rules of both families, all in one transaction.
     Rules(RuleChanges),
-    /// Deletes the conntrack entries that have this address in either tuple.
-    ConntrackPurge(IpAddr),
+    /// Deletes the conntrack entries that have an address of this prefix in either tuple.
+    ConntrackPurge(IpNet),
     /// Announces an address (gratuitous ARP or unsolicited neighbour advertisement).
     Announce(DeviceName, IpAddr),
 }
@@ -122,7 +122,7 @@ impl fmt::Display for Op {
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
-            Action::ConntrackPurge(address) => write!(f, "conntrack -D --any {address}"),
+            Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),
             Action::Announce(device, address) if address.is_ipv4() => write!(f, "arping -U -I {device} {address}"),
             Action::Announce(device, address) => write!(f, "ndsend {address} {device}"),
         }

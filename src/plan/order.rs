@@ -7,16 +7,16 @@
 //!
 //! | phase | operations | why here |
 //! |---|---|---|
-//! | [`Phase::Refuse`] | routes to floating IPs, floating addresses, the way into fip namespaces that go | nobody outside begins anything new through what is withdrawn |
+//! | [`Phase::Refuse`] | routes to floating IPs, floating addresses, the way into fip namespaces that go, forwarding where source NAT is to begin | nobody begins anything new through what is withdrawn, or untranslated where it is to be translated |
 //! | [`Phase::Unsteer`] | `ip rule del`: floating IPs, then redirects | while the rules that translate still stand, nothing untranslated can take that way |
-//! | [`Phase::Forget`] | conntrack of withdrawn floating IPs, fixed and floating address | no connection goes on under an address that may be another's soon; before the rules, which are the trace of it |
+//! | [`Phase::Forget`] | conntrack of withdrawn floating IPs, fixed and floating address, and of what went out untranslated | no connection goes on under an address that may be another's soon; before the rules, which are the trace of it |
 //! | [`Phase::Withdraw`] | routes, neighbours, addresses | nobody is sent there any more |
 //! | [`Phase::Unplug`] | devices; a pair goes with either end | with all that hangs on them |
 //! | [`Phase::ForgetUnplugged`] | conntrack of gateway addresses whose device went | before the rules, which are the trace of them |
 //! | [`Phase::Remove`] | namespaces | a snat namespace translates until it is off the network |
 //! | [`Phase::Make`] | namespaces | born without forwarding |
 //! | [`Phase::Filter`] | every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
-//! | [`Phase::Configure`] | sysctls of the namespace, forwarding among them | devices made from here on are born with `default`'s values |
+//! | [`Phase::Configure`] | sysctls of the namespace, forwarding first | devices made from here on are born with `default`'s values |
 //! | [`Phase::Plug`] | devices, up | without an address yet, and with the rules for what they carry |
 //! | [`Phase::Adjust`] | MTU, up, sysctls of devices | before they have an address |
 //! | [`Phase::Address`] | addresses | new before old: IPv4 loses a device's routes and neighbours with its last address |

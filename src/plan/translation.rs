@@ -9,7 +9,7 @@ use super::op::Action;
 use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, Rule, Table, Target, What};
-use crate::net::Family;
+use crate::net::{Family, IpNet, host_net};
 
 /// One direction of a floating IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,8 @@ pub(super) struct Changes {
     withdrawn: BTreeSet<IpAddr>,
     /// Floating addresses that stay, for another fixed address.
     pointed_elsewhere: BTreeSet<IpAddr>,
+    /// Subnets whose connections out of the gateway are untranslated ones, and must not be for long.
+    pub(super) bare: BTreeSet<IpNet>,
 }
 
 /// Compares each namespace that stays.
@@ -39,8 +41,8 @@ pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTree
     let mut all = BTreeMap::new();
     for (name, is) in &observed.namespaces {
         if let Some(wanted) = desired.namespaces.get(name) {
+            let mut changes = Changes { bare: bare(is, wanted), ..Changes::default() };
             let (is, wanted) = (pairs(is), pairs(wanted));
-            let mut changes = Changes::default();
             for (_, floating, fixed) in is.symmetric_difference(&wanted) {
                 changes.fixed.insert(*fixed);
                 changes.floating.insert(*floating);
@@ -64,7 +66,10 @@ pub(super) fn forget<'a>(
     kept: &Kept<'a>,
     steps: &mut Steps,
 ) {
-    let mut purge = |phase, address: &IpAddr| steps.push(phase, name, Action::ConntrackPurge(*address));
+    for net in &changes.bare {
+        steps.push(Phase::Forget, name, Action::ConntrackPurge(*net));
+    }
+    let mut purge = |phase, address: &IpAddr| steps.push(phase, name, Action::ConntrackPurge(host_net(*address)));
     for address in &changes.withdrawn {
         purge(Phase::Forget, address);
     }
@@ -89,6 +94,16 @@ pub(super) fn forget<'a>(
             purge(phase, &address);
         }
     }
+}
+
+/// The subnets behind a gateway device that is up and is to translate, but does not yet.
+fn bare(is: &NamespaceState, wanted: &NamespaceState) -> BTreeSet<IpNet> {
+    let translating = gateway_devices(is);
+    let open = gateway_devices(wanted);
+    let open: BTreeSet<&DeviceName> =
+        open.into_iter().filter(|device| !translating.contains(device) && is.links.contains_key(*device)).collect();
+    let inside = is.addresses.iter().filter(|address| !open.is_empty() && !open.contains(&address.device));
+    inside.map(|address| address.net.trunc()).collect()
 }
 
 fn nat_rules(state: &NamespaceState) -> impl Iterator<Item = &Rule> {

@@ -48,12 +48,20 @@ impl Flows {
     /// What an operation does to connections.
     pub(crate) fn note(&mut self, op: &Op) {
         match &op.action {
-            Action::ConntrackPurge(address) => self.connections.retain(|(namespace, source), seen_as| {
-                namespace != &op.namespace || (source != address && seen_as != address)
+            Action::ConntrackPurge(net) => self.connections.retain(|(namespace, source), seen_as| {
+                namespace != &op.namespace || !(net.contains(source) || net.contains(&*seen_as))
             }),
             Action::NamespaceDelete => self.connections.retain(|(namespace, _), _| namespace != &op.namespace),
             _other => {}
         }
+    }
+
+    /// What connections are translated to.
+    pub(crate) fn translations(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        self.connections
+            .iter()
+            .map(|((_, source), seen_as)| (*source, *seen_as))
+            .filter(|(source, seen_as)| source != seen_as)
     }
 
     /// One packet of each flow.

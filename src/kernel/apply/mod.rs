@@ -139,8 +139,8 @@ async fn apply_inside(
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
         Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
-        Action::ConntrackPurge(address) => {
-            conntrack::purge(netns.nf(), *address)?;
+        Action::ConntrackPurge(net) => {
+            conntrack::purge(netns.nf(), net)?;
             Ok(())
         }
         Action::Announce(device, address) => {

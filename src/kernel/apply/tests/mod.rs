@@ -215,5 +215,5 @@ fn iptables_rules_and_purges_reach_netfilter() {
     assert_eq!(nat[&chain].rules, [rule.clone()]);
     lab.apply("snat-r1", change(ChainChange::Delete(chain, 0, rule)));
     assert_eq!(lab.state("snat-r1"), empty());
-    lab.apply("snat-r1", Action::ConntrackPurge("203.0.113.5".parse().unwrap()));
+    lab.apply("snat-r1", Action::ConntrackPurge("203.0.113.5/32".parse().unwrap()));
 }
