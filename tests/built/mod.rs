@@ -51,7 +51,7 @@ impl Built {
     /// What stands on a host, and what is to.
     pub(crate) fn states(&self, host: &HostName) -> (HostState, HostState) {
         let observed = self.lab.observe(host).unwrap();
-        let wanted = desired(&self.configs[host], &observed);
+        let wanted = desired(&self.configs[host], &observed).expect("the configuration can be built");
         (observed, wanted)
     }
 
