@@ -42,7 +42,7 @@ fn theirs(text: &str) -> (BTreeSet<(String, String)>, Lines) {
     let (mut table, mut chains, mut rules) = (String::new(), BTreeSet::new(), Vec::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
-            table = name.to_owned();
+            name.clone_into(&mut table);
         } else if let Some(chain) = line.strip_prefix(':') {
             let words: Vec<&str> = chain.split(' ').collect();
             assert_ne!(words[1], "DROP", "{line}");

@@ -25,7 +25,8 @@ pub(crate) fn done_in_a_sandbox() -> bool {
         .unwrap_or_else(|error| panic!("{error}\n{}", error.remedy().unwrap_or_default()));
     let mut said = String::new();
     while let Some(line) = sandbox.read_line().unwrap() {
-        said += &format!("{line}\n");
+        said.push_str(&line);
+        said.push('\n');
     }
     let status = sandbox.finish().unwrap();
     assert!(said.contains("running 1 test\n"), "{test} did not run in the sandbox ({status}):\n{said}");

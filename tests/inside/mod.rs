@@ -8,6 +8,7 @@ use dvrlab::kernel::sandbox::Sandbox;
 const MARK: &str = "__in_a_sandbox";
 
 /// Starts this test again, alone, in a sandbox, and runs `body` there. The test harness names its threads after tests.
+#[expect(clippy::print_stdout, reason = "what the test says there is said here")]
 pub(crate) fn inside(body: impl FnOnce()) {
     if std::env::args().any(|argument| argument == MARK) {
         return body();
