@@ -122,7 +122,12 @@ fn scenario_job(
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     if let Some(filter) = log {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).without_time().init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .without_time()
+            .init();
     }
     let scenario = match scenario::parse(path, text) {
         Ok(scenario) => scenario,

@@ -159,7 +159,8 @@ impl Standing {
     /// Panics if a host is not as it should be: what did not work is not measured.
     pub(crate) fn check(&self) {
         for (host, observed) in self.observe() {
-            let desired = namespace::desired(&router::host_config(&self.intent, &host), &observed).expect("the configuration can be built");
+            let desired = namespace::desired(&router::host_config(&self.intent, &host), &observed)
+                .expect("the configuration can be built");
             assert!(observed == desired, "{host} is not as it should be");
         }
     }
