@@ -16,7 +16,7 @@ use dvrlab::kernel::nft::{self, Tables};
 use dvrlab::kernel::request::{acknowledged, dump};
 use dvrlab::kernel::{Netns, apply};
 use dvrlab::name::{HostName, NamespaceName};
-use dvrlab::namespace::{HostState, NamespaceState};
+use dvrlab::namespace::{HostState, NamespaceState, Ruleset};
 use dvrlab::net::{IpNet, Mac, TABLE_LOCAL};
 use dvrlab::plan::{self, Action, RuleChanges};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -33,6 +33,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::shell;
 use crate::world::Standing;
+
+/// A device and the number of its namespace.
+type Numbered<'a> = (usize, &'a Device);
+
 
 /// The bridge that joins the hosts, in a namespace that a lab does not show. Labs count devices from 10.
 const UNDERLAY: u32 = 9;
@@ -192,7 +196,7 @@ impl Objects {
     }
 
     /// Both ends of each pair with the numbers of their namespaces; an end at a bridge comes second.
-    pub(crate) fn cables(&self) -> Vec<((usize, &Device), (usize, &Device))> {
+    pub(crate) fn cables(&self) -> Vec<(Numbered<'_>, Numbered<'_>)> {
         let numbered = self.contents.iter().enumerate();
         let devices =
             numbered.flat_map(|(number, content)| content.devices.iter().map(move |one| (one.index, (number, one))));
@@ -222,7 +226,7 @@ fn state(observed: &BTreeMap<HostName, HostState>, place: &Place) -> Option<(Nam
 /// The transactions that make the iptables rules of a namespace.
 fn tables(name: &NamespaceName, state: &NamespaceState) -> Vec<RuleChanges> {
     let one = |state| HostState { namespaces: BTreeMap::from([(name.clone(), state)]) };
-    let empty = NamespaceState { rules_v4: Default::default(), rules_v6: Default::default(), ..state.clone() };
+    let empty = NamespaceState { rules_v4: Ruleset::default(), rules_v6: Ruleset::default(), ..state.clone() };
     let ops = plan::plan(&one(empty), &one(state.clone())).ops.into_iter();
     ops.filter_map(|op| if let Action::Rules(changes) = op.action { Some(changes) } else { None }).collect()
 }
@@ -339,15 +343,20 @@ fn device(message: &LinkMessage) -> Option<Device> {
                 if let LinkInfo::Kind(of) = part {
                     kind = Some(of.clone());
                 } else if let LinkInfo::Data(InfoData::Vxlan(data)) = part {
-                    data.iter().for_each(|one| tunnel(one, &mut vxlan));
+                    for one in data {
+                        tunnel(one, &mut vxlan);
+                    }
                 }
             }
         }
     }
-    let kind = match kind? {
-        InfoKind::Bridge => Kind::Bridge,
-        InfoKind::Vxlan => Kind::Vxlan(vxlan.0, vxlan.1, link),
-        _ => Kind::Veth(link),
+    let kind = kind?;
+    let kind = if kind == InfoKind::Bridge {
+        Kind::Bridge
+    } else if kind == InfoKind::Vxlan {
+        Kind::Vxlan(vxlan.0, vxlan.1, link)
+    } else {
+        Kind::Veth(link)
     };
     let up = message.header.flags.contains(LinkFlags::Up);
     Some(Device { name: name?, index: message.header.index, mac: mac?, mtu, up, kind, bridge })

@@ -67,6 +67,7 @@ impl Programs {
     }
 
     /// Makes namespaces and feeds the programs.
+    #[expect(clippy::unused_self, reason = "that there is one says that the programs are there")]
     pub(crate) fn build(&self, scripts: &[Script]) -> (Vec<Netns>, Runtime) {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be had");
         let new = |_: &Script| Netns::create(runtime.handle()).expect("a namespace can be made");
@@ -128,7 +129,7 @@ fn script(content: &Content) -> Script {
         let name = name(content, one.index);
         match one.kind {
             Kind::Bridge => {
-                line(&mut first, format_args!("link add {} type bridge forward_delay 0 mcast_snooping 0", device(one)))
+                line(&mut first, format_args!("link add {} type bridge forward_delay 0 mcast_snooping 0", device(one)));
             }
             Kind::Vxlan(vni, local, below) => line(
                 &mut then,

@@ -369,10 +369,10 @@ mod tests {
 
     #[test]
     fn echo_requests_have_types_and_an_identifier() {
+        use socket2::{Domain, Protocol, Socket as Raw, Type};
         if done_in_a_sandbox() {
             return;
         }
-        use socket2::{Domain, Protocol, Socket as Raw, Type};
         for (family, domain, protocol, request, text) in [
             (Family::V4, Domain::IPV4, Protocol::ICMPV4, 8, "icmp src=127.0.0.1 dst=127.0.0.3 type=8 code=0 id=77 "),
             (Family::V6, Domain::IPV6, Protocol::ICMPV6, 128, "icmpv6 src=::1 dst=::1 type=128 code=0 id=77 "),

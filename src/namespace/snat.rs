@@ -68,7 +68,7 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
     rules
 }
 
-fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
+fn to(view: &View<'_>, address: IpAddr) -> NatTarget {
     NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(address) }
 }
 

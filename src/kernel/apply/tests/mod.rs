@@ -212,7 +212,7 @@ fn iptables_rules_and_purges_reach_netfilter() {
     let change = |change| Action::Rules(RuleChanges { changes: vec![(Family::V4, Table::Nat, change)] });
     lab.apply("snat-r1", change(ChainChange::Insert(chain.clone(), 0, rule.clone())));
     let nat = lab.state("snat-r1").rules_v4.tables.remove(&Table::Nat).unwrap();
-    assert_eq!(nat[&chain].rules, [rule.clone()]);
+    assert_eq!(nat[&chain].rules, std::slice::from_ref(&rule));
     lab.apply("snat-r1", change(ChainChange::Delete(chain, 0, rule)));
     assert_eq!(lab.state("snat-r1"), empty());
     lab.apply("snat-r1", Action::ConntrackPurge("203.0.113.5/32".parse().unwrap()));

@@ -173,11 +173,11 @@ fn actions_change_and_end() {
 
 #[test]
 fn a_dropped_port_does_not_answer() {
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
     if done_in_a_sandbox() {
         return;
     }
-    use std::io::ErrorKind;
-    use std::net::TcpStream;
     in_netns(|| {
         loopback_up();
         let closed =
