@@ -37,7 +37,6 @@ use crate::world::Standing;
 /// A device and the number of its namespace.
 type Numbered<'a> = (usize, &'a Device);
 
-
 /// The bridge that joins the hosts, in a namespace that a lab does not show. Labs count devices from 10.
 const UNDERLAY: u32 = 9;
 /// Its MTU.
