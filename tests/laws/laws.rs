@@ -187,7 +187,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_turns_what_is_into_what_is_desired((before, after) in configurations()) {
