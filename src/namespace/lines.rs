@@ -41,12 +41,12 @@ fn address_line(address: &Address) -> String {
 }
 
 fn rule_line(rule: &PolicyRule) -> String {
-    format!("{} {rule}", number("rule", rule.family))
+    format!("{:<6} {rule}", number("rule", rule.family))
 }
 
 fn route_line(route: &Route) -> String {
     let preference = if route.family() == Family::V6 { " pref medium" } else { "" };
-    format!("{} {route}{preference}", number("route", route.family()))
+    format!("{:<6} {route}{preference}", number("route", route.family()))
 }
 
 fn number(word: &str, family: Family) -> String {

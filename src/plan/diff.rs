@@ -6,15 +6,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::fence;
 use super::links::Kept;
 use super::op::Action;
 use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, RouteKind, RouteProtocol, sysctl};
-use crate::net::{FIP_TABLE, Family, IpNet, TABLE_MAIN, family_of};
-
-/// The table of the fence: a number that the agent uses for nothing else.
-const FENCE_TABLE: u32 = FIP_TABLE - 1;
+use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, sysctl};
+use crate::net::{FIP_TABLE, Family, TABLE_MAIN, family_of};
 
 /// A namespace and both its states.
 pub(super) struct Diff<'a> {
@@ -32,6 +30,8 @@ pub(super) struct Diff<'a> {
     pub(super) fixed: &'a BTreeSet<IpAddr>,
     /// Floating addresses that change anywhere on the host: their routes are taken back and given anew.
     pub(super) floating: &'a BTreeSet<IpAddr>,
+    /// What has to be fenced off from the beginning.
+    pub(super) fences: &'a [PolicyRule],
 }
 
 impl Diff<'_> {
@@ -67,36 +67,20 @@ impl Diff<'_> {
         for rule in &self.observed.rules {
             if self.desired.rules.contains(rule) && !anew(rule) {
                 left.insert(rule);
-            } else {
+            } else if !self.fences.contains(rule) {
                 self.push(Phase::Unsteer, steps, Action::RuleDelete(rule.clone()));
             }
         }
-        let mut fenced = Vec::new();
+        let mut fences = Vec::new();
         for rule in self.desired.rules.iter().filter(|rule| !left.contains(rule)) {
             self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
             let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
             if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new) {
-                fenced.push((from, PolicyRule { table: FENCE_TABLE, ..rule.clone() }));
+                fences.push(fence::before(rule));
+                self.push(Phase::ForgetFenced, steps, Action::ConntrackPurge(from));
             }
         }
-        self.fence(&fenced, steps);
-    }
-
-    /// A dead end before the rules to come, of the same priorities and hence looked at first.
-    fn fence(&self, fenced: &[(IpNet, PolicyRule)], steps: &mut Steps) {
-        let families: BTreeSet<Family> = fenced.iter().map(|(_, rule)| rule.family).collect();
-        let ends: Vec<Route> = families.into_iter().map(dead_end).collect();
-        for end in &ends {
-            self.push(Phase::Fence, steps, Action::RouteReplace(end.clone()));
-        }
-        for (address, rule) in fenced {
-            self.push(Phase::Fence, steps, Action::RuleAdd(rule.clone()));
-            self.push(Phase::ForgetFenced, steps, Action::ConntrackPurge(*address));
-            self.push(Phase::Unfence, steps, Action::RuleDelete(rule.clone()));
-        }
-        for end in ends {
-            self.push(Phase::Unfence, steps, Action::RouteDelete(end));
-        }
+        fence::put((self.name, self.observed), self.fences, &fences, steps);
     }
 
     fn routes(&self, steps: &mut Steps) {
@@ -112,6 +96,8 @@ impl Diff<'_> {
                 left.insert(route);
             } else if (lost > 0 && lost == route.next_hops.len()) || self.is_replaced(route) {
                 // The kernel removes it, or the one that takes its place does.
+            } else if fence::ends(self.fences, route) {
+                // It is needed once more, and goes after that.
             } else {
                 self.push(Phase::Withdraw, steps, Action::RouteDelete(route.clone()));
             }
@@ -209,17 +195,4 @@ fn leads_in(state: &NamespaceState, route: &Route) -> bool {
     route.table == TABLE_MAIN
         && route.destination.prefix_len() > 0
         && route.next_hops.iter().any(|hop| hop.via.is_some() && to_router(&hop.device))
-}
-
-fn dead_end(family: Family) -> Route {
-    Route {
-        table: FENCE_TABLE,
-        destination: family.any(),
-        kind: RouteKind::Blackhole,
-        next_hops: Vec::new(),
-        protocol: RouteProtocol::Static,
-        scope_link: false,
-        source: None,
-        metric: if family == Family::V6 { 1024 } else { 0 },
-    }
 }

@@ -4,6 +4,7 @@
 //! In: two [`HostState`]s. Out: a [`Plan`]. Never: a choice left to whoever applies it.
 
 mod diff;
+mod fence;
 mod links;
 mod op;
 mod order;
@@ -66,7 +67,8 @@ pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
         let halted = change.is_some_and(|change| !change.bare.is_empty());
         sysctls::set(name, halted, observed, wanted, |device| kept.has(name, device), &mut steps);
         let fixed = change.map_or(&nothing, |change| &change.fixed);
-        Diff { name, observed, desired: wanted, new: is.is_none(), kept: &kept, fixed, floating: &floating }
+        let fences = change.map_or(&[][..], |change| &change.fences);
+        Diff { name, observed, desired: wanted, new: is.is_none(), kept: &kept, fixed, floating: &floating, fences }
             .plan(&mut steps);
     }
     links::plug(observed, desired, &kept, &mut steps);

@@ -7,7 +7,7 @@
 //!
 //! | phase | operations | why here |
 //! |---|---|---|
-//! | [`Phase::Refuse`] | routes to floating IPs, floating addresses, the way into fip namespaces that go, forwarding where source NAT is to begin | nobody begins anything new through what is withdrawn, or untranslated where it is to be translated |
+//! | [`Phase::Refuse`] | routes to floating IPs, floating addresses, the way into fip namespaces that go, forwarding where source NAT is to begin; a fence around fixed addresses that lose a floating IP of the snat namespace | nobody begins anything new through what is withdrawn, or untranslated where it is to be translated |
 //! | [`Phase::Unsteer`] | `ip rule del`: floating IPs, then redirects | while the rules that translate still stand, nothing untranslated can take that way |
 //! | [`Phase::Forget`] | conntrack of withdrawn floating IPs, fixed and floating address, and of what went out untranslated | no connection goes on under an address that may be another's soon; before the rules, which are the trace of it |
 //! | [`Phase::Withdraw`] | routes, neighbours, addresses | nobody is sent there any more |
@@ -27,7 +27,7 @@
 //! | [`Phase::Fence`] | a dead end for fixed addresses that get a floating IP | their open connections are untranslated ones; a rule would lead them out bare |
 //! | [`Phase::ForgetFenced`] | conntrack of those fixed addresses | behind the fence no packet makes a new entry |
 //! | [`Phase::Steer`] | `ip rule add` | everything it leads to is there |
-//! | [`Phase::Unfence`] | the dead end | the rule behind it takes over |
+//! | [`Phase::Unfence`] | all dead ends | the rules behind them take over |
 //! | [`Phase::Accept`] | routes to floating IPs | from here on the outside reaches them, and their answers have a way |
 //! | [`Phase::Announce`] | gratuitous ARP, unsolicited neighbour advertisements | all of it works |
 

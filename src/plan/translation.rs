@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::fence;
 use super::links::Kept;
 use super::op::Action;
 use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, Rule, Table, Target, What};
-use crate::net::{Family, IpNet, host_net};
+use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, PolicyRule, Rule, Table, Target, What};
+use crate::net::{FIP_TABLE, Family, IpNet, host_net};
 
 /// One direction of a floating IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +31,8 @@ pub(super) struct Changes {
     pub(super) floating: BTreeSet<IpAddr>,
     /// Addresses whose connections must not go on.
     withdrawn: BTreeSet<IpAddr>,
-    /// Floating addresses that stay, for another fixed address.
-    pointed_elsewhere: BTreeSet<IpAddr>,
+    /// Fences around fixed addresses that lose a floating IP without changing their way.
+    pub(super) fences: Vec<PolicyRule>,
     /// Subnets whose connections out of the gateway are untranslated ones, and must not be for long.
     pub(super) bare: BTreeSet<IpNet>,
 }
@@ -42,6 +43,9 @@ pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTree
     for (name, is) in &observed.namespaces {
         if let Some(wanted) = desired.namespaces.get(name) {
             let mut changes = Changes { bare: bare(is, wanted), ..Changes::default() };
+            let steered = |fixed: IpAddr| {
+                is.rules.iter().any(|rule| rule.table == FIP_TABLE && rule.from == Some(host_net(fixed)))
+            };
             let (is, wanted) = (pairs(is), pairs(wanted));
             for (_, floating, fixed) in is.symmetric_difference(&wanted) {
                 changes.fixed.insert(*fixed);
@@ -49,8 +53,9 @@ pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTree
             }
             for (_, floating, fixed) in is.difference(&wanted) {
                 changes.withdrawn.extend([*floating, *fixed]);
-                if wanted.iter().any(|(_, other, _)| other == floating) {
-                    changes.pointed_elsewhere.insert(*floating);
+                let fence = fence::around(host_net(*fixed));
+                if !steered(*fixed) && !fence.iter().any(|rule| changes.fences.contains(rule)) {
+                    changes.fences.extend(fence);
                 }
             }
             all.insert(name, changes);
@@ -74,12 +79,6 @@ pub(super) fn forget<'a>(
         purge(Phase::Forget, address);
     }
     let gateways = gateway_devices(is);
-    for address in &changes.pointed_elsewhere {
-        // Where the address itself is on a device it answers all the while: forget what began before the rules changed.
-        if is.addresses.iter().any(|on| on.net.addr() == *address) {
-            purge(Phase::ForgetReplaced, address);
-        }
-    }
     let mut replaced: BTreeMap<IpAddr, Phase> = BTreeMap::new();
     for address in gateway_addresses(is) {
         replaced.insert(address, Phase::ForgetUnplugged);

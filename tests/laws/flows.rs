@@ -111,8 +111,9 @@ fn way_out(state: &NamespaceState, source: IpAddr) -> Option<String> {
         state.rules.iter().filter(|rule| rule.family == Family::V4 && rule.table != TABLE_LOCAL).collect();
     // Of equal priority the elder is first: the fence, whose table is the lower number.
     rules.sort_by_key(|rule| (rule.priority, rule.table));
-    let matching =
-        rules.into_iter().filter(|rule| rule.iif.is_none() && rule.from.is_none_or(|from| from.contains(&source)));
+    let matching = rules
+        .into_iter()
+        .filter(|rule| rule.iif.is_none() && rule.to.is_none() && rule.from.is_none_or(|from| from.contains(&source)));
     let mut routes = matching.filter_map(|rule| {
         let default = |route: &&dvrlab::namespace::Route| {
             route.table == rule.table && route.family() == Family::V4 && route.destination.prefix_len() == 0

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::builder::{self, FloatingIpChoice, GatewayChoice, InterfaceChoice, RouterChoice};
 use crate::flows::{Flows, Way};
-use crate::kernel;
+use crate::{kernel, sabotage};
 
 fn scope() -> impl Strategy<Value = Option<&'static str>> {
     prop_oneof![4 => Just(None), 1 => Just(Some("left")), 1 => Just(Some("right"))]
@@ -187,7 +187,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_turns_what_is_into_what_is_desired((before, after) in configurations()) {
@@ -212,6 +212,20 @@ proptest! {
         let halfway = carry_out(&is, &cut(&whole, share))?;
         let wanted = desired(&after, &halfway).unwrap();
         prop_assert_eq!(carry_out(&halfway, &plan(&halfway, &wanted))?, wanted);
+    }
+
+    #[test]
+    fn a_plan_repairs_what_was_sabotaged((before, after) in configurations(), deeds in sabotage::deeds()) {
+        let mut is = desired(&before, &HostState::default()).unwrap();
+        for deed in deeds {
+            sabotage::commit(&mut is, deed);
+        }
+        let wanted = desired(&after, &is).unwrap();
+        let reached = carry_out(&is, &plan(&is, &wanted))?;
+        for (name, state) in &wanted.namespaces {
+            prop_assert_eq!(reached.namespaces.get(name), Some(state), "{}", name);
+        }
+        prop_assert_eq!(reached, wanted);
     }
 
     #[test]

@@ -5,4 +5,5 @@ mod builder;
 mod flows;
 mod kernel;
 mod laws;
+mod sabotage;
 mod states;
