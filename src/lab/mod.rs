@@ -33,7 +33,7 @@ mod layer2;
 mod make;
 mod node;
 mod ports;
-pub(crate) mod settle;
+mod settle;
 mod shape;
 
 /// How many connections a namespace tracks.

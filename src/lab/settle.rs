@@ -25,7 +25,7 @@ use crate::kernel::{Netns, links};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits for all devices of namespaces.
-pub(crate) async fn settle(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
+pub(super) async fn settle(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
     try_join_all(all.iter().map(|(name, netns)| settle_one(name, netns))).await.map(drop)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 use netlink_sys::Socket;
 
@@ -175,7 +176,8 @@ fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
     }
     let output = child.wait_with_output().unwrap();
     if output.status.code() == Some(127) {
-        eprintln!("{program} is not installed: its part of the comparison was left out");
+        static SAID: Once = Once::new();
+        SAID.call_once(|| eprintln!("{program} is not installed: comparing with it was left out"));
         return None;
     }
     Some(output)

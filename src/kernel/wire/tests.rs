@@ -13,7 +13,6 @@ use crate::flow::{Flow, ProbeReport, Protocol, Verdict};
 use crate::kernel::links::{self, End};
 use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, replace_netdev};
 use crate::kernel::testing::done_in_a_sandbox;
-use crate::lab::settle::settle;
 use crate::name::{Id, Name};
 use crate::namespace::PortRange;
 use crate::net::{IpNet, Mac};
@@ -72,8 +71,6 @@ fn lab() -> Lab {
             let node = NodeTopology { ports, forwards: false, routes, also, closed, listen: BTreeSet::new() };
             topology.nodes.insert(Name::new(name).unwrap(), node);
         }
-        let all = [("vm1", &vm1), ("cmp1/r", &router), ("web", &web)];
-        settle(&all.map(|(name, netns)| (name.to_owned(), Rc::clone(netns)))).await.unwrap();
     });
     let (nodes, counters) = (Nodes::of(&topology), RefCell::default());
     let lab = Lab { runtime, wire, nodes, counters, namespaces: vec![vm1, router, web] };
