@@ -1,6 +1,6 @@
 //! Drives a scenario over a data plane, step by step.
 //!
-//! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, [`Driver::reconcile`],
+//! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, `Driver::reconcile`,
 //! serves creation, update, restart and repair: read what is there, work out what should be, do the difference.
 
 mod lines;
