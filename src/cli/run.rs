@@ -121,7 +121,8 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                     };
                     let result = harness::run_scenario(program, &job, &mut |_step| {});
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
-                    if failed && arguments.fail_fast {
+                    let no_lab = matches!(&result, Err(HarnessError::Sandbox(_)));
+                    if no_lab || (failed && arguments.fail_fast) {
                         stop.store(true, Ordering::Relaxed);
                     }
                     if sender.send(Finished { index, result }).is_err() {
@@ -174,21 +175,18 @@ impl<'a> Printer<'a> {
     fn scenario(&mut self, source: &Loaded, result: Result<Record, HarnessError>) {
         match result {
             Ok(record) => self.record(source, record),
+            Err(HarnessError::Sandbox(error)) => {
+                // The same for every scenario, so said once.
+                self.code = worse(self.code, EXIT_NO_LAB);
+                let remedy = error.remedy().map(|remedy| format!("\n  {remedy}")).unwrap_or_default();
+                let text = format!("this machine cannot run labs: {}{remedy}\n", chain(&error));
+                if !self.failed.contains(&text) {
+                    self.failed.push(text);
+                }
+            }
             Err(error) => {
-                let remedy = match &error {
-                    HarnessError::Sandbox(sandbox) => {
-                        self.code = worse(self.code, EXIT_NO_LAB);
-                        sandbox.remedy().map(|remedy| format!("\n  {remedy}")).unwrap_or_default()
-                    }
-                    HarnessError::Lab(_)
-                    | HarnessError::Ended { .. }
-                    | HarnessError::Pipe(_)
-                    | HarnessError::Garbled(_) => {
-                        self.code = worse(self.code, EXIT_BUG);
-                        String::new()
-                    }
-                };
-                self.failed.push(format!("{}: {error}{remedy}\n", source.file.display()));
+                self.code = worse(self.code, EXIT_BUG);
+                self.failed.push(format!("{}: {}\n", source.file.display(), chain(&error)));
             }
         }
     }
@@ -286,6 +284,17 @@ impl<'a> Printer<'a> {
         self.print(&format!("{} passed, {failed} failed{rest}\n", self.passed));
         self.code
     }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// A bug tells before a failure, a failure before a machine that cannot.
