@@ -73,7 +73,7 @@ fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
 /// Translation to the gateway's first IPv4 address; none if it has none.
 fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
     let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
-    let Some(address) = addresses.find(|address| address.is_ipv4()) else { return };
+    let Some(address) = addresses.find(std::net::IpAddr::is_ipv4) else { return };
     let outside = || skeleton::device(qg);
     let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
     rules.append(Table::Mangle, own("mark"), mark);

@@ -90,7 +90,7 @@ impl Diff<'_> {
             let inward = leads_in(self.observed, route);
             let gone = |device: &DeviceName| !self.stays(device) || self.dries_up(device, route.family());
             let lost = route.next_hops.iter().filter(|hop| gone(&hop.device)).count();
-            if inward && !(wanted && !self.floating.contains(&route.destination.addr())) {
+            if inward && (!wanted || self.floating.contains(&route.destination.addr())) {
                 self.push(Phase::Refuse, steps, Action::RouteDelete(route.clone()));
             } else if lost == 0 && wanted {
                 left.insert(route);

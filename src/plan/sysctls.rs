@@ -30,7 +30,7 @@ pub(super) fn set(
 ) {
     let staying: BTreeSet<&str> = observed.links.keys().filter(|link| stays(link)).map(DeviceName::as_str).collect();
     let of_device =
-        |key: &str| sysctl::device_of(key).filter(|device| !["all", "default", "lo"].contains(device)).is_some();
+        |key: &str| sysctl::device_of(key).is_some_and(|device| !["all", "default", "lo"].contains(&device));
     let mut now: BTreeMap<String, String> = observed.sysctls.clone();
     now.retain(|key, _| !of_device(key) || sysctl::device_of(key).is_some_and(|device| staying.contains(device)));
 
