@@ -169,7 +169,8 @@ pub struct ProbeReport {
     pub verdict: Verdict,
     /// At the far end, if it got there.
     pub seen: Option<Seen>,
-    /// Who said no: the address that the refusal came from.
+    /// Who said no: the address that the refusal came from, or would have come from had the kernel not reached the limit of
+    /// what it says to one sender.
     pub by: Option<IpAddr>,
     /// Where the request was last seen, if it did not arrive.
     pub at: Option<Place>,

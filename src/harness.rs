@@ -122,7 +122,12 @@ fn scenario_job(
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     if let Some(filter) = log {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .without_time()
+            .init();
     }
     let scenario = match scenario::parse(path, text) {
         Ok(scenario) => scenario,
@@ -158,10 +163,12 @@ impl HoldAt<'_, '_> {
     fn pass(&self, point: &str) {
         match self.left.get() {
             None => {}
-            Some(0) if say(*self.out.borrow_mut(), &Said::Held(point.to_owned())).is_ok() => loop {
-                std::thread::park();
-            },
-            Some(0) => {}
+            Some(0) => {
+                let told = say(*self.out.borrow_mut(), &Said::Held(point.to_owned()));
+                while told.is_ok() {
+                    std::thread::park();
+                }
+            }
             Some(left) => self.left.set(Some(left - 1)),
         }
     }

@@ -7,8 +7,8 @@ use rstest::rstest;
 
 #[rstest]
 fn a_bad_file_is_explained(#[files("tests/invalid/*.yaml")] path: PathBuf) {
-    let text = std::fs::read_to_string(&path).unwrap();
-    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(&path).expect("the file can be read");
+    let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
     let shown = format!("{name}.yaml");
     let notes = parse(&shown, &text).expect_err("a file below tests/invalid is wrong");
     let mut settings = insta::Settings::clone_current();

@@ -7,26 +7,19 @@
     reason = "a test may panic, and starts the processes that it kills"
 )]
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+mod processes;
+
+use std::io::BufReader;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use dvrlab::kernel::sandbox::{Outcome, Sandbox, examine};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use processes::{NOBODY, children_of, network_of, processes_in, reachable, read_stage1, wait_for_the_last};
 use rstest::rstest;
 
-/// Nothing may be left after this.
-const LIMIT: Duration = Duration::from_secs(5);
-/// The user that has no rights.
-const NOBODY: u32 = 65534;
 /// Tells [`parent`] that it is meant, and which program to start.
 const PROGRAM: &str = "DVRLAB_TEST_PROGRAM";
 
@@ -38,10 +31,15 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// A shell that finds the usual programs, whatever the caller's search path is.
+fn shell(script: &str) -> Vec<String> {
+    words(&["/bin/sh", "-c", &format!("PATH=/usr/bin:/bin; {script}")])
+}
+
 #[test]
 fn a_program_runs_as_root_in_an_empty_network_and_its_status_comes_back() {
     let script = "id -u; ls /run; cat /proc/net/dev | wc -l; exit 7";
-    let mut sandbox = Sandbox::run(program(), &words(&["sh", "-c", script])).unwrap();
+    let mut sandbox = Sandbox::run(program(), &shell(script)).unwrap();
     let mut lines = Vec::new();
     while let Some(line) = sandbox.read_line().unwrap() {
         lines.push(line);
@@ -55,7 +53,7 @@ fn the_file_system_is_read_only_but_for_run() {
     let marker = std::env::temp_dir().join("dvrlab-sandbox-wrote-this");
     let script =
         format!("touch {} 2>&1 | tail -c 22; touch /run/tmp/x && echo run; echo $TMPDIR $HOME", marker.display());
-    let mut sandbox = Sandbox::run(program(), &words(&["sh", "-c", &script])).unwrap();
+    let mut sandbox = Sandbox::run(program(), &shell(&script)).unwrap();
     let mut text = String::new();
     while let Some(line) = sandbox.read_line().unwrap() {
         text = format!("{text}{line}\n");
@@ -69,7 +67,7 @@ fn orphans_are_reaped_and_waited_children_are_not_stolen() {
     // The subshell's child becomes an orphan, is reaped, and its process id is gone for the last test of the script.
     let script = "(true & echo $! > /run/tmp/orphan); i=0; while [ -e /proc/$(cat /run/tmp/orphan) ] && [ $i -lt 100000 ]; do i=$((i+1)); done; \
                   [ ! -e /proc/$(cat /run/tmp/orphan) ] && exit 5";
-    let sandbox = Sandbox::run(program(), &words(&["sh", "-c", script])).unwrap();
+    let sandbox = Sandbox::run(program(), &shell(script)).unwrap();
     assert_eq!(sandbox.finish().unwrap().code(), Some(5));
 }
 
@@ -95,7 +93,7 @@ fn examining_tries_every_thing_here() {
 fn parent() {
     let Some(program) = std::env::var_os(PROGRAM) else { return };
     let script = "setsid sleep 1000 & setsid sleep 1000 & echo started; exec sleep 1000";
-    let mut sandbox = Sandbox::run(Path::new(&program), &words(&["sh", "-c", script])).unwrap();
+    let mut sandbox = Sandbox::run(Path::new(&program), &shell(script)).unwrap();
     assert_eq!(sandbox.read_line().unwrap().as_deref(), Some("started"));
     println!("\nstage 1 is {}", sandbox.stage1());
     // Until something is killed.
@@ -125,7 +123,8 @@ fn nothing_is_left(#[case] victim: Victim, #[values(false, true)] unprivileged: 
     }
     // Every process of the tree inherits standard error: it closes when the last one is gone.
     let mut parent = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let stage1 = read_stage1(&mut parent);
+    let mut said = BufReader::new(parent.stdout.take().unwrap());
+    let stage1 = read_stage1(&mut said);
     let init = children_of(stage1).pop_first().expect("stage 1 has a child");
     let inside = network_of(init).expect("the sandbox has a network namespace");
     assert!(processes_in(&inside).len() >= 4, "stage 1 and 2 and the sleepers: {:?}", processes_in(&inside));
@@ -138,65 +137,4 @@ fn nothing_is_left(#[case] victim: Victim, #[values(false, true)] unprivileged: 
     kill(Pid::from_raw(target), Signal::SIGKILL).unwrap();
     wait_for_the_last(&mut parent, &inside);
     parent.wait().unwrap();
-}
-
-/// A link to `file` that every user can reach: a target directory may be closed to others.
-fn reachable(directory: &Path, file: &Path) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-    let link = directory.join(file.file_name().unwrap());
-    fs::hard_link(file, &link).or_else(|_other_file_system| fs::copy(file, &link).map(drop)).unwrap();
-    link
-}
-
-fn read_stage1(parent: &mut Child) -> i32 {
-    let mut lines = BufReader::new(parent.stdout.as_mut().unwrap()).lines();
-    let line = lines.find_map(|line| line.unwrap().strip_prefix("stage 1 is ").map(str::to_owned));
-    line.expect("the parent starts a sandbox").parse().unwrap()
-}
-
-/// Waits for the end of standard error, which the last process of the tree closes, and then for the namespace to be empty:
-/// a process closes its descriptors a moment before it leaves its namespaces.
-fn wait_for_the_last(parent: &mut Child, network: &OsString) {
-    let start = Instant::now();
-    let mut stderr = parent.stderr.take().unwrap();
-    let mut said = Vec::new();
-    loop {
-        let left = PollTimeout::try_from(LIMIT.saturating_sub(start.elapsed())).unwrap();
-        let mut waiting = [PollFd::new(stderr.as_fd(), PollFlags::POLLIN)];
-        assert!(poll(&mut waiting, left).unwrap() > 0, "a process is left; so far: {}", String::from_utf8_lossy(&said));
-        let mut bytes = [0; 1000];
-        let length = stderr.read(&mut bytes).unwrap();
-        if length == 0 {
-            break;
-        }
-        said.extend_from_slice(&bytes[..length]);
-    }
-    while !processes_in(network).is_empty() {
-        assert!(start.elapsed() < LIMIT, "left: {:?}", processes_in(network));
-        std::thread::yield_now();
-    }
-}
-
-fn processes() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-fn network_of(pid: i32) -> Option<OsString> {
-    fs::read_link(format!("/proc/{pid}/ns/net")).ok().map(PathBuf::into_os_string)
-}
-
-/// Processes in a network namespace. One that is on its way out has none any more.
-fn processes_in(network: &OsString) -> BTreeSet<i32> {
-    processes().filter(|pid| network_of(*pid).as_ref() == Some(network)).collect()
-}
-
-fn children_of(parent: i32) -> BTreeSet<i32> {
-    processes()
-        .filter(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').nth(1).map(str::to_owned));
-            after_name.flatten().is_some_and(|ppid| ppid == parent.to_string())
-        })
-        .collect()
 }

@@ -17,6 +17,8 @@ pub mod observe;
 pub mod request;
 pub mod sandbox;
 pub mod sysctl;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wire;
 
 pub use netns::Netns;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
+use tracing::{info, info_span, warn};
 
 use self::fabric::Fabric;
 use self::make::{Indexes, failed};
@@ -43,6 +44,8 @@ pub struct Lab {
     runtime: Runtime,
     indexes: Indexes,
     fabric: RefCell<Fabric>,
+    /// What the fabric was last given the shape of.
+    shaped: RefCell<Option<Topology>>,
     routers: RefCell<BTreeMap<(HostName, NamespaceName), Rc<Netns>>>,
     /// What a namespace is born with on this machine.
     baseline: Baseline,
@@ -71,6 +74,7 @@ impl Lab {
             runtime,
             indexes: Indexes::default(),
             fabric: RefCell::default(),
+            shaped: RefCell::default(),
             routers: RefCell::default(),
             baseline,
             macs: RefCell::default(),
@@ -129,6 +133,11 @@ impl Surroundings for Lab {
 
 impl Dataplane for Lab {
     fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
+        if self.shaped.borrow().as_ref() == Some(topology) {
+            self.untap();
+            return Ok(());
+        }
+        self.shaped.replace(None);
         let mut fabric = self.fabric.take();
         let shaped = self.runtime.block_on(async {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
@@ -141,6 +150,9 @@ impl Dataplane for Lab {
         self.fabric.replace(fabric);
         self.nodes.replace(Nodes::of(topology));
         self.untap();
+        if shaped.is_ok() {
+            self.shaped.replace(Some(topology.clone()));
+        }
         shaped
     }
 
@@ -167,9 +179,17 @@ impl Dataplane for Lab {
             if failed.iter().any(|other| other.op.namespace == op.namespace) {
                 continue;
             }
+            let _namespace = info_span!("namespace", name = %op.namespace).entered();
+            let _op = info_span!("op", command = %op).entered();
             match self.carry_out(host, op) {
-                Ok(()) => after(op),
-                Err(reason) => failed.push(FailedOp { op: op.clone(), reason }),
+                Ok(()) => {
+                    info!("done");
+                    after(op);
+                }
+                Err(reason) => {
+                    warn!(%reason, "refused");
+                    failed.push(FailedOp { op: op.clone(), reason });
+                }
             }
         }
         if failed.is_empty() {

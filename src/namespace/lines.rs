@@ -32,8 +32,12 @@ fn link_line(device: &DeviceName, link: &Link) -> String {
 }
 
 fn address_line(address: &Address) -> String {
-    let broadcast = address.broadcast().map(|broadcast| format!(" broadcast {broadcast}")).unwrap_or_default();
-    format!("addr   {} {} scope global{broadcast}", address.device, address.net)
+    let mut line = format!("addr   {} {} scope global", address.device, address.net);
+    if let Some(broadcast) = address.broadcast() {
+        line.push_str(" broadcast ");
+        line.push_str(&broadcast.to_string());
+    }
+    line
 }
 
 fn rule_line(rule: &PolicyRule) -> String {

@@ -1,5 +1,7 @@
 //! The `snat-` namespace: on the host of the gateway alone.
 
+use std::net::IpAddr;
+
 use super::build::{self, Taken};
 use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
 use super::skeleton::{self, own};
@@ -66,14 +68,14 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
     rules
 }
 
-fn to(view: &View<'_>, address: std::net::IpAddr) -> NatTarget {
+fn to(view: &View<'_>, address: IpAddr) -> NatTarget {
     NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(address) }
 }
 
 /// Translation to the gateway's first IPv4 address; none if it has none.
 fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
     let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
-    let Some(address) = addresses.find(std::net::IpAddr::is_ipv4) else { return };
+    let Some(address) = addresses.find(IpAddr::is_ipv4) else { return };
     let outside = || skeleton::device(qg);
     let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
     rules.append(Table::Mangle, own("mark"), mark);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::build::{asked_at, build};
-use super::frame::{Body, Ends, Neighbour, Packet};
+use super::frame::{Body, Ends, Neighbour, Packet, Refusal};
 use super::judge::{Judge, Ruling};
 use super::nodes::{Node, Nodes};
 use super::resolve::{Leg, Letter, Resolver, Step};
@@ -373,15 +373,17 @@ impl<'a> Engine<'a> {
         Judge { wire: self.wire, nodes: self.nodes, places: &self.places, resolver: &self.resolver }
     }
 
-    /// Flows whose attempt ended in silence. An ICMP error, a reset, or a kernel that asked for a neighbour in vain are
-    /// evidence enough.
+    /// Flows whose attempt ended in silence. An ICMP error, a reset, or a kernel that asked in vain for a neighbour that is
+    /// not there are evidence enough.
     fn inconclusive(&self) -> Result<Vec<usize>, ProbeError> {
         let mut flows = Vec::new();
-        for attempt in self.open().filter(|attempt| !attempt.is_settled()) {
+        for attempt in self.open() {
             let Ruling { verdict, at, .. } = self.judge().ruling(attempt)?;
             let again = match verdict {
                 Verdict::NoAnswer | Verdict::Dropped | Verdict::Lost => true,
-                Verdict::NoNeighbour => at == Some(attempt.sender),
+                Verdict::NoNeighbour => {
+                    at == Some(attempt.sender) || at.is_some_and(|tap| self.resolver.owner_kept_silent(tap))
+                }
                 Verdict::Delivered
                 | Verdict::Refused
                 | Verdict::NoRoute
@@ -420,7 +422,8 @@ impl<'a> Engine<'a> {
 fn rank(attempt: &Attempt) -> u8 {
     match attempt.outcome {
         Some(Outcome::Answered(..) | Outcome::Told(_)) => 2,
+        // Host unreachable may have been said of a neighbour that answered the next time.
+        Some(Outcome::Refused(Refusal::HostUnreachable, _)) | None => 0,
         Some(Outcome::Refused(..)) => 1,
-        None => 0,
     }
 }

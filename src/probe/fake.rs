@@ -45,6 +45,8 @@ pub(super) struct Machine {
     pub dropped: BTreeSet<IpAddr>,
     /// It loses as many packets that it should forward.
     pub loses: usize,
+    /// As many of its answers to ARP are lost before a tap sees them.
+    pub late: usize,
     /// It does not answer echo.
     pub mute: bool,
     neighbours: BTreeMap<IpAddr, Mac>,
@@ -68,6 +70,7 @@ impl Machine {
             masquerade: None,
             dropped: BTreeSet::new(),
             loses: 0,
+            late: 0,
             mute: false,
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -236,6 +239,10 @@ impl World {
         match packet.body {
             Body::Ask(ask) if self.machines[number].answers_arp(ask.wanted()) => {
                 self.machines[number].neighbours.insert(ask.asker(), ask.mac);
+                if self.machines[number].late > 0 {
+                    self.machines[number].late -= 1;
+                    return;
+                }
                 let tell = Body::Tell(Neighbour { ends: ask.ends, mac: port.mac });
                 let answer = build(&Packet { source: port.mac, destination: ask.mac, body: tell });
                 self.send(number, &port.device, &answer);

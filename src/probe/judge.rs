@@ -67,23 +67,31 @@ impl Judge<'_> {
         if !passage.outgoing && self.lacks_neighbour(passage, false)? {
             return Ok(silent(Verdict::NoNeighbour));
         }
-        if !passage.outgoing && self.lacks_route(passage)? {
-            let by = self.wire.speaker(passage.tap, passage.ends.source())?;
-            return Ok(Ruling { verdict: Verdict::NoRoute, by, at });
+        match self.unspoken(passage)? {
+            Some(verdict) => {
+                let by = self.wire.speaker(passage.tap, passage.ends.source())?;
+                Ok(Ruling { verdict, by, at })
+            }
+            None => Ok(silent(Verdict::Dropped)),
         }
-        Ok(silent(Verdict::Dropped))
     }
 
-    /// Whether the place where a packet ended has no way for it. The kernel says so in an ICMP error, but to one sender only
-    /// five times at once and then once a second (`ip_rt_error_burst`, which no namespace can change): so its routing is asked.
-    fn lacks_route(&self, passage: &Passage) -> Result<bool, WireError> {
+    /// What the kernel would say of a packet that entered there and did not leave, if its routing has no way for it. It does
+    /// say so in an ICMP error, but to one sender only five times at once and then once a second (`ip_rt_error_burst`,
+    /// which no namespace can change): so its routing is asked.
+    fn unspoken(&self, passage: &Passage) -> Result<Option<Verdict>, WireError> {
         // What comes in from outside may be translated before it is routed; its own destination proves nothing there.
-        if ["rfp-", "qg-"].iter().any(|prefix| passage.device.as_str().starts_with(prefix)) {
-            return Ok(false);
+        let translates = ["rfp-", "qg-"].iter().any(|prefix| passage.device.as_str().starts_with(prefix));
+        if passage.outgoing || translates {
+            return Ok(None);
         }
         let (source, destination) = (passage.ends.source(), passage.ends.destination());
         let lookup = Lookup { source, destination, input: Some(&passage.device) };
-        Ok(self.wire.route(passage.tap, lookup)? == RouteAnswer::Unreachable)
+        Ok(match self.wire.route(passage.tap, lookup)? {
+            RouteAnswer::Unreachable => Some(Verdict::NoRoute),
+            RouteAnswer::Prohibited => Some(Verdict::Prohibited),
+            RouteAnswer::Via { .. } | RouteAnswer::Local | RouteAnswer::Blackhole => None,
+        })
     }
 
     /// Whether a packet that entered there and did not leave waited for a next hop that was asked for in vain. A kernel that

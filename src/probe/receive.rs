@@ -27,8 +27,11 @@ impl Engine<'_> {
         let Some(packet) = parse(frame.bytes) else { return };
         match packet.body {
             Body::Ask(question) => {
+                let station = self.stations.get(frame.tap).copied().flatten();
                 if frame.outgoing {
                     self.resolver.kernel_asked(frame.tap, &question);
+                } else if station.is_some_and(|node| node.owns(question.wanted())) {
+                    self.resolver.owner_heard(&question);
                 }
             }
             Body::Tell(answer) => self.see_told(frame, &answer),

@@ -189,6 +189,15 @@ fn nobody_answers_arp(#[case] from: &str, #[case] to: &str, #[case] at: &str) {
 }
 
 #[test]
+fn a_lost_answer_to_arp_is_asked_for_again() {
+    for (late, verdict) in [(1, Verdict::Delivered), (2, Verdict::NoNeighbour)] {
+        let mut machines = machines();
+        machines[3].late = late;
+        assert_eq!(probe(machines, flow("vm2", "203.0.113.2", UDP)).verdict, verdict);
+    }
+}
+
+#[test]
 fn what_enters_and_does_not_leave_is_dropped_there() {
     for to in ["203.0.113.66", "198.51.100.67"] {
         let report = probe(machines(), flow("vm2", to, TCP));

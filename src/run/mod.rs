@@ -1,6 +1,6 @@
 //! Drives a scenario over a data plane, step by step.
 //!
-//! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, [`Driver::reconcile`],
+//! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, `Driver::reconcile`,
 //! serves creation, update, restart and repair: read what is there, work out what should be, do the difference.
 
 mod lines;
@@ -16,7 +16,7 @@ use crate::api::{Event, Intent, NodePlace};
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::{HostName, NamespaceName};
-use crate::namespace::{self, DesiredError, HostState, Kind};
+use crate::namespace::{self, HostState, Kind};
 use crate::plan;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
 use crate::router::{self, HostConfig};
@@ -133,18 +133,21 @@ impl<'a> Driver<'a> {
         let _span = info_span!("host", %host).entered();
         let Some(config) = self.configs.get(host) else { return };
         let mut ops = Vec::new();
-        let result = self.dataplane.observe(host).map_err(|error| dataplane_failure(&error)).and_then(|observed| {
-            let desired = namespace::desired(config, &observed).map_err(|error| desired_failure(host, &error))?;
-            let plan = plan::plan(&observed, &desired);
-            let mut after = |op: &plan::Op| {
+        let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
+            Ok(desired) => self.dataplane.apply(host, &plan::plan(&observed, &desired), &mut |op| {
                 ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
-            };
-            self.dataplane.apply(host, &plan, &mut after).map_err(|error| dataplane_failure(&error))
+            }),
+            Err(error) => {
+                record.failures.push(undesirable(host, &error));
+                Ok(())
+            }
         });
         if !ops.is_empty() || result.is_err() {
             record.hosts.push(HostRecord { host: host.to_string(), ops });
         }
-        record.failures.extend(result.err());
+        if let Err(error) = result {
+            record.failures.push(dataplane_failure(&error));
+        }
     }
 
     /// What holds after every step, unasked: observed is desired, and there is nothing left to do.
@@ -157,19 +160,9 @@ impl<'a> Driver<'a> {
                     continue;
                 }
             };
-            let desired = match namespace::desired(config, &observed) {
-                Ok(desired) => desired,
-                Err(error) => {
-                    record.failures.push(desired_failure(host, &error));
-                    continue;
-                }
-            };
-            record.failures.extend(differences(host, &observed, &desired));
-            let again = plan::plan(&observed, &desired);
-            if !again.is_empty() {
-                let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
-                found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
-                record.failures.push(found);
+            match namespace::desired(config, &observed) {
+                Ok(desired) => record.failures.extend(settled(host, &observed, &desired)),
+                Err(error) => record.failures.push(undesirable(host, &error)),
             }
             self.observed.insert(host.clone(), observed);
         }
@@ -332,10 +325,27 @@ fn dataplane_failure(error: &DataplaneError) -> Failure {
     found
 }
 
-fn desired_failure(host: &HostName, error: &DesiredError) -> Failure {
-    let mut found = failure(FailureKind::OperationFailed, None, format!("{host}/{error}"));
-    found.details.extend(std::error::Error::source(error).map(ToString::to_string));
-    found
+/// A configuration that nothing can be built of.
+fn undesirable(host: &HostName, error: &namespace::DesiredError) -> Failure {
+    let mut text = format!("{host}: the configuration cannot be built: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    failure(FailureKind::NotConverged, None, text)
+}
+
+/// Observed is desired, and planning again gives nothing to do; else the failures.
+fn settled(host: &HostName, observed: &HostState, desired: &HostState) -> Vec<Failure> {
+    let mut failures = differences(host, observed, desired);
+    let again = plan::plan(observed, desired);
+    if !again.is_empty() {
+        let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
+        found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
+        failures.push(found);
+    }
+    failures
 }
 
 /// Where observed is not desired, a failure a namespace, line by line.

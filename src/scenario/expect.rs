@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenPort, Target};
+use super::judge::title;
 use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
@@ -145,17 +146,14 @@ fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<
     }
     let mut all = Vec::new();
     for item in entry.value.items() {
-        match Words::of_value(item) {
-            Some(words) => {
-                let fact = state::read(&place, words, notes);
-                all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
-            }
-            None => {
-                let span = item.span.start..item.span.end.min(item.span.start + 1);
-                notes
-                    .error(span, "here should be a sentence")
-                    .help("sentences with `,` or `:` go on a line of their own, or into quotes");
-            }
+        if let Some(words) = Words::of_value(item) {
+            let fact = state::read(&place, words, notes);
+            all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
+        } else {
+            let first = item.span.start..item.span.end.min(item.span.start + 1);
+            notes
+                .error(first, "here should be a sentence")
+                .help("write it in one line; text with `,` or `: ` goes into quotes inside `[ ]`");
         }
     }
     all
@@ -167,17 +165,15 @@ fn check_overlap(all: &[Expectation], world: &World, notes: &mut Notes) {
     for expectation in all {
         let Expected::Flow(line) = &expectation.what else { continue };
         let mut twice = None;
-        for flow in line.flows(&world.intent) {
-            if let Some(first) = seen.get(&flow) {
-                if first.span != expectation.span {
-                    twice.get_or_insert((flow, *first));
-                }
+        for pair in line.pairs(&world.intent) {
+            if let Some(first) = seen.get(&pair.flow) {
+                twice.get_or_insert((title(&pair), *first));
             } else {
-                seen.insert(flow, expectation);
+                seen.insert(pair.flow, expectation);
             }
         }
-        if let Some((flow, first)) = twice {
-            let message = format!("{} {} -> {} is expected twice in this step", flow.protocol, flow.from, flow.to);
+        if let Some((title, first)) = twice {
+            let message = format!("`{title}` is expected twice in this step");
             notes
                 .error(expectation.span.clone(), message)
                 .beside(first.span.clone(), "first here")

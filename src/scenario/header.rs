@@ -1,6 +1,6 @@
 //! The header comment: a first sentence, then the paragraphs Setup, Change, Seen, Mirrors.
 
-use super::note::Notes;
+use super::note::{Notes, listed};
 
 /// What a scenario is about, in its author's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,19 +64,18 @@ fn warn(story: &Story, text: &str, end: usize, notes: &mut Notes) {
             .help("begin with one sentence that says what the scenario shows, then `# Setup:`, `# Change:`, `# Seen:`, `# Mirrors:`");
         return;
     }
-    let parts = [
-        ("first sentence", &story.summary),
-        ("paragraph `Setup:`", &story.setup),
-        ("paragraph `Change:`", &story.change),
-        ("paragraph `Seen:`", &story.seen),
-        ("paragraph `Mirrors:`", &story.mirrors),
-    ];
-    let missing: Vec<&str> = parts.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| *name).collect();
-    if !missing.is_empty() {
-        notes
-            .warning(0..first_line, format!("the header comment has no {}", missing.join(", no ")))
-            .help("readers of `list` and of reports see nothing else of the file");
-    }
+    let paragraphs =
+        [("Setup", &story.setup), ("Change", &story.change), ("Seen", &story.seen), ("Mirrors", &story.mirrors)];
+    let missing = || paragraphs.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| *name);
+    let message = match (story.summary.is_empty(), missing().count()) {
+        (false, 0) => return,
+        (true, 0) => "the header comment has no first sentence".to_owned(),
+        (false, _) => format!("the header comment lacks {}", listed(missing())),
+        (true, _) => format!("the header comment lacks its first sentence and {}", listed(missing())),
+    };
+    notes
+        .warning(0..first_line, message)
+        .help("one sentence, then `# Setup:`, `# Change:`, `# Seen:`, `# Mirrors:`: reports show readers nothing else of the file");
 }
 
 #[cfg(test)]
@@ -92,15 +91,15 @@ mod tests {
         assert_eq!(story.setup, "one two.");
         assert_eq!(story.seen, "off: nothing.");
         assert_eq!(story.mirrors, "MP-01.");
-        assert!(notes.split().1.is_empty());
+        assert!(notes.split(text).1.is_empty());
     }
 
     #[test]
     fn what_is_missing_is_a_warning() {
-        for (text, words) in [("hosts: {}\n", "missing"), ("# Only this.\nhosts: {}\n", "no paragraph `Setup:`")] {
+        for (text, words) in [("hosts: {}\n", "missing"), ("# Only this.\nhosts: {}\n", "lacks `Setup`")] {
             let mut notes = Notes::default();
             read(text, &mut notes);
-            let (errors, warnings) = notes.split();
+            let (errors, warnings) = notes.split(text);
             assert!(errors.is_empty() && warnings.len() == 1 && warnings[0].message.contains(words), "{warnings:?}");
         }
     }

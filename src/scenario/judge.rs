@@ -38,8 +38,8 @@ pub(super) fn range_length(first: IpAddr, last: IpAddr) -> u32 {
 }
 
 /// A flow with the name that its target was given by.
-struct Pair {
-    flow: Flow,
+pub(super) struct Pair {
+    pub(super) flow: Flow,
     named: Option<Name>,
 }
 
@@ -49,7 +49,8 @@ impl FlowExpectation {
         self.pairs(intent).into_iter().map(|pair| pair.flow).collect()
     }
 
-    fn pairs(&self, intent: &Intent) -> Vec<Pair> {
+    /// As [`Self::flows`], with what the targets are called.
+    pub(super) fn pairs(&self, intent: &Intent) -> Vec<Pair> {
         let mut ways: Vec<(&Source, &Target)> =
             self.sources.iter().flat_map(|source| self.targets.iter().map(move |target| (source, target))).collect();
         let senders: Vec<&Source> = self
@@ -140,7 +141,7 @@ fn range(first: IpAddr, last: IpAddr) -> Vec<IpAddr> {
 }
 
 /// `udp/9000 vm1 -> web`.
-fn title(pair: &Pair) -> String {
+pub(super) fn title(pair: &Pair) -> String {
     let target = pair.named.as_ref().map_or_else(|| pair.flow.to.to_string(), Name::to_string);
     format!("{} {} -> {target}", pair.flow.protocol, pair.flow.from)
 }
@@ -384,7 +385,7 @@ impl StateExpectation {
         }
         let kind = KINDS.iter().find(|(_, kind)| *kind == self.kind).map_or("object", |(word, _)| word);
         let what = if self.pattern.is_empty() { kind.to_owned() } else { format!("{kind} {}", self.pattern.join(" ")) };
-        let list = |lines: &[&String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
+        let list = |lines: &[&String]| lines.iter().fold(String::new(), |list, line| list + "\n  " + line);
         let place = &self.place;
         let sentence = match (self.quantity, found.len()) {
             (Quantity::None, _) => format!("{place}: there is {what}:{}", list(&found)),

@@ -7,16 +7,19 @@
 mod build;
 mod expect;
 mod expectation;
+mod failure;
 mod header;
 mod judge;
 mod language;
 mod lower;
 mod note;
+mod objects;
 mod outcome;
 mod pattern;
 mod schema;
 mod shape;
 mod state;
+mod steps;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -113,14 +116,14 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, Vec<Note>> {
     let mut notes = note::Notes::default();
     let story = header::read(text, &mut notes);
     let Some(root) = yaml::read(text, &mut notes) else {
-        return Err(notes.split().0);
+        return Err(notes.split(text).0);
     };
     shape::check(&root, &language::Type::Map(&language::FILE), &mut notes);
     let mut builder = build::Builder::new(text, notes);
     let initial = builder.initial(&root);
     let intent = builder.world.intent.clone();
     let steps = builder.steps(&root);
-    let (mut errors, warnings) = builder.notes.split();
+    let (mut errors, warnings) = builder.notes.split(text);
     if !errors.is_empty() {
         errors.extend(warnings);
         return Err(errors);

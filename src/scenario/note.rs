@@ -26,8 +26,6 @@ pub struct Note {
     pub message: String,
     /// Where the caret goes.
     pub span: Span,
-    /// A few words beside the caret.
-    pub label: Option<String>,
     /// Other places that matter, each with a few words.
     pub beside: Vec<(Span, String)>,
     /// What to write instead, or what is allowed; one entry a line.
@@ -38,13 +36,7 @@ pub struct Note {
 
 impl Note {
     fn new(severity: Severity, span: Span, message: String) -> Self {
-        Self { severity, message, span, label: None, beside: Vec::new(), help: Vec::new(), later: false }
-    }
-
-    /// Adds words beside the caret.
-    pub(super) fn label(&mut self, text: impl Into<String>) -> &mut Self {
-        self.label = Some(text.into());
-        self
+        Self { severity, message, span, beside: Vec::new(), help: Vec::new(), later: false }
     }
 
     /// Points at another place as well.
@@ -99,7 +91,7 @@ impl Notes {
         let message = format!("{what} is part of the language, but this version of dvrlab does not have it yet");
         let note = self.error(span, message);
         note.later = true;
-        note
+        note.help("leave it out; `dvrlab schema` prints what this version has")
     }
 
     fn add(&mut self, note: Note) -> &mut Note {
@@ -121,9 +113,12 @@ impl Notes {
             .any(|note| note.severity == Severity::Error && span.start <= note.span.start && note.span.end <= span.end)
     }
 
-    /// Errors and warnings, each in order of place.
-    pub(super) fn split(self) -> (Vec<Note>, Vec<Note>) {
+    /// Errors and warnings about `text`, each in order of place. A span that ends inside a character takes all of it.
+    pub(super) fn split(self, text: &str) -> (Vec<Note>, Vec<Note>) {
         let mut all = self.list;
+        for note in &mut all {
+            note.span.end = text.ceil_char_boundary(note.span.end);
+        }
         all.sort_by_key(|note| (note.span.start, note.span.end));
         all.into_iter().partition(|note| note.severity == Severity::Error)
     }
@@ -141,9 +136,7 @@ pub fn render(notes: &[Note], text: &str, path: &str, color: bool) -> String {
             Severity::Warning => Level::WARNING,
         };
         let inside = |span: &Span| span.start.min(text.len())..span.end.min(text.len());
-        let mut snippet = Snippet::source(text)
-            .path(path)
-            .annotation(AnnotationKind::Primary.span(inside(&note.span)).label(note.label.as_deref()));
+        let mut snippet = Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(inside(&note.span)));
         for (span, words) in &note.beside {
             snippet = snippet.annotation(AnnotationKind::Context.span(inside(span)).label(words.as_str()));
         }
@@ -170,6 +163,13 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// What can be written, for help texts: `write ...` for one word, `write one of ...` for several.
+pub(super) fn write_one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    let lead = if words.len() == 1 { "write" } else { "write one of" };
+    format!("{lead} {}", listed(words))
 }
 
 /// `a, b, c` in backticks, for help texts.

@@ -1,8 +1,6 @@
 //! The sentence about a flow: `as 203.0.113.10 via net1`, `no neighbour at gw-public`.
 
-use std::net::IpAddr;
-
-use super::expectation::{Delivery, Failure, Outcome, Reason, SeenAs, SeenPort, Speaker};
+use super::expectation::{Delivery, Failure, Outcome, SeenAs, SeenPort};
 use super::language;
 use super::note::{Notes, Span, nearest};
 use super::subject::NODES;
@@ -35,14 +33,14 @@ const BEGINNINGS: [&str; 17] = [
 ];
 
 /// What the reading of one sentence shares.
-struct Reader<'a> {
-    words: Words,
-    world: &'a World,
-    notes: &'a mut Notes,
+pub(super) struct Reader<'a> {
+    pub(super) words: Words,
+    pub(super) world: &'a World,
+    pub(super) notes: &'a mut Notes,
     delivery: Delivery,
     /// The clauses so far, for repetitions and for what excludes each other.
     clauses: Vec<(String, Span)>,
-    failure: Option<(Failure, Span)>,
+    pub(super) failure: Option<(Failure, Span)>,
 }
 
 /// Reads a sentence. What is wrong is noted; `None` if anything is.
@@ -73,12 +71,12 @@ pub(super) fn read(words: Words, world: &World, notes: &mut Notes) -> Option<Out
 }
 
 impl Reader<'_> {
-    fn wrong(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) -> bool {
+    pub(super) fn wrong(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) -> bool {
         self.notes.error(span, message).help(help);
         false
     }
 
-    fn bad_value(&mut self, span: Span, wrong: Wrong) -> bool {
+    pub(super) fn bad_value(&mut self, span: Span, wrong: Wrong) -> bool {
         self.wrong(span, wrong.message, wrong.help)
     }
 
@@ -161,7 +159,7 @@ impl Reader<'_> {
     }
 
     /// The word after a clause's own, unless another clause begins there.
-    fn argument(&mut self, clause: &Word, wanted: &str) -> Option<Word> {
+    pub(super) fn argument(&mut self, clause: &Word, wanted: &str) -> Option<Word> {
         match self.words.peek_text() {
             Some(text) if text == "itself" || !RESERVED.contains(&text) => self.words.take(),
             Some(_) | None => {
@@ -214,7 +212,7 @@ impl Reader<'_> {
     }
 
     /// As [`World::resolve`], but a misspelt clause is taken for one.
-    fn resolve(&mut self, word: &Word, sections: &[Section]) -> bool {
+    pub(super) fn resolve(&mut self, word: &Word, sections: &[Section]) -> bool {
         let known = self.world.names(sections);
         let near_name = nearest(&word.text, known);
         if self.world.section_of(&word.text).is_none()
@@ -232,8 +230,11 @@ impl Reader<'_> {
 
     fn hosts(&mut self, clause: &Word) -> Option<Vec<HostName>> {
         let words = self.arguments(clause, "a host")?;
-        let good = words.iter().fold(true, |good, word| self.resolve(word, &[Section::Hosts]) && good);
-        good.then(|| words.into_iter().filter_map(|word| HostName::new(word.text).ok()).collect())
+        let resolved: Vec<bool> = words.iter().map(|word| self.resolve(word, &[Section::Hosts])).collect();
+        resolved
+            .into_iter()
+            .all(|good| good)
+            .then(|| words.into_iter().filter_map(|word| HostName::new(word.text).ok()).collect())
     }
 
     fn namespaces(&mut self, clause: &Word) -> Option<Vec<Place>> {
@@ -245,7 +246,7 @@ impl Reader<'_> {
         Some(places)
     }
 
-    fn namespace(&mut self, word: &Word) -> Option<Place> {
+    pub(super) fn namespace(&mut self, word: &Word) -> Option<Place> {
         let Some((host, namespace)) = word.text.split_once('/') else {
             self.wrong(
                 word.span.clone(),
@@ -339,96 +340,6 @@ impl Reader<'_> {
             |near| format!("did you mean `no {near}`?"),
         );
         self.wrong(span, "`no` is followed by `answer`, `route` or `neighbour`", help)
-    }
-
-    fn failure(&mut self, word: &Word) -> bool {
-        if let Some((_, first)) = &self.failure {
-            let first = first.clone();
-            self.notes
-                .error(word.span.clone(), "a flow fails for one reason")
-                .beside(first, "first here")
-                .help("`unreachable` stands for any of them");
-            return false;
-        }
-        let second = if matches!(word.text.as_str(), "no" | "too") { self.words.take() } else { None };
-        let reason = match (word.text.as_str(), second.as_ref().map(|word| word.text.as_str())) {
-            ("unreachable", _) => Reason::Unreachable,
-            ("refused", _) => Reason::Refused,
-            ("prohibited", _) => Reason::Prohibited,
-            ("expired", _) => Reason::Expired,
-            ("dropped", _) => Reason::Dropped,
-            ("no", Some("route")) => Reason::NoRoute,
-            ("no", Some("neighbour")) => Reason::NoNeighbour,
-            ("too", Some("big")) => {
-                match self.words.take().map(|word| (values::integer(&word.text, 68, 65535), word.span)) {
-                    Some((Ok(mtu), _)) => Reason::TooBig(mtu),
-                    Some((Err(wrong), span)) => return self.bad_value(span, wrong),
-                    None => {
-                        return self.wrong(
-                            word.span.clone(),
-                            "`too big` needs the MTU that was told",
-                            "write it like `too big 1300`",
-                        );
-                    }
-                }
-            }
-            _ => return self.wrong(word.span.clone(), "`too` is followed by `big`", "write it like `too big 1300`"),
-        };
-        self.failure = Some((Failure { reason, by: None, at: None }, word.span.clone()));
-        true
-    }
-
-    fn by(&mut self, clause: &Word) -> bool {
-        let Some(word) = self.argument(clause, "an address or a node") else { return false };
-        let speaker = if let Ok(address) = word.text.parse::<IpAddr>() {
-            Speaker::Address(address)
-        } else if word.text.contains('/') {
-            self.notes.later(word.span.clone(), "`by HOST/NAMESPACE`").help("write the address that said it");
-            return false;
-        } else if self.resolve(&word, NODES) {
-            let Ok(name) = Name::new(word.text) else { return false };
-            Speaker::Node(name)
-        } else {
-            return false;
-        };
-        match &mut self.failure {
-            Some((failure, _)) if failure.by.is_none() => failure.by = Some(speaker),
-            Some(_) => return self.wrong(clause.span.clone(), "`by` is here twice", "say it once"),
-            None => {
-                return self.wrong(
-                    clause.span.clone(),
-                    "`by` says who refused a flow, and stands after the reason",
-                    "write it like `refused by web`",
-                );
-            }
-        }
-        true
-    }
-
-    fn at(&mut self, clause: &Word) -> bool {
-        let Some(word) = self.argument(clause, "a node or `HOST/NAMESPACE`") else { return false };
-        let place = if word.text.contains('/') {
-            match self.namespace(&word) {
-                Some(place) => place,
-                None => return false,
-            }
-        } else if self.resolve(&word, NODES) {
-            Place { host: None, name: word.text.clone() }
-        } else {
-            return false;
-        };
-        match &mut self.failure {
-            Some((failure, _)) if failure.at.is_none() => failure.at = Some(place),
-            Some(_) => return self.wrong(clause.span.clone(), "`at` is here twice", "say it once"),
-            None => {
-                return self.wrong(
-                    clause.span.clone(),
-                    "`at` says where a flow ended, and stands after the reason",
-                    "write it like `dropped at cmp1/qrouter-r1`",
-                );
-            }
-        }
-        true
     }
 
     /// What excludes each other cannot be compared.

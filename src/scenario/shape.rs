@@ -73,7 +73,41 @@ fn expected(ty: &Type) -> &'static str {
     }
 }
 
-fn mismatch(node: &Node, wanted: &str, notes: &mut Notes) {
+/// How a value of the type is written.
+fn example(ty: &Type) -> String {
+    match ty {
+        Type::Map(record) => match record.keys.first() {
+            Some(key) => format!("write its keys below, like `{}: ...`", key.name),
+            None => "write its keys below".to_owned(),
+        },
+        Type::Table(table) => format!(
+            "write `NAME: {{ {}: ... }}`, one below the other",
+            table.record.keys.first().map_or("", |key| key.name)
+        ),
+        Type::Expect => "write `SOURCE -> TARGET: sentence` or `PLACE: sentence`, one below the other".to_owned(),
+        Type::Notify => "write `{ all: merged }`".to_owned(),
+        Type::OrNone(inner) => format!("{}, or `none`", example(inner)),
+        Type::OneOrMany(inner) => format!("{}, or a list", example(inner)),
+        Type::List(_) | Type::Steps => "write each entry after a `-`".to_owned(),
+        Type::Bool
+        | Type::Fixed(_)
+        | Type::Integer(..)
+        | Type::Word
+        | Type::Name(_)
+        | Type::Address
+        | Type::FloatingIp
+        | Type::Prefix
+        | Type::AddressOrPrefix
+        | Type::Mac
+        | Type::Pool
+        | Type::Route
+        | Type::Closed
+        | Type::Choice(_)
+        | Type::Refused => format!("write {} after the key", expected(ty)),
+    }
+}
+
+fn mismatch(node: &Node, wanted: &str, help: &str, notes: &mut Notes) {
     let found = match &node.value {
         Value::Text(_) => "a single value",
         Value::List(_) => "a list",
@@ -81,14 +115,14 @@ fn mismatch(node: &Node, wanted: &str, notes: &mut Notes) {
         Value::Refused => return,
     };
     // A caret under a whole block says nothing; its first character does.
-    let first_line = node.span.start..node.span.end.min(node.span.start + 1);
-    let span = if matches!(node.value, Value::Text(_)) { node.span.clone() } else { first_line };
-    notes.error(span, format!("here should be {wanted}, not {found}"));
+    let first = node.span.start..node.span.end.min(node.span.start + 1);
+    let span = if matches!(node.value, Value::Text(_)) { node.span.clone() } else { first };
+    notes.error(span, format!("here should be {wanted}, not {found}")).help(help);
 }
 
 fn check_scalar(node: &Node, ty: &Type, notes: &mut Notes) {
     let Value::Text(text) = &node.value else {
-        mismatch(node, expected(ty), notes);
+        mismatch(node, expected(ty), &example(ty), notes);
         return;
     };
     if let Err(problem) = scalar(&text.text, ty) {
@@ -117,14 +151,9 @@ impl From<Wrong> for Problem {
 fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
     let four = |is_four: bool| if is_four { Ok(()) } else { Err(Problem::Later(format!("IPv6 (`{text}`)"))) };
     match ty {
-        Type::Bool => Ok(values::boolean(text).map(drop)?),
-        Type::Fixed(only) => {
-            let value = values::boolean(text)?;
-            if value == *only { Ok(()) } else { Err(Problem::Later(format!("the value `{value}` here"))) }
-        }
+        Type::Bool | Type::Fixed(_) => Ok(values::boolean(text).map(drop)?),
         Type::Integer(min, max) => Ok(values::integer(text, *min, *max).map(drop)?),
         Type::Word => word(text),
-        Type::Name(_) => Ok(()),
         Type::Address | Type::FloatingIp => four(values::address(text)?.is_ipv4()),
         Type::Prefix => four(values::prefix(text)?.addr().is_ipv4()),
         Type::AddressOrPrefix => four(values::address_or_prefix(text)?.addr().is_ipv4()),
@@ -134,7 +163,8 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
         Type::Closed => Ok(values::closed(text).map(drop)?),
         Type::Choice(choices) => choice(text, choices),
         Type::Refused => refused(text),
-        Type::OrNone(_)
+        Type::Name(_)
+        | Type::OrNone(_)
         | Type::OneOrMany(_)
         | Type::List(_)
         | Type::Map(_)
@@ -192,13 +222,15 @@ fn check_list(node: &Node, item: &Type, notes: &mut Notes) {
 }
 
 /// Checks the keys of a map; `owner` is where a missing key is reported.
-fn check_record(node: &Node, record: &Record, owner: &Span, notes: &mut Notes) {
+fn check_record(node: &Node, record: &'static Record, owner: &Span, notes: &mut Notes) {
     let Value::Map(entries) = &node.value else {
-        mismatch(node, &format!("a map of the keys of {}", language::with_article(record.title)), notes);
+        let wanted = format!("a map with the keys of {}", language::with_article(record.title));
+        mismatch(node, &wanted, &example(&Type::Map(record)), notes);
         return;
     };
     for entry in entries {
         match record.key(&entry.key) {
+            Some(Key { ty: Type::Fixed(only), .. }) => check_fixed(entry, *only, notes),
             Some(key) => check(&entry.value, &key.ty, notes),
             None => unknown_key(entry, record, &[], notes),
         }
@@ -206,7 +238,18 @@ fn check_record(node: &Node, record: &Record, owner: &Span, notes: &mut Notes) {
     missing(entries, record, owner, notes);
 }
 
-fn missing(entries: &[Entry], record: &Record, owner: &Span, notes: &mut Notes) {
+/// A key whose other value belongs to a later version.
+fn check_fixed(entry: &Entry, only: bool, notes: &mut Notes) {
+    match entry.value.text().map(values::boolean) {
+        Some(Ok(value)) if value != only => {
+            notes.later(entry.value.span.clone(), &format!("`{}: {value}`", entry.key));
+        }
+        Some(Ok(_)) => {}
+        Some(Err(_)) | None => check_scalar(&entry.value, &Type::Fixed(only), notes),
+    }
+}
+
+fn missing(entries: &[Entry], record: &'static Record, owner: &Span, notes: &mut Notes) {
     for key in record.keys.iter().filter(|key| key.need == Need::Required) {
         if !entries.iter().any(|entry| entry.key == key.name) {
             notes
@@ -214,7 +257,7 @@ fn missing(entries: &[Entry], record: &Record, owner: &Span, notes: &mut Notes) 
                     owner.clone(),
                     format!("`{}` is missing: {} needs it", key.name, language::with_article(record.title)),
                 )
-                .help(format!("`{}`: {}", key.name, key.doc));
+                .help(format!("add `{}`. {}", key.name, key.doc));
         }
     }
 }
@@ -224,7 +267,9 @@ fn unknown_key(entry: &Entry, record: &Record, more: &[Key], notes: &mut Notes) 
     let span = entry.key_span.clone();
     let key = entry.key.as_str();
     if language::is_later(record.context, key) {
-        notes.later(span, &format!("`{key}`"));
+        let change = matches!(record.context, "create" | "update" | "delete");
+        let what = if change { format!("`{key}` in {}", record.title) } else { format!("`{key}`") };
+        notes.later(span, &what);
         return;
     }
     let known = || record.keys.iter().chain(more).map(|key| key.name);
@@ -240,10 +285,11 @@ fn unknown_key(entry: &Entry, record: &Record, more: &[Key], notes: &mut Notes) 
     }
 }
 
-fn check_table(node: &Node, table: &Table, notes: &mut Notes) {
+fn check_table(node: &Node, table: &'static Table, notes: &mut Notes) {
     let Value::Map(entries) = &node.value else {
         let noun = language::section_noun(table.section);
-        mismatch(node, &format!("a map from the name of {} to its attributes", language::with_article(noun)), notes);
+        let wanted = format!("a map from the name of {} to its attributes", language::with_article(noun));
+        mismatch(node, &wanted, &example(&Type::Table(table)), notes);
         return;
     };
     for entry in entries {
@@ -295,7 +341,7 @@ fn check_steps(node: &Node, notes: &mut Notes) {
 /// Checks a step, or an entry of `together`.
 fn check_step(step: &Node, record: &'static Record, notes: &mut Notes) {
     let Value::Map(entries) = &step.value else {
-        mismatch(step, "a map with the keys of a step", notes);
+        mismatch(step, "a map with the keys of a step", "write an operation or `expect`, with its value", notes);
         return;
     };
     if entries.is_empty() {
@@ -339,13 +385,15 @@ fn check_expect(node: &Node, notes: &mut Notes) {
                 .help("write flows or places with a sentence, or remove the key");
         }
         Value::Map(_) | Value::Refused => {}
-        Value::Text(_) | Value::List(_) => mismatch(node, "a map from a flow or a place to a sentence", notes),
+        Value::Text(_) | Value::List(_) => {
+            mismatch(node, "a map from a flow or a place to a sentence", &example(&Type::Expect), notes);
+        }
     }
 }
 
 fn check_notify(node: &Node, notes: &mut Notes) {
     let Value::Map(entries) = &node.value else {
-        mismatch(node, "a map from a host or `all` to a delivery", notes);
+        mismatch(node, "a map from a host or `all` to a delivery", &example(&Type::Notify), notes);
         return;
     };
     for entry in entries {
@@ -357,7 +405,7 @@ fn check_notify(node: &Node, notes: &mut Notes) {
             Some(word) => {
                 notes.error(entry.value.span.clone(), format!("`{word}` is no way to deliver")).help("write `merged`");
             }
-            None => mismatch(&entry.value, "a word", notes),
+            None => mismatch(&entry.value, "a word", "write `merged`", notes),
         }
     }
 }

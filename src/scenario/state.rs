@@ -63,6 +63,10 @@ pub(super) fn place(entry: &Entry, world: &World, notes: &mut Notes) -> Option<S
         notes.later(span.clone(), "an expectation about a network");
         return None;
     }
+    if NAMESPACES.iter().any(|(prefix, _)| key.starts_with(prefix)) && world.section_of(key).is_none() {
+        notes.error(span.clone(), format!("`{key}` is on which host?")).help(format!("write `HOST/{key}`, or `all`"));
+        return None;
+    }
     if !world.resolve(key, &[Section::Hosts, Section::Instances, Section::Outside], span, notes) {
         return None;
     }
@@ -87,7 +91,10 @@ pub(super) fn namespace(
     let Some((section, owner)) = split else {
         let note = notes.error(span.clone(), format!("`{namespace}` is no router namespace"));
         match nearest(namespace.split('-').next().unwrap_or(namespace), ["qrouter", "snat", "fip"]) {
-            Some(near) => note.help(format!("did you mean `{host}/{near}-NAME`?")),
+            Some(near) => {
+                let owner = namespace.split_once('-').map_or("NAME", |(_, owner)| owner);
+                note.help(format!("did you mean `{host}/{near}-{owner}`?"))
+            }
             None => note.help("they are `qrouter-ROUTER`, `snat-ROUTER` and `fip-NETWORK`"),
         };
         return None;

@@ -77,6 +77,10 @@ fn ends(words: &mut Words, before_arrow: bool, notes: &mut Notes) -> Option<Vec<
             break;
         }
     }
+    if before_arrow && let Some(word) = list.iter().find(|word| word.text.contains("->")) {
+        notes.error(word.span.clone(), "the arrow needs a blank on each side").help("write it like `vm1, vm2 -> web`");
+        return None;
+    }
     if before_arrow && !matches!(words.peek_text(), Some("->" | "<->")) {
         notes
             .error(words.place(), "here `->` or `<->` is missing")

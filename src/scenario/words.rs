@@ -174,11 +174,6 @@ impl Words {
         self.peek().map(|word| word.text.as_str())
     }
 
-    /// The text of the word after the next.
-    pub(super) fn peek_second(&self) -> Option<&str> {
-        self.list.get(self.next + 1).map(|word| word.text.as_str())
-    }
-
     /// Takes the next word.
     pub(super) fn take(&mut self) -> Option<Word> {
         let word = self.list.get(self.next).cloned();

@@ -3,11 +3,13 @@
 //! A thing whose own line is wrong still exists here, as *broken*: what refers to it is not blamed for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::language::{self, Type};
-use super::note::{Notes, Span, listed, nearest};
+use super::note::{Notes, Span, nearest, write_one_of};
 use super::yaml::{Node, Value};
 use crate::api::{Event, Intent, Rejected, RejectedKind, Section};
+use crate::net::IpNet;
 
 /// An object's section and the place of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,19 @@ impl World {
         }
     }
 
+    /// Subnets that went with their network.
+    pub(super) fn forget_missing(&mut self, step: usize) {
+        let there = |name: &str| self.intent.subnets.keys().any(|subnet| subnet.as_str() == name);
+        let gone = |(name, declared): (&String, &Declared)| {
+            let missing = declared.section == Section::Subnets && !there(name) && !self.broken.contains(name);
+            missing.then(|| name.clone())
+        };
+        let gone: Vec<String> = self.live.iter().filter_map(gone).collect();
+        for name in &gone {
+            self.forget(name, step);
+        }
+    }
+
     /// What a name stands for now.
     pub(super) fn section_of(&self, name: &str) -> Option<Section> {
         let automatic = || self.intent.outside.keys().any(|node| node.as_str() == name).then_some(Section::Outside);
@@ -85,8 +100,7 @@ impl World {
         if found.is_some_and(|section| sections.contains(&section)) {
             return true;
         }
-        let nouns: Vec<&str> = sections.iter().map(|section| language::section_noun(*section)).collect();
-        let wanted = nouns.join(" or ");
+        let wanted = language::nouns(sections);
         if let Some(section) = found {
             let noun = language::with_article(language::section_noun(section));
             let note = notes
@@ -95,8 +109,10 @@ impl World {
                 note.beside(declared.span.clone(), "declared here");
             }
             let known = self.names(sections);
-            if !known.is_empty() {
-                note.help(format!("write one of {}", listed(known)));
+            if known.is_empty() {
+                note.help(format!("the file declares no {wanted}"));
+            } else {
+                note.help(write_one_of(known));
             }
             return false;
         }
@@ -111,7 +127,7 @@ impl World {
             match nearest(name, known.iter().copied()) {
                 Some(near) => note.help(format!("did you mean `{near}`?")),
                 None if known.is_empty() => note.help(format!("the file declares no {wanted}")),
-                None => note.help(format!("there are {}", listed(known))),
+                None => note.help(write_one_of(known)),
             };
         }
         false
@@ -152,6 +168,11 @@ impl World {
         self.broken.is_empty()
     }
 
+    /// Whether no object of these sections is broken.
+    pub(super) fn are_sound(&self, sections: &[Section]) -> bool {
+        !self.broken.iter().any(|name| self.section_of(name).is_some_and(|section| sections.contains(&section)))
+    }
+
     /// Applies events in order. The world is unchanged if one is refused.
     pub(super) fn apply(&mut self, events: &[Event]) -> Result<(), Rejected> {
         self.intent = events.iter().try_fold(self.intent.clone(), |intent, event| intent.apply(event))?;
@@ -170,7 +191,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
             }
         }
         Type::OneOrMany(inner) | Type::List(inner) => {
-            node.items().iter().for_each(|item| references(item, inner, found))
+            node.items().iter().for_each(|item| references(item, inner, found));
         }
         Type::Map(record) => {
             for entry in node.entries() {
@@ -203,28 +224,25 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
     }
 }
 
-/// Notes a refusal of the API at the word that it is about: the last one inside `node` (or its key) that the reason names,
-/// addresses before names.
-pub(super) fn note_rejected(rejected: &Rejected, place: &Span, node: &Node, notes: &mut Notes) {
+/// Notes a refusal of the API at the word inside `node` that it is about: the first address of the reason that is written
+/// there, else the last name. `in_step`: it may be what the scenario is about.
+pub(super) fn note_rejected(rejected: &Rejected, place: &Span, node: &Node, in_step: bool, notes: &mut Notes) {
     let mut words = Vec::new();
     scalars(node, &mut words);
-    let named = |text: &str| {
-        rejected.reason.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '/'))).any(
-            |word| {
-                let word = word.trim_end_matches([':', '.']);
-                word == text
-            },
-        )
-    };
-    let address = |text: &str| text.parse::<std::net::IpAddr>().is_ok() || text.parse::<crate::net::IpNet>().is_ok();
-    let hits: Vec<&(String, Span)> = words.iter().filter(|(text, _)| named(text)).collect();
-    let best = hits.iter().find(|(text, _)| address(text)).or_else(|| hits.last());
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '/' | '_');
+    let named: Vec<&str> =
+        rejected.reason.split(|c: char| !legal(c)).map(|word| word.trim_end_matches([':', '.'])).collect();
+    let (addresses, names): (Vec<&str>, Vec<&str>) = named.into_iter().partition(|word| is_address(word));
+    let written = |wanted: &&str| words.iter().rev().find(|(text, _)| text == wanted);
+    let by_name = || words.iter().rev().find(|(text, _)| names.contains(&text.as_str()));
+    let best = addresses.iter().find_map(written).or_else(by_name);
     let span = best.map_or_else(|| place.clone(), |(_, span)| span.clone());
-    notes.error(span, rejected.reason.clone()).help(format!(
-        "{}; if the scenario is about this refusal, write `refused: {}` in the step",
-        remedy(rejected.kind),
-        rejected.kind
-    ));
+    let note = notes.error(span, rejected.reason.clone());
+    note.help(remedy(rejected));
+    if in_step {
+        note.help(format!("if the scenario is about this refusal, write `refused: {}` beside it", rejected.kind));
+    }
 }
 
 fn scalars(node: &Node, words: &mut Vec<(String, Span)>) {
@@ -246,16 +264,17 @@ fn scalars(node: &Node, words: &mut Vec<(String, Span)>) {
     }
 }
 
-fn remedy(kind: RejectedKind) -> &'static str {
-    match kind {
+fn remedy(rejected: &Rejected) -> &'static str {
+    match rejected.kind {
         RejectedKind::SubnetInUse
         | RejectedKind::NetworkInUse
         | RejectedKind::PortInUse
-        | RejectedKind::ServicePortInUse => "delete what uses it first",
+        | RejectedKind::ServicePortInUse => "delete or detach what uses it first",
         RejectedKind::IpAddressInUse => "choose another address",
-        RejectedKind::InvalidIpForSubnet | RejectedKind::InvalidIpForNetwork => "choose an address inside the subnet",
+        RejectedKind::InvalidIpForSubnet => "choose an address inside the subnet",
+        RejectedKind::InvalidIpForNetwork => "choose an address inside a subnet of the network",
         RejectedKind::IpAddressGenerationFailure => "make the prefix or the pools larger, or name addresses",
-        RejectedKind::BadRequest | RejectedKind::InvalidInput => "the API refuses this",
+        RejectedKind::BadRequest | RejectedKind::InvalidInput => remedy_by_reason(&rejected.reason),
         RejectedKind::InvalidRoutes => "a next hop must be on a subnet that the router is attached to",
         RejectedKind::RouterInUse => "detach its interfaces first",
         RejectedKind::RouterInterfaceInUseByFloatingIP | RejectedKind::RouterExternalGatewayInUseByFloatingIp => {
@@ -263,8 +282,27 @@ fn remedy(kind: RejectedKind) -> &'static str {
         }
         RejectedKind::RouterInterfaceInUseByRoute => "remove the route first",
         RejectedKind::ExternalGatewayForFloatingIPNotFound => {
-            "the instance's subnet needs a router whose gateway is on the floating IP's network"
+            "its subnet needs a router whose gateway is on the floating IP's network"
         }
         RejectedKind::FloatingIPPortAlreadyAssociated => "take the other floating IP off first",
     }
+}
+
+/// The API has one error type for many mistakes; its words tell them apart. Words that are not known here get the general
+/// advice.
+fn remedy_by_reason(reason: &str) -> &'static str {
+    const REMEDIES: [(&str, &str); 10] = [
+        ("overlaps with", "choose prefixes that have no address in common"),
+        ("lies outside its cidr", "choose an address inside the cidr"),
+        ("needs dvr_snat", "choose a host with `mode: dvr_snat`, or change its mode"),
+        ("no gateway address", "give the subnet a `gateway`, or attach a port"),
+        ("is not external", "declare the network with `external: true`, or choose another"),
+        ("is external", "choose a tenant network; machines on an external one stand in `outside`"),
+        ("already has a port", "name it once"),
+        ("has the MAC", "choose another MAC address"),
+        ("does not have the address", "choose one of the port's addresses"),
+        ("already", "remove one of the two"),
+    ];
+    let found = REMEDIES.iter().find(|(words, _)| reason.contains(words));
+    found.map_or("the API refuses this: change what is asked for", |(_, remedy)| remedy)
 }

@@ -25,7 +25,7 @@ pub(super) struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// A scalar.
-    Text(Text),
+    Text(Scalar),
     /// A sequence.
     List(Vec<Node>),
     /// A mapping, in order of writing.
@@ -36,8 +36,8 @@ pub(super) enum Value {
 
 /// A scalar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
-    /// The text, unquoted and unfolded.
+pub(super) struct Scalar {
+    /// The characters, unquoted and unfolded.
     pub(super) text: String,
     /// The file has the same characters at the span, so that a caret can go under a word inside.
     pub(super) exact: bool,
@@ -113,7 +113,7 @@ impl Node {
     }
 }
 
-fn one_line_text(text: &Text) -> String {
+fn one_line_text(text: &Scalar) -> String {
     let special = text.text.contains([',', '[', ']', '{', '}']) || text.text.ends_with(':');
     if special { format!("\"{}\"", text.text) } else { text.text.clone() }
 }
@@ -133,7 +133,7 @@ pub(super) fn read(text: &str, notes: &mut Notes) -> Option<Node> {
         let line_end = text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at + end);
         let span = at..line_end.min(at + 1).max(at);
         builder.notes.error(span, format!("this is not YAML: {}", error.info())).help(
-            "often a missing `:`, a tab, or an indentation that fits no line above; what comes after was not read",
+            "often a missing `:`, a `{` or `[` that is not closed, or an indentation that fits no line above; nothing was read",
         );
         return None;
     }
@@ -216,7 +216,7 @@ impl Builder<'_> {
             }
             Some(Open::Map(_, entries, waiting)) => match waiting.take() {
                 None => *waiting = Some(key_of(node, self.notes)),
-                Some(key) => add_entry(entries, key, node, self.notes),
+                Some(key) => add_entry(self.text, entries, key, node, self.notes),
             },
         }
     }
@@ -285,21 +285,30 @@ fn key_of(node: Node, notes: &mut Notes) -> Key {
     }
 }
 
-fn add_entry(entries: &mut Vec<Entry>, key: Key, value: Node, notes: &mut Notes) {
+fn add_entry(source: &str, entries: &mut Vec<Entry>, key: Key, value: Node, notes: &mut Notes) {
     if key.refused {
         return;
     }
     if let Some(first) = entries.iter().find(|entry| entry.key == key.text) {
-        notes
-            .error(key.span, format!("`{}` is here twice", key.text))
-            .beside(first.key_span.clone(), "first here")
-            .help("several sentences about one place are a list; several sources of a flow are parted by `,`");
+        let help = match value.value {
+            Value::Map(_) => "write all of it in one place",
+            Value::Text(_) | Value::List(_) | Value::Refused => {
+                "say it once; several sentences about one place are a list"
+            }
+        };
+        let message = format!("`{}` is here twice", key.text);
+        notes.error(key.span, message).beside(first.key_span.clone(), "first here").help(help);
         return;
     }
     if is_empty(&value) {
         let note = notes.error(key.span.clone(), format!("`{}` has no value", key.text));
+        let colon = source.get(key.span.end..).is_some_and(|rest| rest.trim_start().starts_with(':'));
         if key.text == "expect" {
             note.help("what is expected is indented deeper than `expect:`");
+        } else if !colon {
+            note.help(
+                "inside `{ }` and `[ ]` a `,` ends a value: put text with `,` on a line of its own or into quotes",
+            );
         } else {
             note.help("write a value, or remove the key; a thing without attributes is `{}`");
         }
@@ -355,5 +364,5 @@ impl<'input> SpannedEventReceiver<'input> for Builder<'_> {
 fn scalar(source: &str, span: Span, text: Cow<'_, str>, style: ScalarStyle) -> Node {
     let plain = style == ScalarStyle::Plain;
     let exact = source.get(span.clone()) == Some(&*text);
-    Node { span, value: Value::Text(Text { text: text.into_owned(), exact, plain }) }
+    Node { span, value: Value::Text(Scalar { text: text.into_owned(), exact, plain }) }
 }

@@ -14,7 +14,7 @@ use crate::plan::{ChainChange, RuleChanges};
 
 /// Makes all changes or none.
 ///
-/// `current` is what [`super::read`] gave and what the changes were computed for. Chains are made first, then rules
+/// `current` is what [`super::read()`] gave and what the changes were computed for. Chains are made first, then rules
 /// deleted, then inserted, then chains removed, whatever the order of `changes`. Built-in chains and tables are made when
 /// a rule goes into them, as iptables makes them, and stay.
 ///

@@ -110,7 +110,7 @@ const ICMPV6: u8 = 58;
 const GROUP: u8 = 0x01;
 
 /// Puts a table of family netdev in place of the one of that name, or just makes it, all at once; without chains it is
-/// removed. Name it `dvrlab-...`: such tables are no part of what [`super::read`] shows.
+/// removed. Name it `dvrlab-...`: such tables are no part of what [`super::read()`] shows.
 ///
 /// # Errors
 /// [`NftError::Refused`] when the kernel does not take it; then the old table still stands.

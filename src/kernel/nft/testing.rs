@@ -1,7 +1,8 @@
-//! What the tests of netfilter need: a namespace, a socket in it, states from lines, changes between two states.
+//! What the tests of netfilter need: a socket, states from lines, changes between two states.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 use netlink_sys::Socket;
 
@@ -12,22 +13,6 @@ use crate::plan::{ChainChange, RuleChanges};
 
 /// NETLINK_NETFILTER
 const NETLINK_NETFILTER: isize = 12;
-
-/// Runs `body` in a new network namespace, which ends with it.
-pub(crate) fn in_netns<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "only this thread moves, into a namespace that ends with it"
-            )]
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-                .expect("a new network namespace: run the tests as root, or under `unshare -Urn`");
-            body()
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
 
 pub(crate) fn socket() -> Socket {
     Socket::new(NETLINK_NETFILTER).expect("a netfilter socket")
@@ -177,7 +162,7 @@ pub(crate) fn lines(ruleset: &Ruleset) -> BTreeMap<(String, String), Vec<String>
 fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
     use std::io::Write as _;
     #[expect(clippy::disallowed_methods, reason = "the reference that ours is compared with")]
-    let child = Command::new("sh")
+    let child = Command::new("/bin/sh")
         .args(["-c", &format!("{program} {arguments}")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -191,7 +176,8 @@ fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
     }
     let output = child.wait_with_output().unwrap();
     if output.status.code() == Some(127) {
-        eprintln!("{program} is not installed: its part of the comparison was left out");
+        static SAID: Once = Once::new();
+        SAID.call_once(|| eprintln!("{program} is not installed: comparing with it was left out"));
         return None;
     }
     Some(output)

@@ -80,10 +80,7 @@ impl Questions {
         message.header.destination_prefix_length = family.bits();
         message.attributes.push(RouteAttribute::Destination(to.into()));
         match self.ask(RouteNetlinkMessage::GetRoute(message), 0)? {
-            Answer::Objects(objects) => Ok(objects.into_iter().find_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(route) => preferred_source(&route),
-                _ => None,
-            })),
+            Answer::Objects(objects) => Ok(objects.iter().find_map(preferred_source)),
             Answer::Errno(errno) if refused(errno).is_some() => Ok(None),
             Answer::Errno(errno) => Err(errno.into()),
         }
@@ -183,11 +180,16 @@ fn found(object: &RouteNetlinkMessage) -> Option<Found> {
     Some(Found::Via { index: index?, gateway })
 }
 
-fn preferred_source(route: &RouteMessage) -> Option<IpAddr> {
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::PrefSource(RouteAddress::Inet(address)) => Some(IpAddr::from(*address)),
-        RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => Some(IpAddr::from(*address)),
-        _ => None,
+fn preferred_source(object: &RouteNetlinkMessage) -> Option<IpAddr> {
+    let RouteNetlinkMessage::NewRoute(route) = object else { return None };
+    route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::PrefSource(RouteAddress::Inet(address)) = attribute {
+            Some(IpAddr::from(*address))
+        } else if let RouteAttribute::PrefSource(RouteAddress::Inet6(address)) = attribute {
+            Some(IpAddr::from(*address))
+        } else {
+            None
+        }
     })
 }
 

@@ -153,8 +153,20 @@ pub(super) fn section_noun(section: Section) -> &'static str {
     }
 }
 
+/// Objects of several sections, in words: `host, instance or machine outside`.
+pub(super) fn nouns(sections: &[Section]) -> String {
+    let nouns: Vec<&str> = sections.iter().map(|section| section_noun(*section)).collect();
+    match nouns.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        Some(_) | None => nouns.concat(),
+    }
+}
+
 /// A noun with its article.
 pub(super) fn with_article(noun: &str) -> String {
+    if noun.starts_with('`') {
+        return noun.to_owned();
+    }
     let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {noun}")
 }

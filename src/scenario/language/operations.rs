@@ -175,7 +175,7 @@ static MIGRATE: Record = Record {
     keys: &[INSTANCE, key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host.")],
 };
 static INTERFACE: Record = Record {
-    title: "interface of a router",
+    title: "`attach` or `detach`",
     context: "attach",
     doc: "A router and what it is attached to.",
     keys: &[

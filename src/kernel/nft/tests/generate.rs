@@ -207,6 +207,9 @@ pub(super) fn sample(count: usize) -> Desired {
 
 #[test]
 fn any_state_turns_into_any_other() {
+    if done_in_a_sandbox() {
+        return;
+    }
     in_netns(|| {
         let socket = socket();
         let same = |case: Desired| {
@@ -221,6 +224,9 @@ fn any_state_turns_into_any_other() {
 
 #[test]
 fn iptables_save_prints_generated_rules_as_we_do() {
+    if done_in_a_sandbox() {
+        return;
+    }
     let wanted = sample(400);
     in_netns(|| assert_saved(&make(&socket(), &wanted).unwrap()));
 }

@@ -1,0 +1,154 @@
+//! How long labs take: built, read, probed, changed; beside the same objects made by bare requests and by a shell's means.
+//! Run by `cargo bench`; `scripts/budgets` holds the figures against what they may be.
+//!
+//! In: nothing. Out: criterion's report, and for each case a line `figure NAME MILLISECONDS`, the median. Never: the end of a
+//! lab in a measured part; the kernel takes its time with it, so that it is waited for before the next one.
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
+
+mod bare;
+mod reaped;
+mod shell;
+mod world;
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, SamplingMode};
+use dvrlab::kernel::sandbox::Sandbox;
+
+use bare::Objects;
+use reaped::Reaper;
+use world::{MATRIX, Standing, WHOLE, event_set};
+
+/// Set in the process that measures.
+const INSIDE: &str = "DVRLAB_BENCH_INSIDE";
+/// One lab a sample, and few samples: the kernel needs a quarter of a second to get rid of each.
+const SAMPLES: usize = 10;
+/// Short, so that criterion plans one iteration a sample where an iteration is a whole lab.
+const SHORT: Duration = Duration::from_millis(1);
+/// For what costs no lab.
+const LONG: Duration = Duration::from_secs(2);
+
+fn main() {
+    if std::env::var_os(INSIDE).is_some() {
+        return measure();
+    }
+    let program = std::env::current_exe().expect("a running program has a path");
+    let inside = format!("{INSIDE}=1");
+    let command = ["env", &inside, program.to_str().expect("the build directory's path is UTF-8")].map(str::to_owned);
+    let command: Vec<String> = command.into_iter().chain(std::env::args().skip(1)).collect();
+    let mut sandbox = Sandbox::run(Path::new(env!("CARGO_BIN_EXE_dvrlab")), &command).expect("a sandbox can be had");
+    while let Some(line) = sandbox.read_line().expect("the measuring process writes lines") {
+        println!("{line}");
+    }
+    let status = sandbox.finish().expect("the measuring process ends");
+    assert!(status.success(), "the measuring process failed: {status}");
+}
+
+/// Runs all cases. The sandbox's only writable place takes what criterion keeps.
+fn measure() {
+    let directory = std::env::temp_dir().join("criterion");
+    let mut criterion = Criterion::default().output_directory(&directory).without_plots().configure_from_args();
+    built(&mut criterion);
+    read(&mut criterion);
+    probed(&mut criterion);
+    changed(&mut criterion);
+    criterion.final_summary();
+    tell(&directory);
+}
+
+/// A whole lab by this program, by bare requests, and by `ip` and `iptables-restore`.
+fn built(criterion: &mut Criterion) {
+    let model = Standing::new(WHOLE);
+    let objects = Objects::of(&model);
+    println!("{objects}");
+    let reaper = Reaper::default();
+    drop(model);
+    let mut group = criterion.benchmark_group("up");
+    group.sample_size(SAMPLES).warm_up_time(SHORT).measurement_time(SHORT).sampling_mode(SamplingMode::Flat);
+    group.bench_function("dvrlab", |bencher| {
+        bencher.iter_batched(|| reaper.wait(), |()| Standing::new(WHOLE), BatchSize::PerIteration);
+    });
+    group.bench_function("bare", |bencher| {
+        bencher.iter_batched(|| reaper.wait(), |()| objects.build(), BatchSize::PerIteration);
+    });
+    match shell::Programs::find() {
+        Ok(programs) => {
+            let scripts = shell::scripts(&objects);
+            group.bench_function("shell", |bencher| {
+                bencher.iter_batched(|| reaper.wait(), |()| programs.build(&scripts), BatchSize::PerIteration);
+            });
+        }
+        Err(missing) => println!("left out: up/shell, since {missing} is missing"),
+    }
+    group.finish();
+    reaper.wait();
+}
+
+/// Everything that stands in the router namespaces of all hosts.
+fn read(criterion: &mut Criterion) {
+    let standing = Standing::new(WHOLE);
+    standing.check();
+    let mut group = criterion.benchmark_group("observe");
+    group.sample_size(SAMPLES).warm_up_time(LONG / 10).measurement_time(LONG);
+    group.bench_function("lab", |bencher| bencher.iter(|| black_box(standing.observe())));
+    group.finish();
+}
+
+/// Ten machines to each other, three protocols.
+fn probed(criterion: &mut Criterion) {
+    let standing = Standing::new(MATRIX);
+    let flows = standing.matrix();
+    println!("matrix: {} flows", flows.len());
+    standing.send(&flows);
+    let mut group = criterion.benchmark_group("matrix");
+    group.sample_size(SAMPLES).warm_up_time(LONG / 10).measurement_time(LONG);
+    group.bench_function("10x10", |bencher| bencher.iter(|| black_box(standing.send(&flows))));
+    group.finish();
+}
+
+/// One change, from the event to the last operation on the last host; it is taken back outside the measured part.
+fn changed(criterion: &mut Criterion) {
+    let mut standing = Standing::new(WHOLE);
+    let mut group = criterion.benchmark_group("change");
+    group.sample_size(SAMPLES).warm_up_time(SHORT).measurement_time(SHORT).sampling_mode(SamplingMode::Flat);
+    for (name, [there, back]) in event_set() {
+        if name == "gateway" {
+            standing.release();
+        }
+        standing.ask(&there);
+        let standing = std::cell::RefCell::new(&mut standing);
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || {
+                    let mut standing = standing.borrow_mut();
+                    standing.ask(&back);
+                    standing.check();
+                },
+                |()| standing.borrow_mut().ask(&there),
+                BatchSize::PerIteration,
+            );
+        });
+        standing.borrow().check();
+    }
+    group.finish();
+}
+
+/// Prints the medians. There are none if criterion was told to list or to test only.
+fn tell(directory: &Path) {
+    for case in
+        ["up/dvrlab", "up/bare", "up/shell", "observe/lab", "matrix/10x10", "change/gateway", "change/floating-ip"]
+    {
+        if let Some(median) = median(&directory.join(case).join("new/estimates.json")) {
+            println!("figure {case} {:.3}", median / 1e6);
+        }
+    }
+}
+
+/// In nanoseconds.
+fn median(file: &PathBuf) -> Option<f64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let estimates: serde_json::Value = serde_json::from_str(&text).expect("criterion writes JSON");
+    estimates.get("median")?.get("point_estimate")?.as_f64()
+}

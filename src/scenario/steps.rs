@@ -1,0 +1,256 @@
+//! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
+
+use std::net::IpAddr;
+
+use super::build::{Builder, Call, numbered};
+use super::expect;
+use super::language::{self, OPERATIONS, SECTIONS};
+use super::lower;
+use super::note::{Span, position};
+use super::values;
+use super::world::World;
+use super::yaml::{Entry, Node};
+use super::{Operation, Step};
+use crate::api::{Event, RejectedKind, Section};
+use crate::name::Name;
+
+impl Builder<'_> {
+    /// The steps, each against what exists then.
+    pub(super) fn steps(&mut self, root: &Node) -> Vec<Step> {
+        numbered(root).map(|(number, node)| self.step(number, node)).collect()
+    }
+
+    fn step(&mut self, number: usize, node: &Node) -> Step {
+        let name = self.step_name(number, node);
+        let operations = self.operations(number, node);
+        let times =
+            node.get("times").and_then(Node::text).and_then(|text| values::integer(text, 1, 1000).ok()).unwrap_or(1);
+        if times > 1 {
+            self.check_repeatable(&operations, node);
+        }
+        self.check_notify(node, operations.is_empty());
+        let expectations =
+            node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
+        let expectations = expectations.unwrap_or_default();
+        let idle = !node
+            .entries()
+            .iter()
+            .any(|entry| entry.key == "expect" || entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        if idle && !node.entries().is_empty() && !self.notes.errors_in(&node.span) {
+            self.notes.error(node.span.clone(), "this step does nothing").help("write an operation or `expect`");
+        }
+        Step { number, name, line: position(self.source, node.span.start).0, operations, times, expectations }
+    }
+
+    fn step_name(&mut self, number: usize, node: &Node) -> Option<String> {
+        let value = node.get("name")?;
+        let name = value.text()?.to_owned();
+        if name.chars().all(|c| c.is_ascii_digit()) && name != number.to_string() {
+            self.notes
+                .error(value.span.clone(), format!("`{name}` would be taken for the number of another step"))
+                .help(format!("this is step {number}; choose a word"));
+        }
+        if let Some(first) = self.world.step_names.get(&name) {
+            let first = first.clone();
+            self.notes
+                .error(value.span.clone(), format!("two steps are called `{name}`"))
+                .beside(first, "first here")
+                .help("choose another name");
+        } else {
+            self.world.step_names.insert(name.clone(), value.span.clone());
+        }
+        Some(name)
+    }
+
+    fn operations(&mut self, number: usize, node: &Node) -> Vec<Operation> {
+        let mut verbs =
+            node.entries().iter().filter(|entry| entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        let first = verbs.next();
+        for extra in verbs {
+            self.notes
+                .error(extra.key_span.clone(), format!("a step has one operation, `{}` is the second", extra.key))
+                .help("put both below `together`, each after a `-`, or make it a step of its own");
+        }
+        let refused = node.entries().iter().find(|entry| entry.key == "refused");
+        match (first, refused) {
+            (None, Some(refused)) => {
+                self.notes
+                    .error(refused.key_span.clone(), "`refused` is about an operation, and this step has none")
+                    .help("write the operation beside it");
+                Vec::new()
+            }
+            (None, None) => Vec::new(),
+            (Some(together), refused) if together.key == "together" => {
+                if let Some(refused) = refused {
+                    self.notes
+                        .error(
+                            refused.key_span.clone(),
+                            "with `together`, `refused` stands beside the operation that it is about",
+                        )
+                        .help("indent it below that operation");
+                }
+                together.value.items().iter().flat_map(|entry| self.operations_of_entry(number, entry)).collect()
+            }
+            (Some(verb), refused) => vec![self.operation(number, verb, refused)],
+        }
+    }
+
+    fn operations_of_entry(&mut self, number: usize, entry: &Node) -> Vec<Operation> {
+        if entry.get("together").is_some() {
+            return Vec::new();
+        }
+        let operations = self.operations(number, entry);
+        if operations.is_empty() && !self.notes.errors_in(&entry.span) {
+            self.notes
+                .error(entry.span.clone(), "this entry has no operation")
+                .help("write one, like `- attach: { router: r1, interface: red4 }`");
+        }
+        operations
+    }
+
+    /// Reads an operation and does it to the world, unless it is wrong or must be refused.
+    fn operation(&mut self, number: usize, verb: &Entry, refused: Option<&Entry>) -> Operation {
+        let before = self.world.clone();
+        let (node, place) = (&verb.value, &verb.key_span);
+        self.made.clear();
+        self.refusals.clear();
+        if verb.key == "create" {
+            self.create(node);
+        } else {
+            self.change(number, verb);
+        }
+        let events = std::mem::take(&mut self.made);
+        let refused_as = refused.and_then(|entry| refused_kind(&entry.value));
+        if let Some(refused) = refused {
+            self.check_refusal(refused, refused_as, place);
+            self.world = before;
+        } else {
+            if !self.refusals.is_empty() {
+                self.world.break_all(&before.names_in(node));
+            }
+            self.note_refusals(true);
+            self.check_all_local(&before, &verb.span());
+        }
+        let text = format!("{}: {}", verb.key, node.one_line());
+        Operation { events, text, refused: refused_as }
+    }
+
+    fn change(&mut self, number: usize, verb: &Entry) {
+        let Some(key) = OPERATIONS.key(&verb.key) else { return };
+        let node = &verb.value;
+        let mut needs = self.world.resolve_all(node, &key.ty, &mut self.notes);
+        if verb.key == "update" {
+            needs.extend(self.updated_names(node));
+        }
+        if verb.key == "associate" {
+            self.check_target(node, &verb.key_span, true);
+        }
+        if self.notes.errors_in(&verb.span()) {
+            self.world.break_all(&needs);
+            return;
+        }
+        let Some(events) = lower::operation(&verb.key, node, &self.world.intent) else { return };
+        if !self.call(Call { events, needs, place: verb.key_span.clone(), node }) {
+            return;
+        }
+        match verb.key.as_str() {
+            "delete" => {
+                for item in node.entries().iter().flat_map(|list| list.value.items()).filter_map(Node::text) {
+                    self.world.forget(item, number);
+                }
+                self.world.forget_missing(number);
+            }
+            "associate" => {
+                if let Some(address) =
+                    node.get("floating_ip").and_then(Node::text).filter(|text| self.world.section_of(text).is_none())
+                {
+                    let span =
+                        node.get("floating_ip").map_or_else(|| verb.key_span.clone(), |value| value.span.clone());
+                    self.world.declare(address, Section::FloatingIps, &span, &mut self.notes);
+                }
+            }
+            "set_gateway" => {
+                if let Some(router) = node.get("router").and_then(Node::text).and_then(|text| Name::new(text).ok()) {
+                    self.check_scheduled(&router, &verb.key_span);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys below the sections of `update` are names too.
+    fn updated_names(&mut self, node: &Node) -> Vec<String> {
+        let mut names = Vec::new();
+        for table in SECTIONS {
+            for entry in node.get(language::section_key(table.section)).map(Node::entries).unwrap_or_default() {
+                if self.world.resolve(&entry.key, &[table.section], &entry.key_span, &mut self.notes) {
+                    names.push(entry.key.clone());
+                }
+            }
+        }
+        names
+    }
+
+    fn check_refusal(&mut self, refused: &Entry, expected: Option<RejectedKind>, place: &Span) {
+        let refusals = std::mem::take(&mut self.refusals);
+        let (Some(expected), true) = (expected, self.world.is_sound()) else { return };
+        match refusals.first() {
+            None if self.notes.errors_in(place) => {}
+            None => {
+                self.notes
+                    .error(refused.value.span.clone(), "the API does not refuse this")
+                    .help("remove `refused`, or change the operation");
+            }
+            Some((rejected, ..)) if rejected.kind == expected => {}
+            Some((rejected, ..)) => {
+                self.notes
+                    .error(refused.value.span.clone(), format!("the API refuses this as `{}`", rejected.kind))
+                    .help(format!("its reason: {}", rejected.reason));
+            }
+        }
+    }
+
+    /// No floating IP that this operation touched may have become centralised.
+    fn check_all_local(&mut self, before: &World, place: &Span) {
+        let addresses: Vec<IpAddr> = self.world.intent.floating_ips.keys().copied().collect();
+        for address in addresses {
+            let was = before.intent.floating_ips.get(&address).is_some_and(|f| f.target.is_some())
+                && before.intent.served_centrally(address);
+            if !was {
+                self.check_centralised(address, place);
+            }
+        }
+    }
+
+    /// A step that runs several times must be possible again.
+    fn check_repeatable(&mut self, operations: &[Operation], node: &Node) {
+        let events: Vec<Event> =
+            operations.iter().filter(|o| o.refused.is_none()).flat_map(|o| o.events.clone()).collect();
+        let Some(times) = node.get("times") else { return };
+        if self.world.is_sound()
+            && let Err(rejected) = self.world.clone().apply(&events)
+        {
+            self.notes
+                .error(times.span.clone(), "this operation cannot be done a second time")
+                .help(format!("the API would refuse: {}", rejected.reason));
+        }
+    }
+
+    fn check_notify(&mut self, node: &Node, idle: bool) {
+        let Some(notify) = node.entries().iter().find(|entry| entry.key == "notify") else { return };
+        for entry in notify.value.entries() {
+            if entry.key != "all" {
+                self.world.resolve(&entry.key, &[Section::Hosts], &entry.key_span, &mut self.notes);
+            }
+        }
+        if idle && !self.notes.errors_in(&node.span) {
+            self.notes
+                .error(notify.key_span.clone(), "`notify` is about a change, and this step has none")
+                .help("remove it, or write the operation");
+        }
+    }
+}
+
+fn refused_kind(node: &Node) -> Option<RejectedKind> {
+    RejectedKind::ALL.into_iter().find(|kind| Some(kind.to_string().as_str()) == node.text())
+}
