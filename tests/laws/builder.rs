@@ -72,7 +72,7 @@ struct PortOf {
     gateway: Option<IpAddr>,
 }
 
-fn port(of: PortOf, mtu: u32, scope: Option<&str>) -> PortConfig {
+fn port(of: &PortOf, mtu: u32, scope: Option<&str>) -> PortConfig {
     let subnet = format!("sub-{}", of.network);
     PortConfig {
         mac_address: Mac::derived("port", &of.id),
@@ -101,13 +101,13 @@ fn router(number: u8, choice: &RouterChoice) -> RouterConfig {
             cidr: net24(10, number, interface.net),
             gateway: Some(instance(number, interface.net, 1)),
         };
-        port(of, interface.mtu, interface.scope)
+        port(&of, interface.mtu, interface.scope)
     };
     let external = |id: String, ext: u8, last: u8, scope: Option<&str>| {
         let address = |last| IpAddr::from(Ipv4Addr::new(203, 0, ext, last));
         let cidr = net24(203, 0, ext);
         let of = PortOf { id, network: format!("ext{ext}"), address: address(last), cidr, gateway: Some(address(1)) };
-        port(of, 1500, scope)
+        port(&of, 1500, scope)
     };
     let gateway = choice.gateway.as_ref();
     RouterConfig {

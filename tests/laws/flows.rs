@@ -24,7 +24,7 @@ pub(crate) struct Flows {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) source: IpAddr,
-    pub(crate) seen_as: IpAddr,
+    pub(crate) translated: IpAddr,
     pub(crate) way: Way,
 }
 
@@ -47,12 +47,12 @@ impl Flows {
 
     /// What an operation does to connections.
     pub(crate) fn note(&mut self, op: &Op) {
-        match &op.action {
-            Action::ConntrackPurge(net) => self.connections.retain(|(namespace, source), seen_as| {
+        if let Action::ConntrackPurge(net) = &op.action {
+            self.connections.retain(|(namespace, source), seen_as| {
                 namespace != &op.namespace || !(net.contains(source) || net.contains(&*seen_as))
-            }),
-            Action::NamespaceDelete => self.connections.retain(|(namespace, _), _| namespace != &op.namespace),
-            _other => {}
+            });
+        } else if op.action == Action::NamespaceDelete {
+            self.connections.retain(|(namespace, _), _| namespace != &op.namespace);
         }
     }
 
@@ -88,12 +88,12 @@ fn send(
             })?;
         // The fip namespace has its way out in the table of what comes in from the router.
         let leads_out = fip.routes.iter().any(|route| route.destination.prefix_len() == 0 && route.table > FIP_TABLE);
-        return (forwards(fip) && leads_out).then_some(Seen { source, seen_as: translated, way: Way::FipNamespace });
+        return (forwards(fip) && leads_out).then_some(Seen { source, translated, way: Way::FipNamespace });
     }
     let outside = host.namespaces.get(snat).filter(|state| forwards(state))?;
     let gateway = way_out(outside, translated).filter(|device| device.starts_with("qg-"))?;
     let seen_as = translate(outside, &gateway, translated, (snat, translated), connections);
-    Some(Seen { source, seen_as, way: Way::SnatNamespace })
+    Some(Seen { source, translated: seen_as, way: Way::SnatNamespace })
 }
 
 fn forwards(state: &NamespaceState) -> bool {
@@ -159,9 +159,11 @@ fn translate(
 
 /// Conditions for a new packet from inside that was not redirected.
 fn holds(what: &What, device: &str, source: IpAddr) -> bool {
-    match what {
-        What::Source(net) => net.contains(&source),
-        What::OutDevice(DevicePattern::Name(name)) => name.as_str() == device,
-        _never => false,
+    if let What::Source(net) = what {
+        net.contains(&source)
+    } else if let What::OutDevice(DevicePattern::Name(name)) = what {
+        name.as_str() == device
+    } else {
+        false
     }
 }

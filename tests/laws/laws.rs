@@ -91,7 +91,7 @@ fn carry_out(host: &HostState, plan: &Plan) -> Result<HostState, TestCaseError> 
 }
 
 fn text(plan: &Plan) -> String {
-    plan.ops.iter().map(|op| format!("{}: {op}\n", op.namespace)).collect()
+    plan.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect::<Vec<_>>().join("\n")
 }
 
 fn instances() -> Vec<(String, IpAddr)> {
@@ -137,8 +137,8 @@ fn steered_are_translated(host: &HostState) -> Result<(), TestCaseError> {
 }
 
 /// The first part of a plan, or all of it.
-fn cut(whole: &Plan, share: f64) -> Plan {
-    let stop = (whole.ops.len() as f64 * share) as usize;
+fn cut(whole: &Plan, percent: usize) -> Plan {
+    let stop = whole.ops.len() * percent / 100;
     Plan { ops: whole.ops.iter().take(stop).cloned().collect() }
 }
 
@@ -156,7 +156,7 @@ fn walk(
         steered_are_translated(host).map_err(|e| fail(e.to_string()))?;
         for seen in flows.send(host) {
             let bare =
-                seen.source == seen.seen_as && promised(configs.0, seen.source) && promised(configs.1, seen.source);
+                seen.source == seen.translated && promised(configs.0, seen.source) && promised(configs.1, seen.source);
             if bare {
                 return Err(fail(format!("{seen:?} leaves bare")));
             }
@@ -169,11 +169,11 @@ fn walk(
 fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<(), TestCaseError> {
     let floating_ips = || after.routers.values().flat_map(|router| &router.floating_ips);
     for seen in flows.send(host) {
-        prop_assert!(seen.source != seen.seen_as || !promised(after, seen.source), "{seen:?} goes on bare");
+        prop_assert!(seen.source != seen.translated || !promised(after, seen.source), "{seen:?} goes on bare");
         let mut of_source =
             floating_ips().filter(|fip| fip.fixed_ip_address == Some(seen.source) && !fip.dvr_snat_bound);
         if let Some(fip) = of_source.next().filter(|_| seen.way == Way::FipNamespace) {
-            prop_assert_eq!(seen.seen_as, fip.floating_ip_address);
+            prop_assert_eq!(seen.translated, fip.floating_ip_address);
         }
     }
     for (source, seen_as) in flows.translations() {
@@ -206,10 +206,10 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_may_stop_anywhere_and_be_made_anew((before, after) in configurations(), share in 0.0..1.0f64) {
+    fn a_plan_may_stop_anywhere_and_be_made_anew((before, after) in configurations(), percent in 0..100usize) {
         let is = desired(&before, &HostState::default()).unwrap();
         let whole = plan(&is, &desired(&after, &is).unwrap());
-        let halfway = carry_out(&is, &cut(&whole, share))?;
+        let halfway = carry_out(&is, &cut(&whole, percent))?;
         let wanted = desired(&after, &halfway).unwrap();
         prop_assert_eq!(carry_out(&halfway, &plan(&halfway, &wanted))?, wanted);
     }
@@ -229,12 +229,12 @@ proptest! {
     }
 
     #[test]
-    fn no_packet_leaves_bare_at_any_point((before, after) in configurations(), share in 0.0..2.0f64) {
+    fn no_packet_leaves_bare_at_any_point((before, after) in configurations(), percent in 0..200usize) {
         let mut host = desired(&before, &HostState::default()).unwrap();
         let mut flows = Flows::new(instances());
         flows.send(&host);
         let whole = plan(&host, &desired(&after, &host).unwrap());
-        let some = cut(&whole, share);
+        let some = cut(&whole, percent);
         walk(&mut host, &some, &mut flows, (&before, &after))?;
         let rest = plan(&host, &desired(&after, &host).unwrap());
         walk(&mut host, &rest, &mut flows, (&before, &after))?;

@@ -38,6 +38,7 @@ fn router() -> RouterChoice {
     RouterChoice { name: "r1", interfaces: vec![builder::interface(1)], ..RouterChoice::default() }
 }
 
+#[expect(clippy::too_many_lines, reason = "the lines of a namespace")]
 #[test]
 fn a_router_without_gateway() {
     let state = state(AgentMode::Dvr, router());
