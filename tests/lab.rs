@@ -284,9 +284,10 @@ fn a_program_runs_in_a_namespace_and_finds_the_names_of_its_host() {
         let lab = Lab::new().unwrap();
         lab.shape(&two_hosts(2)).unwrap();
         let names = BTreeMap::from([(NamespaceName::new("qrouter-r1").unwrap(), netns(&lab, "vm2"))]);
-        let script = "ls /run/netns; stat -L -c %i /run/netns/qrouter-r1 /proc/self/ns/net; setsid sleep 1000 & exit 3";
+        // Found without the caller's PATH, which may be empty.
+        let script = "PATH=/usr/bin:/bin; ls /run/netns; stat -L -c %i /run/netns/qrouter-r1 /proc/self/ns/net; setsid sleep 1000 & exit 3";
         let arguments = ["-c".to_owned(), script.to_owned()];
-        let finished = command::run(&netns(&lab, "vm1"), &names, "sh", &arguments).unwrap();
+        let finished = command::run(&netns(&lab, "vm1"), &names, "/bin/sh", &arguments).unwrap();
         let (vm1, vm2) = (netns(&lab, "vm1").inode(), netns(&lab, "vm2").inode());
         assert_eq!(finished.output, format!("qrouter-r1\n{vm2}\n{vm1}\n"));
         assert_eq!(finished.status.code(), Some(3));

@@ -47,7 +47,6 @@ fn job(hold: Option<u32>) -> Job {
 
 /// No test: the process that others kill, or watch while its sandbox is killed.
 #[test]
-#[ignore = "acts as the parent in other tests"]
 fn parent() {
     let (Some(program), Ok(job)) = (std::env::var_os(PROGRAM), std::env::var(JOB)) else { return };
     let mut sandbox = Sandbox::spawn(Path::new(&program), &job).unwrap();
@@ -124,7 +123,7 @@ impl Place {
 
     fn parent(&self, hold: Option<u32>, unprivileged: bool) -> Child {
         let mut command = Command::new(&self.test);
-        command.args(["--exact", "parent", "--ignored", "--nocapture"]);
+        command.args(["--exact", "parent", "--nocapture"]);
         command.env(PROGRAM, &self.program).env(JOB, serde_json::to_string(&job(hold)).unwrap());
         self.start(command, unprivileged)
     }
