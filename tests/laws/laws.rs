@@ -8,6 +8,7 @@ use dvrlab::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE};
 use dvrlab::plan::{Plan, plan};
 use dvrlab::router::HostConfig;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::builder::{self, FloatingIpChoice, GatewayChoice, InterfaceChoice, RouterChoice};
 use crate::flows::{Flows, Way};
@@ -176,7 +177,12 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
             prop_assert_eq!(seen.translated, fip.floating_ip_address);
         }
     }
-    for (source, seen_as) in flows.translations() {
+    // A subnet that is attached no more has no way to where its old translations stand.
+    let attached = |source: &IpAddr| {
+        let ports = after.routers.values().flat_map(|router| &router.interfaces);
+        ports.flat_map(|port| &port.subnets).any(|subnet| subnet.cidr.contains(source))
+    };
+    for (source, seen_as) in flows.translations().into_iter().filter(|(source, _)| attached(source)) {
         let gateways = after.routers.values().flat_map(|router| &router.gw_port).flat_map(|port| &port.fixed_ips);
         let mut floating = floating_ips().filter(|fip| fip.fixed_ip_address == Some(source));
         let held = gateways.map(|fixed| fixed.ip_address).any(|address| address == seen_as)
@@ -187,7 +193,13 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        // The same cases in every run: what fails must fail for everybody. `PROPTEST_RNG_SEED` looks elsewhere.
+        rng_seed: std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok()).map_or(RngSeed::Fixed(2026), RngSeed::Fixed),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_plan_turns_what_is_into_what_is_desired((before, after) in configurations()) {
