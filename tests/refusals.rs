@@ -61,10 +61,10 @@ fn refused(standing: PolicyRule) -> Vec<(Action, &'static str)> {
         (Action::LinkDelete(device("lo")), "EOPNOTSUPP"),
         (Action::NeighbourReplace(absent(), address("10.0.1.77"), Mac::derived("test", "n")), "ENODEV"),
         (Action::SysctlSet("net.ipv4.conf.absent.forwarding".to_owned(), "1".to_owned()), "ENOENT"),
-        (insert(Table::Filter, Hook::Forward, Rule::to(Target::Jump("absent".to_owned()))), "os error 2)"),
+        (insert(Table::Filter, Hook::Forward, Rule::to(Target::Jump("absent".to_owned()))), "ENOENT: "),
         (
             insert(Table::Nat, Hook::Prerouting, Rule::to(Target::Snat(NatTarget::to(address("203.0.113.99"))))),
-            "os error 22)",
+            "EINVAL: ",
         ),
         (Action::Announce(absent(), address("10.0.1.1")), "ENODEV"),
     ]

@@ -182,7 +182,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
         let ports = after.routers.values().flat_map(|router| &router.interfaces);
         ports.flat_map(|port| &port.subnets).any(|subnet| subnet.cidr.contains(source))
     };
-    for (source, seen_as) in flows.translations().into_iter().filter(|(source, _)| attached(source)) {
+    for (source, seen_as) in flows.translations().filter(|(source, _)| attached(source)) {
         let gateways = after.routers.values().flat_map(|router| &router.gw_port).flat_map(|port| &port.fixed_ips);
         let mut floating = floating_ips().filter(|fip| fip.fixed_ip_address == Some(source));
         let held = gateways.map(|fixed| fixed.ip_address).any(|address| address == seen_as)

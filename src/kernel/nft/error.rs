@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 
 use super::encode::EncodeError;
+use nix::errno::Errno;
+
 use crate::kernel::nfnetlink::NfnetlinkError;
 use crate::namespace::Table;
 use crate::net::Family;
@@ -112,5 +114,10 @@ impl fmt::Display for Cause {
 fn refused_text(all: &[Refused]) -> String {
     let Some((first, rest)) = all.split_first() else { return "commit".to_owned() };
     let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-    format!("do `{}`: {}{more}", first.cause, first.error)
+    format!("do `{}`: {}{more}", first.cause, reason_text(&first.error))
+}
+
+/// The errno's name and text, as every other operation gives them.
+fn reason_text(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).to_string())
 }

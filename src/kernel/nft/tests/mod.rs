@@ -217,7 +217,7 @@ fn a_refused_rule_leaves_nothing_and_is_named() {
         let error = commit(&socket, &bad, &current).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "do `iptables -t nat -I PREROUTING 1 -j SNAT --to-source 10.0.0.1`: Invalid argument (os error 22) (and 1 more)"
+            "do `iptables -t nat -I PREROUTING 1 -j SNAT --to-source 10.0.0.1`: EINVAL: Invalid argument (and 1 more)"
         );
         let NftError::Refused(refused) = error else { panic!("{error}") };
         let missing = refused.iter().find(|one| one.error.raw_os_error() == Some(libc::ENOENT)).unwrap();
