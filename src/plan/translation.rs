@@ -83,7 +83,10 @@ pub(super) fn forget<'a>(
     for address in gateway_addresses(is) {
         replaced.insert(address, Phase::ForgetUnplugged);
     }
-    for address in is.addresses.iter().filter(|address| gateways.contains(&address.device)) {
+    // A plan that stopped may have taken the rule away already (source NAT switched off with a change of address); then only
+    // the device tells that connections may stand on its address.
+    let translated = |device: &DeviceName| gateways.contains(device) || device.as_str().starts_with("qg-");
+    for address in is.addresses.iter().filter(|address| translated(&address.device)) {
         let stays = kept.has(name, &address.device);
         replaced.insert(address.net.addr(), if stays { Phase::ForgetReplaced } else { Phase::ForgetUnplugged });
     }
