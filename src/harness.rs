@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Dataplane, DataplaneError};
+use crate::deviation::Switches;
 use crate::flow::{Flow, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
@@ -35,7 +36,18 @@ pub enum Job {
         /// Stand still for ever after so many operations and matrices: for tests that end a lab at a chosen point.
         #[serde(default)]
         hold: Option<u32>,
+        /// What the command line decides over the scenario's own word.
+        #[serde(default)]
+        overrides: Overrides,
     },
+}
+
+/// What the command line decides over a scenario's own word.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Overrides {
+    /// Deviations from the real agent.
+    #[serde(default)]
+    pub deviations: Switches,
 }
 
 /// What the child says.
@@ -103,7 +115,9 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
 /// The child's side: what pid 1 of a sandbox runs. Gives its exit status.
 pub fn job(text: &str, out: &mut dyn Write) -> i32 {
     let result = serde_json::from_str(text).map_err(std::io::Error::from).and_then(|job: Job| match job {
-        Job::Scenario { path, text, log, hold } => scenario_job(&path, &text, log.as_deref(), hold, out),
+        Job::Scenario { path, text, log, hold, overrides } => {
+            scenario_job((&path, &text), log.as_deref(), hold, &overrides, out)
+        }
     });
     match result {
         Ok(()) => 0,
@@ -115,10 +129,10 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
 }
 
 fn scenario_job(
-    path: &str,
-    text: &str,
+    (path, text): (&str, &str),
     log: Option<&str>,
     hold: Option<u32>,
+    overrides: &Overrides,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     if let Some(filter) = log {
@@ -129,10 +143,12 @@ fn scenario_job(
             .without_time()
             .init();
     }
-    let scenario = match scenario::parse(path, text) {
+    let mut scenario = match scenario::parse(path, text) {
         Ok(scenario) => scenario,
         Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
     };
+    let settings = &mut scenario.intent.settings;
+    settings.deviations = overrides.deviations.apply(settings.deviations);
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(error) => return say(out, &Said::Fault(error.to_string())),
