@@ -318,7 +318,11 @@ fn operations_become_events() {
 #[test]
 fn every_deviation_has_its_switch() {
     for deviation in Deviation::ALL {
-        let text = with_steps("  - restart_agent: { host: net1 }\n").replacen("hosts:", &format!("deviations: {{ {deviation}: false }}\nhosts:"), 1);
+        let text = with_steps("  - restart_agent: { host: net1 }\n").replacen(
+            "hosts:",
+            &format!("deviations: {{ {deviation}: false }}\nhosts:"),
+            1,
+        );
         let scenario = parse("a.yaml", &text).unwrap_or_else(|notes| panic!("{deviation}: {notes:?}"));
         assert_eq!(scenario.intent.settings.deviations, Deviations::all().with(deviation, false));
     }
