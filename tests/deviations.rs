@@ -145,7 +145,7 @@ impl Stage {
     }
 
     fn told(&self) -> String {
-        self.seen.iter().map(|(place, line)| format!("{place}: {line}\n")).collect()
+        self.seen.iter().map(|(place, line)| format!("{place}: {line}")).collect::<Vec<_>>().join("\n")
     }
 }
 
