@@ -24,14 +24,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["flow", "namespace"]),
     ("report", &["flow", "namespace", "record"]),
     ("run", &["api", "dataplane", "flow", "namespace", "plan", "record", "router", "scenario", "topology"]),
+    ("replay", &["api", "dataplane", "namespace", "plan", "router", "topology"]),
     ("snapshot", &["record", "report"]),
-    ("harness", &["dataplane", "flow", "kernel", "lab", "namespace", "plan", "record", "run", "scenario", "topology"]),
-    ("cli", &["harness", "kernel", "record", "report", "scenario", "snapshot"]),
+    ("harness", &["dataplane", "flow", "kernel", "lab", "namespace", "plan", "record", "replay", "run", "scenario", "topology"]),
+    ("cli", &["api", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"]),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.
 const PURE: &[&str] =
-    &["name", "net", "flow", "topology", "api", "router", "namespace", "plan", "scenario", "record", "report", "run"];
+    &["name", "net", "flow", "topology", "api", "router", "namespace", "plan", "scenario", "record", "report", "run", "replay"];
 
 /// Words that give the world away.
 const WORLD: &[&str] = &[

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
@@ -19,7 +20,7 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::wire::LinuxWire;
-use crate::kernel::{Netns, Plug, Surroundings, conntrack};
+use crate::kernel::{self, Netns, Plug, Surroundings, conntrack};
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
@@ -27,6 +28,7 @@ use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Nodes, Options, ProbeError};
 use crate::topology::Topology;
 
+mod bench;
 mod fabric;
 mod host;
 mod layer2;
@@ -56,6 +58,8 @@ pub struct Lab {
     /// One for the life of the lab, so that no probe repeats another's tuple.
     counters: RefCell<Counters>,
     wire: LinuxWire,
+    /// When it was made.
+    started: Instant,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
 }
@@ -81,6 +85,7 @@ impl Lab {
             nodes: RefCell::default(),
             counters: RefCell::default(),
             wire: LinuxWire::default(),
+            started: kernel::now(),
             taps: RefCell::default(),
         })
     }

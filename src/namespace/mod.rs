@@ -22,7 +22,7 @@ pub use iptables::{
     state as conntrack_state,
 };
 pub use iptables_parse::RuleTextError;
-pub use lines::lines;
+pub use lines::{lines, table_lines};
 pub use skeleton::skeleton;
 pub use state::{
     Address, Attach, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey, RouteKind,
