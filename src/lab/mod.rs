@@ -320,7 +320,10 @@ fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
     Place { host: Some(host.clone()), name: namespace.to_string() }
 }
 
-/// Whether the operation may give a device a carrier.
+/// Whether the operation may give a device a carrier, or an address that the kernel makes ready in its own time.
 fn makes_carrier(action: &Action) -> bool {
-    matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true))
+    match action {
+        Action::AddressAdd(address) => address.net.addr().is_ipv6(),
+        other => matches!(other, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..)),
+    }
 }

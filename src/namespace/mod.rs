@@ -10,6 +10,7 @@ mod iptables_parse;
 mod lines;
 mod qrouter;
 mod redirect;
+mod set_order;
 mod skeleton;
 mod snat;
 mod state;
