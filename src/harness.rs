@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Dataplane, DataplaneError, ExecError};
+use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
@@ -36,6 +37,9 @@ pub enum Job {
         /// Stand still for ever after so many operations and matrices: for tests that end a lab at a chosen point.
         #[serde(default)]
         hold: Option<u32>,
+        /// What the command line decides over the scenario's own word.
+        #[serde(default)]
+        overrides: Overrides,
     },
     /// Replay this recording.
     Replay {
@@ -43,9 +47,19 @@ pub enum Job {
         text: String,
         /// What router dicts alone do not say.
         unsaid: Unsaid,
+        /// Deviations from the real agent to switch on: all are off unless it says so.
+        deviations: Switches,
         /// As for a scenario.
         log: Option<String>,
     },
+}
+
+/// What the command line decides over a scenario's own word.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Overrides {
+    /// Deviations from the real agent.
+    #[serde(default)]
+    pub deviations: Switches,
 }
 
 /// What the child says.
@@ -141,8 +155,10 @@ pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> 
 /// The child's side: what pid 1 of a sandbox runs. Gives its exit status.
 pub fn job(text: &str, out: &mut dyn Write) -> i32 {
     let result = serde_json::from_str(text).map_err(std::io::Error::from).and_then(|job: Job| match job {
-        Job::Scenario { path, text, log, hold } => scenario_job(&path, &text, log.as_deref(), hold, out),
-        Job::Replay { text, unsaid, log } => replay_job(&text, &unsaid, log.as_deref(), out),
+        Job::Scenario { path, text, log, hold, overrides } => {
+            scenario_job((&path, &text), log.as_deref(), hold, &overrides, out)
+        }
+        Job::Replay { text, unsaid, deviations, log } => replay_job(&text, &unsaid, &deviations, log.as_deref(), out),
     });
     match result {
         Ok(()) => 0,
@@ -154,17 +170,19 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
 }
 
 fn scenario_job(
-    path: &str,
-    text: &str,
+    (path, text): (&str, &str),
     log: Option<&str>,
     hold: Option<u32>,
+    overrides: &Overrides,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     listen(log);
-    let scenario = match scenario::parse(path, text) {
+    let mut scenario = match scenario::parse(path, text) {
         Ok(scenario) => scenario,
         Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
     };
+    let settings = &mut scenario.intent.settings;
+    settings.deviations = overrides.deviations.apply(settings.deviations);
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(error) => return say(out, &Said::Fault(error.to_string())),
@@ -196,15 +214,22 @@ fn listen(log: Option<&str>) {
     }
 }
 
-fn replay_job(text: &str, unsaid: &Unsaid, log: Option<&str>, out: &mut dyn Write) -> std::io::Result<()> {
+fn replay_job(
+    text: &str,
+    unsaid: &Unsaid,
+    deviations: &Switches,
+    log: Option<&str>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     listen(log);
-    let recording: Recording = match replay::parse(text, unsaid) {
+    let mut recording: Recording = match replay::parse(text, unsaid) {
         Ok(recording) => recording,
         Err(mistakes) => {
             let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             return say(out, &Said::Fault(lines.join("\n")));
         }
     };
+    recording.options.deviations = deviations.apply(Deviations::NONE);
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(error) => return say(out, &Said::Fault(error.to_string())),

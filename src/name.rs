@@ -151,6 +151,11 @@ name_type!(
 );
 
 impl DeviceName {
+    /// `lo`
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+
     /// Prefix and identifier, cut as the real agent cuts them (to [`DEVICE_NAME_CUT`] characters).
     pub fn cut(prefix: &str, id: &str) -> Self {
         Self(prefix.chars().chain(id.chars()).take(DEVICE_NAME_CUT).collect())

@@ -15,6 +15,8 @@ pub const FIP_PRIORITY_FIRST: u32 = 32_768;
 pub const FIP_PRIORITY_END: u32 = 72_768;
 /// Priority of the way out for a subnet in the gateway's address scope. Neutron: `dvr_fip_ns.FAST_PATH_EXIT_PR`.
 pub const FAST_PATH_EXIT_PRIORITY: u32 = 80_000;
+/// Priority of the way out for what a namespace sends itself: after all of the agent's below the redirects. Ours.
+pub const OWN_TRAFFIC_PRIORITY: u32 = 80_001;
 /// Pool of the /31 pairs between `rfp-` and `fpr-`. Neutron: `DVR_FIP_LL_CIDR`.
 pub const LINK_LOCAL_POOL: (Ipv4Addr, u8) = (Ipv4Addr::new(169, 254, 64, 0), 18);
 /// Bits of the packet mark that carry the address scope. Neutron: `ADDRESS_SCOPE_MARK_MASK`.

@@ -25,6 +25,7 @@ fn three_rounds_of_four_labs_give_the_same_bytes() {
                             text,
                             log: None,
                             hold: None,
+                            overrides: harness::Overrides::default(),
                         };
                         let record = harness::run_scenario(common::program(), &job, &mut |_step| {}).unwrap();
                         (which, report::reach(&record), report::rules(&record))

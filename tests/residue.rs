@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use dvrlab::harness::{Job, run_scenario};
+use dvrlab::harness::{Job, Overrides, run_scenario};
 use dvrlab::kernel::sandbox::Sandbox;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -42,7 +42,13 @@ fn program() -> &'static Path {
 }
 
 fn job(hold: Option<u32>) -> Job {
-    Job::Scenario { path: "in-out.yaml".to_owned(), text: SCENARIO.to_owned(), log: None, hold }
+    Job::Scenario {
+        path: "in-out.yaml".to_owned(),
+        text: SCENARIO.to_owned(),
+        log: None,
+        hold,
+        overrides: Overrides::default(),
+    }
 }
 
 /// No test: the process that others kill, or watch while its sandbox is killed.

@@ -12,27 +12,58 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("flow", &[]),
     ("topology", &[]),
-    ("api", &[]),
-    ("router", &["api", "topology"]),
-    ("namespace", &["api", "router"]),
-    ("plan", &["namespace"]),
+    ("deviation", &[]),
+    ("api", &["deviation"]),
+    ("router", &["api", "deviation", "topology"]),
+    ("namespace", &["api", "deviation", "router"]),
+    ("plan", &["deviation", "namespace"]),
     ("dataplane", &["flow", "namespace", "plan", "topology"]),
     ("probe", &["flow", "topology"]),
     ("kernel", &["dataplane", "flow", "namespace", "plan", "probe", "topology"]),
     ("lab", &["dataplane", "flow", "kernel", "namespace", "plan", "probe", "topology"]),
-    ("scenario", &["api", "flow", "namespace", "topology"]),
+    ("scenario", &["api", "deviation", "flow", "namespace", "topology"]),
     ("record", &["flow", "namespace"]),
     ("report", &["flow", "namespace", "record"]),
     ("run", &["api", "dataplane", "flow", "namespace", "plan", "record", "router", "scenario", "topology"]),
-    ("replay", &["api", "dataplane", "namespace", "plan", "router", "topology"]),
+    ("replay", &["api", "dataplane", "deviation", "namespace", "plan", "router", "topology"]),
     ("snapshot", &["record", "report"]),
-    ("harness", &["dataplane", "flow", "kernel", "lab", "namespace", "plan", "record", "replay", "run", "scenario", "topology"]),
-    ("cli", &["api", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"]),
+    (
+        "harness",
+        &[
+            "dataplane",
+            "deviation",
+            "flow",
+            "kernel",
+            "lab",
+            "namespace",
+            "plan",
+            "record",
+            "replay",
+            "run",
+            "scenario",
+            "topology",
+        ],
+    ),
+    ("cli", &["api", "deviation", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"]),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.
-const PURE: &[&str] =
-    &["name", "net", "flow", "topology", "api", "router", "namespace", "plan", "scenario", "record", "report", "run", "replay"];
+const PURE: &[&str] = &[
+    "deviation",
+    "name",
+    "net",
+    "flow",
+    "topology",
+    "api",
+    "router",
+    "namespace",
+    "plan",
+    "scenario",
+    "record",
+    "report",
+    "run",
+    "replay",
+];
 
 /// Words that give the world away.
 const WORLD: &[&str] = &[

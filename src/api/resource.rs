@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deviation::Deviations;
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
 
@@ -199,10 +200,12 @@ pub struct Settings {
     pub random_ports: bool,
     /// Metadata rules.
     pub metadata: bool,
+    /// Where the router does better than the real agent.
+    pub deviations: Deviations,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { random_ports: true, metadata: true }
+        Self { random_ports: true, metadata: true, deviations: Deviations::default() }
     }
 }

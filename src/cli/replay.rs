@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, out};
 use crate::api::AgentMode;
+use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Job};
 use crate::name::HostName;
 use crate::replay::{self, Replayed, Unsaid};
@@ -25,6 +26,9 @@ pub(super) struct Arguments {
     /// The agent's mode, for router dicts alone [default: dvr_snat].
     #[arg(long, value_parser = mode)]
     mode: Option<AgentMode>,
+    /// Switch deviations from the real agent on, all of which are off here: `all`, or `drop-invalid,...`.
+    #[arg(long, value_name = "LIST")]
+    deviations: Option<Switches>,
     /// Print what happens inside: `error`, `warn`, `info`, `debug` or `trace`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -91,7 +95,8 @@ pub(super) fn replay(arguments: &Arguments) -> i32 {
     };
     let aloud = arguments.json.as_deref() != Some(Path::new("-"));
     let mut steps: Vec<Replayed> = Vec::new();
-    let job = Job::Replay { text, unsaid, log: arguments.log.clone() };
+    let deviations = arguments.deviations.clone().unwrap_or_default();
+    let job = Job::Replay { text, unsaid, deviations, log: arguments.log.clone() };
     let ended = harness::run_replay(&program, &job, &mut |step| {
         if aloud && arguments.json.is_none() {
             out(&replay::step_text(steps.len() + 1, &step, steps.last()));

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 
 use super::files::{self, Loaded};
 use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, EXIT_OK, err, out};
-use crate::harness::{self, HarnessError, Job};
+use crate::deviation::Switches;
+use crate::harness::{self, HarnessError, Job, Overrides};
 use crate::record::{Outcome, Record};
 use crate::report::{self, Detail};
 use crate::snapshot::{self, Difference};
@@ -36,6 +37,9 @@ pub(super) struct Arguments {
     /// Only every Nth scenario, beginning with the Mth: `1/4`.
     #[arg(long, value_name = "M/N", value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// Switch deviations from the real agent, over what the scenarios say: `none`, or `drop-invalid=false,...`.
+    #[arg(long, value_name = "LIST")]
+    deviations: Option<Switches>,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -118,6 +122,7 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                         text: one.text.clone(),
                         log: arguments.log.clone(),
                         hold: None,
+                        overrides: Overrides { deviations: arguments.deviations.clone().unwrap_or_default() },
                     };
                     let result = harness::run_scenario(program, &job, &mut |_step| {});
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);

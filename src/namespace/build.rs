@@ -8,12 +8,19 @@ use super::state::{Address, Attach, Link, NamespaceState, NextHop, PolicyRule, R
 use super::view::{mtu, net_of};
 use super::{iptables::Ruleset, sysctl};
 use crate::name::DeviceName;
-use crate::net::{Family, IpNet, TABLE_MAIN, family_of, host_net};
+use crate::net::{Family, IpNet, OWN_TRAFFIC_PRIORITY, TABLE_MAIN, family_of, host_net};
 use crate::router::{PortConfig, RouteConfig};
 
 /// Two ports whose identifiers are alike up to the length of a device name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Taken(pub(super) DeviceName);
+
+/// What the namespace sends itself looks up this table where `main` says nothing.
+pub(super) fn own_traffic(table: u32) -> PolicyRule {
+    let mut rule = PolicyRule::new(Family::V4, OWN_TRAFFIC_PRIORITY, table);
+    rule.iif = Some(DeviceName::loopback());
+    rule
+}
 
 /// An empty namespace with these tables.
 pub(super) fn namespace(rules_v4: Ruleset, rules_v6: Ruleset) -> NamespaceState {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::build::{self, Taken};
+use super::build::{self, Taken, own_traffic};
 use super::skeleton;
 use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route, RouteProtocol};
 use super::view::{FipLink, View, device};
+use crate::deviation::Deviation;
 use crate::name::NamespaceName;
-use crate::net::{Family, IpNet, TABLE_MAIN, family_of, host_net};
+use crate::net::{Family, IpNet, OWN_TRAFFIC_PRIORITY, TABLE_MAIN, family_of, host_net};
 
 /// All of them, from the routers that have a link there.
 pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, NamespaceState>, (NamespaceName, Taken)> {
@@ -31,6 +32,14 @@ pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, Names
             sysctls.push((format!("net.ipv4.neigh.{fg}.proxy_delay"), "0"));
         }
         state.set_sysctls(sysctls);
+    }
+    // All routers of a fip namespace have one way out; the table of any of them will do.
+    for view in views.iter().filter(|view| view.config.options.deviations.has(Deviation::IcmpErrors)) {
+        let Some(link) = view.link else { continue };
+        let Some(state) = namespaces.get_mut(&link.fpr.namespace) else { continue };
+        if !state.rules.iter().any(|rule| rule.priority == OWN_TRAFFIC_PRIORITY) {
+            state.rules.insert(own_traffic(link.table()));
+        }
     }
     Ok(namespaces)
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::allocation::{self, Exhausted};
-use super::build::{self, Taken};
+use super::build::{self, Taken, own_traffic};
 use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
 use super::redirect;
 use super::skeleton::{self, jump, own};
 use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route};
 use super::view::{FipLink, View, device, net_of};
+use crate::deviation::Deviation;
 use crate::name::DeviceName;
-use crate::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, SCOPE_MASK, TABLE_MAIN, host_net};
+use crate::net::{
+    FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, LINK_LOCAL_POOL, SCOPE_MASK, TABLE_MAIN, host_net,
+};
 use crate::router::PortConfig;
 
 /// Owners of ports that get no neighbour entry: the router's own. Reference: `neutron-local-side`, 1.5.
@@ -53,10 +56,9 @@ pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Resul
         }
     }
     if let Some(link) = view.link {
-        attach_to_fip(link, &mut state)?;
+        attach_to_fip(view, link, &mut state)?;
     }
-    let fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
-    for (address, priority) in allocation::priorities(&fixed, observed)? {
+    for (address, priority) in allocation::priorities(&steered(view), observed)? {
         let mut rule = PolicyRule::new(Family::of(address), priority, FIP_TABLE);
         rule.from = Some(host_net(address));
         state.rules.insert(rule);
@@ -67,6 +69,15 @@ pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Resul
     }
     state.set_sysctls(no_redirects.into_iter().map(|key| (key, "0")));
     Ok(state)
+}
+
+/// Fixed addresses whose traffic goes to the fip namespace.
+fn steered(view: &View<'_>) -> BTreeSet<IpAddr> {
+    let mut fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
+    if view.link.is_some() && !view.config.options.deviations.has(Deviation::CentralisedSteering) {
+        fixed.extend(view.centralised().map(|(_, fixed)| fixed));
+    }
+    fixed
 }
 
 /// Permanent neighbours: an answer to a question asked from here would go to another host's replica of the port.
@@ -116,7 +127,8 @@ fn redirects(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut 
 }
 
 /// The router's end of the link to the fip namespace.
-fn attach_to_fip(link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), Taken> {
+fn attach_to_fip(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), Taken> {
+    let deviations = view.config.options.deviations;
     let name = &link.rfp.device;
     let attach = Attach::Peer { namespace: link.fpr.namespace.clone(), device: link.fpr.device.clone() };
     state.add_link(name, Link { mac: link.rfp.mac, mtu: link.mtu, up: true, attach })?;
@@ -125,8 +137,13 @@ fn attach_to_fip(link: &FipLink<'_>, state: &mut NamespaceState) -> Result<(), T
     let other = IpAddr::from(link.fpr.address);
     state.neighbours.insert((name.clone(), other), link.fpr.mac);
     state.replace_route(Route::via(Family::V4.any(), other, name.clone(), FIP_TABLE));
-    let other_v6 = link.fpr.mac.link_local().into();
-    state.replace_route(Route::via(Family::V6.any(), other_v6, name.clone(), TABLE_MAIN));
+    if !deviations.has(Deviation::Ipv6Redirect) {
+        let other_v6 = link.fpr.mac.link_local().into();
+        state.replace_route(Route::via(Family::V6.any(), other_v6, name.clone(), TABLE_MAIN));
+    }
+    if deviations.has(Deviation::IcmpErrors) && view.distributed().next().is_some() {
+        state.rules.insert(own_traffic(FIP_TABLE));
+    }
     Ok(())
 }
 
@@ -139,6 +156,10 @@ fn rules(view: &View<'_>, family: Family) -> Ruleset {
     if let (Family::V4, Some(link)) = (family, view.link) {
         floating_ips(view, link, &mut rules);
         floating_ip_scopes(view, link, &mut rules);
+        guard_floating_ips(view, link, &mut rules);
+    }
+    if family == Family::V4 && options.deviations.has(Deviation::StrayMetadata) {
+        rules.append(Table::Filter, own("FORWARD"), skeleton::stray_metadata());
     }
     if options.metadata {
         skeleton::serve_metadata(family, &mut rules, options.metadata_port);
@@ -164,6 +185,25 @@ fn floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
         let target = NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(floating) };
         let outward = Rule::to(Target::Snat(target)).when(What::Source(host_net(fixed)));
         rules.append(Table::Nat, own("float-snat"), outward);
+    }
+}
+
+/// Nothing leaves by the link that is not translated but should be.
+fn guard_floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+    let deviations = view.config.options.deviations;
+    if deviations.has(Deviation::DropInvalid) {
+        for (_, fixed) in view.distributed() {
+            let invalid = skeleton::drop_invalid(Some(host_net(fixed)), &link.rfp.device);
+            rules.append(Table::Filter, own("FORWARD"), invalid);
+        }
+    }
+    if deviations.has(Deviation::IcmpErrors) && view.distributed().next().is_some() {
+        let own_address = ipnet::Ipv4Net::new_assert(LINK_LOCAL_POOL.0, LINK_LOCAL_POOL.1);
+        let bare = Rule::to(Target::Drop)
+            .when(What::Source(own_address.into()))
+            .when(What::OutDevice(skeleton::device(&link.rfp.device)))
+            .unless(What::ConntrackState(conntrack::SNAT | conntrack::DNAT));
+        rules.append(Table::Filter, own("OUTPUT"), bare);
     }
 }
 

@@ -1,9 +1,9 @@
 //! The chains and rules that every namespace of the agent has, before anything depends on a router.
 //! Reference: `neutron-snat-side`, 4.1 and 4.2.
 
-use super::iptables::{Chain, ChainName, DevicePattern, Hook, Rule, Ruleset, Table, Target, What};
+use super::iptables::{Chain, ChainName, DevicePattern, Hook, Rule, Ruleset, Table, Target, What, state as conntrack};
 use crate::name::{DeviceName, NamespaceName};
-use crate::net::{Family, METADATA_MARK, ROUTER_MARK_MASK, SCOPE_MASK};
+use crate::net::{Family, IpNet, METADATA_MARK, ROUTER_MARK_MASK, SCOPE_MASK};
 
 /// Prefix of the agent's own chains. Neutron: the program's name, cut to 16 characters.
 const PREFIX: &str = "neutron-l3-agent-";
@@ -182,6 +182,19 @@ pub(super) fn serve_metadata(family: Family, rules: &mut Ruleset, port: u16) {
     let others = Rule::to(Target::Drop).when(What::Protocol(TCP)).when(What::DestinationPort(TCP, port.into()));
     rules.append(Table::Filter, own("INPUT"), others);
     rules.append(Table::Nat, own("PREROUTING"), metadata_request(family, Target::Redirect(port.into())));
+}
+
+/// What leaves by a device, from this source if one is given, without connection tracking knowing it, is dropped.
+pub(super) fn drop_invalid(source: Option<IpNet>, out: &DeviceName) -> Rule {
+    let from = source.map(What::Source).into_iter();
+    let conditions = from.chain([What::OutDevice(device(out)), What::ConntrackState(conntrack::INVALID)]);
+    conditions.fold(Rule::to(Target::Drop), Rule::when)
+}
+
+/// Nothing is forwarded to the address of the metadata service, which is link-local (RFC 3927, section 7).
+pub(super) fn stray_metadata() -> Rule {
+    let service = METADATA_V4.parse().expect("the address of the metadata service is a prefix");
+    Rule::to(Target::Drop).when(What::Destination(service))
 }
 
 /// The scope of a device's traffic: what comes in gets the mark, and unless `open`, only what has it goes out.

@@ -7,6 +7,7 @@ use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as co
 use super::skeleton::{self, own};
 use super::state::{Address, NamespaceState, Route};
 use super::view::{View, device};
+use crate::deviation::Deviation;
 use crate::name::DeviceName;
 use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
 use crate::router::PortConfig;
@@ -57,6 +58,9 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
             .when(What::ConnMark(0, SCOPE_MASK));
         rules.append(Table::Mangle, own("POSTROUTING"), remember);
     }
+    if view.config.options.deviations.has(Deviation::DropInvalid) {
+        drop_invalid(view, gateway, qg, &mut rules);
+    }
     gateway_nat(view, gateway, qg, &mut rules);
     for (floating, fixed) in view.centralised() {
         let inward = || Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(floating)));
@@ -66,6 +70,23 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
         rules.append(Table::Nat, own("float-snat"), outward);
     }
     rules
+}
+
+/// What should be translated and is of no known connection does not leave. Without source NAT that is only what comes from
+/// floating IPs; with it, all but what is at home outside, being in the gateway's address scope.
+fn drop_invalid(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
+    if view.router.enable_snat && gateway.fixed_ips.iter().any(|fixed| fixed.ip_address.is_ipv4()) {
+        let invalid = skeleton::drop_invalid(None, qg);
+        let rule = match view.external_scope(Family::V4) {
+            None => invalid,
+            scope @ Some(_) => invalid.unless(What::Mark(view.mark(scope), SCOPE_MASK)),
+        };
+        rules.append(Table::Filter, own("FORWARD"), rule);
+    } else {
+        for (_, fixed) in view.centralised() {
+            rules.append(Table::Filter, own("FORWARD"), skeleton::drop_invalid(Some(host_net(fixed)), qg));
+        }
+    }
 }
 
 fn to(view: &View<'_>, address: IpAddr) -> NatTarget {

@@ -24,6 +24,8 @@ pub(super) struct Diff<'a> {
     pub(super) desired: &'a NamespaceState,
     /// It has to be made.
     pub(super) new: bool,
+    /// Connections of floating IPs are forgotten here.
+    pub(super) forgets: bool,
     /// Devices that stay.
     pub(super) kept: &'a Kept<'a>,
     /// Fixed addresses here whose floating IPs change: their rules are taken back and given anew.
@@ -75,7 +77,7 @@ impl Diff<'_> {
         for rule in self.desired.rules.iter().filter(|rule| !left.contains(rule)) {
             self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
             let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
-            if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new) {
+            if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new && self.forgets) {
                 fences.push(fence::before(rule));
                 self.push(Phase::ForgetFenced, steps, Action::ConntrackPurge(from));
             }

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 pub use op::{Action, ChainChange, Op, RuleChanges};
 
+use crate::deviation::{Deviation, Deviations};
 use crate::namespace::{HostState, NamespaceState, PolicyRule};
 use diff::Diff;
 use links::Kept;
@@ -38,9 +39,14 @@ impl Plan {
 /// What turns `observed` into `desired`: nothing that both share is touched, and wherever it stops nothing leaks and a new
 /// plan goes on from there. The order and its reasons stand in the source, in `plan/order.rs`.
 pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
+    plan_with(observed, desired, Deviations::all())
+}
+
+/// [`plan`] with some [`Deviations`] off: what those prevent then happens on the way.
+pub fn plan_with(observed: &HostState, desired: &HostState, deviations: Deviations) -> Plan {
     let mut steps = Steps::default();
     let kept = Kept::new(observed, desired);
-    let changes = translation::changes(observed, desired);
+    let changes = translation::changes(observed, desired, deviations);
     let floating: BTreeSet<_> = changes.values().flat_map(|change| &change.floating).copied().collect();
     let born = NamespaceState { rules: PolicyRule::base().into(), ..NamespaceState::default() };
     let nothing = BTreeSet::new();
@@ -62,13 +68,16 @@ pub fn plan(observed: &HostState, desired: &HostState) -> Plan {
         let observed = is.unwrap_or(&born);
         let tables = rules::changes(observed, wanted);
         if !tables.changes.is_empty() {
-            steps.push(Phase::Filter, name, Action::Rules(tables));
+            let late = is.is_none() && !deviations.has(Deviation::GuardedStart);
+            steps.push(if late { Phase::LateFilter } else { Phase::Filter }, name, Action::Rules(tables));
         }
         let halted = change.is_some_and(|change| !change.bare.is_empty());
         sysctls::set(name, halted, observed, wanted, |device| kept.has(name, device), &mut steps);
         let fixed = change.map_or(&nothing, |change| &change.fixed);
         let fences = change.map_or(&[][..], |change| &change.fences);
-        Diff { name, observed, desired: wanted, new: is.is_none(), kept: &kept, fixed, floating: &floating, fences }
+        let forgets = translation::forgets(name, deviations);
+        let new = is.is_none();
+        Diff { name, observed, desired: wanted, new, forgets, kept: &kept, fixed, floating: &floating, fences }
             .plan(&mut steps);
     }
     links::plug(observed, desired, &kept, &mut steps);

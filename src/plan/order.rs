@@ -29,6 +29,7 @@
 //! | [`Phase::Steer`] | `ip rule add` | everything it leads to is there |
 //! | [`Phase::Unfence`] | all dead ends | the rules behind them take over |
 //! | [`Phase::Accept`] | routes to floating IPs | from here on the outside reaches them, and their answers have a way |
+//! | [`Phase::LateFilter`] | every iptables change of a new namespace, with the deviation that has them first switched off | where the real agent writes them |
 //! | [`Phase::Announce`] | gratuitous ARP, unsolicited neighbour advertisements | all of it works |
 
 use super::Plan;
@@ -60,6 +61,7 @@ pub(super) enum Phase {
     Steer,
     Unfence,
     Accept,
+    LateFilter,
     Announce,
 }
 

@@ -8,6 +8,7 @@ use super::fence;
 use super::links::Kept;
 use super::op::Action;
 use super::order::{Phase, Steps};
+use crate::deviation::{Deviation, Deviations};
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, PolicyRule, Rule, Table, Target, What};
 use crate::net::{FIP_TABLE, Family, IpNet, host_net};
@@ -37,12 +38,25 @@ pub(super) struct Changes {
     pub(super) bare: BTreeSet<IpNet>,
 }
 
+/// Whether connections of floating IPs are forgotten in this namespace. Without the deviation only a snat namespace does so,
+/// as the real agent does when an address goes.
+pub(super) fn forgets(namespace: &NamespaceName, deviations: Deviations) -> bool {
+    deviations.has(Deviation::PurgeTranslated) || namespace.as_str().starts_with("snat-")
+}
+
 /// Compares each namespace that stays.
-pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTreeMap<&'a NamespaceName, Changes> {
+pub(super) fn changes<'a>(
+    observed: &'a HostState,
+    desired: &HostState,
+    deviations: Deviations,
+) -> BTreeMap<&'a NamespaceName, Changes> {
     let mut all = BTreeMap::new();
     for (name, is) in &observed.namespaces {
         if let Some(wanted) = desired.namespaces.get(name) {
-            let mut changes = Changes { bare: bare(is, wanted), ..Changes::default() };
+            let mut changes = Changes::default();
+            if deviations.has(Deviation::CutUntranslated) {
+                changes.bare = bare(is, wanted);
+            }
             let steered = |fixed: IpAddr| {
                 is.rules.iter().any(|rule| rule.table == FIP_TABLE && rule.from == Some(host_net(fixed)))
             };
@@ -51,7 +65,7 @@ pub(super) fn changes<'a>(observed: &'a HostState, desired: &HostState) -> BTree
                 changes.fixed.insert(*fixed);
                 changes.floating.insert(*floating);
             }
-            for (_, floating, fixed) in is.difference(&wanted) {
+            for (_, floating, fixed) in is.difference(&wanted).filter(|_| forgets(name, deviations)) {
                 changes.withdrawn.extend([*floating, *fixed]);
                 let fence = fence::around(host_net(*fixed));
                 if !steered(*fixed) && !fence.iter().any(|rule| changes.fences.contains(rule)) {

@@ -9,8 +9,8 @@ use super::input::{Recording, Step, StepKind};
 use super::world::World;
 use crate::dataplane::{Bench, DataplaneError, ExecError};
 use crate::name::{HostName, NamespaceName};
-use crate::namespace;
-use crate::plan;
+use crate::namespace::{self, HostState};
+use crate::plan::{self, Plan};
 
 /// What stands after a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl Driver<'_> {
             Err(error) => return Ok((0, vec![undesirable(&error)])),
         };
         let mut operations = 0;
-        let applied = self.bench.apply(self.host, &plan::plan(&observed, &desired), &mut |_op| operations += 1);
+        let applied = self.bench.apply(self.host, &self.plan(&observed, &desired), &mut |_op| operations += 1);
         match applied {
             Ok(()) => Ok((operations, Vec::new())),
             Err(DataplaneError::Apply { failed, .. }) => {
@@ -115,11 +115,15 @@ impl Driver<'_> {
         }
     }
 
+    fn plan(&self, observed: &HostState, desired: &HostState) -> Plan {
+        plan::plan_with(observed, desired, self.world.options().deviations)
+    }
+
     /// What is left to do, or not as it should be; nothing after a good step.
     fn settled(&self) -> Result<Vec<String>, ReplayError> {
         let observed = self.bench.observe(self.host)?;
         let Ok(desired) = namespace::desired(&self.world.config(), &observed) else { return Ok(Vec::new()) };
-        let again = plan::plan(&observed, &desired);
+        let again = self.plan(&observed, &desired);
         let left = again.ops.iter().map(|op| format!("left to do in {}: {op}", op.namespace));
         let mut failures: Vec<String> = left.collect();
         if observed != desired && failures.is_empty() {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::check;
 use crate::api::AgentMode;
+use crate::deviation::Deviations;
 use crate::name::{HostName, Id};
 use crate::net::{Family, IpNet, Mac};
 use crate::router::{AgentOptions, FixedIp, NeighbourPort, PortConfig, RouterConfig};
@@ -226,7 +227,7 @@ impl Reader {
         Some(Recording {
             host,
             mode,
-            options: AgentOptions::default(),
+            options: bare(),
             ports_by_subnet: BTreeMap::new(),
             agent_gateway_ports: BTreeMap::new(),
             steps,
@@ -236,7 +237,7 @@ impl Reader {
     /// The options that decide what is built; others are those of other programs.
     fn options(&mut self, object: &Map<String, Value>) -> AgentOptions {
         // In the recordings the metadata proxy is off unless said otherwise.
-        let mut options = AgentOptions { metadata: false, ..AgentOptions::default() };
+        let mut options = AgentOptions { metadata: false, ..bare() };
         let Some(conf) = object.get("conf").filter(|conf| !conf.is_null()) else { return options };
         let Some(conf) = conf.as_object() else {
             self.wrong::<()>("conf", "not an object");
@@ -359,6 +360,11 @@ impl Reader {
         self.mistakes.extend(check::router(path, &router, value, mode));
         Some(router)
     }
+}
+
+/// The options of the real agent.
+fn bare() -> AgentOptions {
+    AgentOptions { deviations: Deviations::NONE, ..AgentOptions::default() }
 }
 
 /// A key of an object, or a place further in.

@@ -9,7 +9,7 @@ use super::input::{Recording, StepKind};
 use crate::api::AgentMode;
 use crate::name::Id;
 use crate::net::Mac;
-use crate::router::{FixedIp, HostConfig, NeighbourPort, PortConfig, RouterConfig};
+use crate::router::{AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouterConfig};
 use crate::topology::{HostTopology, Topology};
 
 /// MTU of every network's bridge: what limits a frame is the device.
@@ -69,6 +69,11 @@ impl<'a> World<'a> {
             router.agent_gateways.extend(asked.cloned());
         }
         router
+    }
+
+    /// The agent's options.
+    pub fn options(&self) -> AgentOptions {
+        self.recording.options
     }
 
     /// What the agent has to build.

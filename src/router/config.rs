@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::api::AgentMode;
+use crate::deviation::Deviations;
 use crate::name::{HostName, Id};
 use crate::net::{IpNet, Mac};
 
@@ -36,11 +37,19 @@ pub struct AgentOptions {
     pub metadata_port: u16,
     /// `comment_iptables_rules`
     pub comments: bool,
+    /// Where the router does better than the real agent; no option of the agent's.
+    pub deviations: Deviations,
 }
 
 impl Default for AgentOptions {
     fn default() -> Self {
-        Self { random_fully: true, metadata: true, metadata_port: 9697, comments: true }
+        Self {
+            random_fully: true,
+            metadata: true,
+            metadata_port: 9697,
+            comments: true,
+            deviations: Deviations::default(),
+        }
     }
 }
 

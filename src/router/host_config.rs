@@ -27,6 +27,7 @@ pub fn host_config(intent: &Intent, host: &HostName) -> HostConfig {
     let options = AgentOptions {
         random_fully: intent.settings.random_ports,
         metadata: intent.settings.metadata,
+        deviations: intent.settings.deviations,
         ..AgentOptions::default()
     };
     HostConfig {

@@ -17,7 +17,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::{self, HostState, Kind};
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
 use crate::router::{self, HostConfig};
 use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
@@ -134,7 +134,7 @@ impl<'a> Driver<'a> {
         let Some(config) = self.configs.get(host) else { return };
         let mut ops = Vec::new();
         let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
-            Ok(desired) => self.dataplane.apply(host, &plan::plan(&observed, &desired), &mut |op| {
+            Ok(desired) => self.dataplane.apply(host, &planned(config, &observed, &desired), &mut |op| {
                 ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
             }),
             Err(error) => {
@@ -161,7 +161,7 @@ impl<'a> Driver<'a> {
                 }
             };
             match namespace::desired(config, &observed) {
-                Ok(desired) => record.failures.extend(settled(host, &observed, &desired)),
+                Ok(desired) => record.failures.extend(settled(config, &observed, &desired)),
                 Err(error) => record.failures.push(undesirable(host, &error)),
             }
             self.observed.insert(host.clone(), observed);
@@ -336,10 +336,16 @@ fn undesirable(host: &HostName, error: &namespace::DesiredError) -> Failure {
     failure(FailureKind::NotConverged, None, text)
 }
 
+/// What a host has to do, with the deviations that it is configured with.
+fn planned(config: &HostConfig, observed: &HostState, desired: &HostState) -> Plan {
+    plan::plan_with(observed, desired, config.options.deviations)
+}
+
 /// Observed is desired, and planning again gives nothing to do; else the failures.
-fn settled(host: &HostName, observed: &HostState, desired: &HostState) -> Vec<Failure> {
+fn settled(config: &HostConfig, observed: &HostState, desired: &HostState) -> Vec<Failure> {
+    let host = &config.host;
     let mut failures = differences(host, observed, desired);
-    let again = plan::plan(observed, desired);
+    let again = planned(config, observed, desired);
     if !again.is_empty() {
         let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
         found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();

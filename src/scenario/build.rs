@@ -48,6 +48,10 @@ impl<'a> Builder<'a> {
                 node: settings,
             });
         }
+        if let Some(deviations) = root.get("deviations") {
+            let events = vec![lower::deviations(deviations, self.world.intent.settings)];
+            self.call(Call { events, needs: vec![], place: deviations.span.clone(), node: deviations });
+        }
         self.create(root);
         self.note_refusals(false);
         std::mem::take(&mut self.made)

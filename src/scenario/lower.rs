@@ -9,6 +9,7 @@ use crate::api::{
     AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
     Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
+use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
 
@@ -58,7 +59,16 @@ pub(super) fn settings(node: &Node) -> Event {
     Event::Created(Object::Settings(Settings {
         random_ports: boolean(node, "random_ports", usual.random_ports),
         metadata: boolean(node, "metadata", usual.metadata),
+        ..usual
     }))
+}
+
+/// `deviations`, beside the settings so far.
+pub(super) fn deviations(node: &Node, so_far: Settings) -> Event {
+    let switched = Deviation::ALL.into_iter().fold(so_far.deviations, |on, deviation| {
+        on.with(deviation, boolean(node, deviation.name(), on.has(deviation)))
+    });
+    Event::Created(Object::Settings(Settings { deviations: switched, ..so_far }))
 }
 
 /// The first call that makes an object of a section; `None` if its attributes cannot be read.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::deviation::{Deviation, Deviations};
 use crate::flow::{Flow, Hop, Place, ProbeReport, Seen, Verdict};
 use crate::name::{DeviceName, HostName, Name};
 use crate::namespace::Kind;
@@ -311,6 +312,19 @@ fn operations_become_events() {
         let scenario = read(&format!("  - {operation}\n"));
         assert_eq!(format!("{:?}", scenario.steps[0].operations[0].events), expected);
         assert_eq!(scenario.steps[0].operations[0].text, operation);
+    }
+}
+
+#[test]
+fn every_deviation_has_its_switch() {
+    for deviation in Deviation::ALL {
+        let text = with_steps("  - restart_agent: { host: net1 }\n").replacen(
+            "hosts:",
+            &format!("deviations: {{ {deviation}: false }}\nhosts:"),
+            1,
+        );
+        let scenario = parse("a.yaml", &text).unwrap_or_else(|notes| panic!("{deviation}: {notes:?}"));
+        assert_eq!(scenario.intent.settings.deviations, Deviations::all().with(deviation, false));
     }
 }
 

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use dvrlab::harness::{Job, run_scenario};
+use dvrlab::harness::{Job, Overrides, run_scenario};
 use dvrlab::record::Record;
 
 /// The built program.
@@ -43,7 +43,7 @@ pub fn record_of(file: &Path) -> Record {
 /// Runs a scenario given as text.
 pub fn record_of_text(path: &str, text: String) -> Record {
     let _permit = Permit::wait();
-    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None };
+    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None, overrides: Overrides::default() };
     match run_scenario(program(), &job, &mut |_step| {}) {
         Ok(record) => record,
         Err(dvrlab::harness::HarnessError::Sandbox(error)) => panic!("{error}\n{}", error.remedy().unwrap_or_default()),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use dvrlab::api::AgentMode;
-use dvrlab::namespace::{HostState, desired};
+use dvrlab::namespace::{HostState, Table, desired};
 use dvrlab::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE};
 use dvrlab::plan::{Plan, plan};
 use dvrlab::router::HostConfig;
@@ -120,18 +120,22 @@ fn promised(config: &HostConfig, source: IpAddr) -> bool {
     })
 }
 
-/// Every rule that leads one address to the fip namespace has its translation.
+/// Every rule that leads one address to the fip namespace has its translation; that for the namespace's own packets has its
+/// guard.
 fn steered_are_translated(host: &HostState) -> Result<(), TestCaseError> {
     for (name, state) in &host.namespaces {
         let steering =
             state.rules.iter().filter(|rule| rule.table == FIP_TABLE && rule.priority != FAST_PATH_EXIT_PRIORITY);
         for rule in steering {
-            let source = rule.from.map(|from| format!("-s {from} -j SNAT")).unwrap_or_default();
-            let nat = state.rules_v4.tables.get(&dvrlab::namespace::Table::Nat);
-            let mut rules = nat.into_iter().flat_map(|chains| chains.values()).flat_map(|chain| &chain.rules);
-            let translated =
-                !source.is_empty() && rules.any(|translation| translation.to_string().starts_with(&source));
-            prop_assert!(translated, "{name}: {rule} has no translation");
+            let (table, wanted) = match (rule.from, &rule.iif) {
+                (Some(from), _) => (Table::Nat, format!("-s {from} -j SNAT")),
+                (None, Some(own)) if own.as_str() == "lo" => (Table::Filter, "-s 169.254.64.0/18 -o rfp".to_owned()),
+                (None, _) => (Table::Nat, "no rule fits this".to_owned()),
+            };
+            let chains = state.rules_v4.tables.get(&table);
+            let mut rules = chains.into_iter().flat_map(|chains| chains.values()).flat_map(|chain| &chain.rules);
+            let found = rules.any(|rule| rule.to_string().starts_with(&wanted));
+            prop_assert!(found, "{name}: {rule} has no translation or guard");
         }
     }
     Ok(())

@@ -27,10 +27,13 @@ fn a_floating_ip_is_added() {
     iptables -t nat -I neutron-l3-agent-PREROUTING 1 -d 203.0.1.101/32 -i rfp-r1 -j DNAT --to-destination 10.1.1.11
     iptables -t nat -I neutron-l3-agent-float-snat 1 -s 10.1.1.11/32 -j SNAT --to-source 203.0.1.101 --random-fully
     iptables -t nat -I neutron-l3-agent-snat 1 -j neutron-l3-agent-float-snat
+    iptables -t filter -I neutron-l3-agent-FORWARD 2 -s 10.1.1.11/32 -o rfp-r1 -m conntrack --ctstate INVALID -j DROP
+    iptables -t filter -I neutron-l3-agent-OUTPUT 1 -s 169.254.64.0/18 -o rfp-r1 -m conntrack ! --ctstate SNAT,DNAT -j DROP
     qrouter-r1: ip route replace blackhole default table 15 proto static
     qrouter-r1: ip rule add from 10.1.1.11 lookup 15 priority 32768
     qrouter-r1: conntrack -D --any 10.1.1.11
     qrouter-r1: ip rule add from 10.1.1.11 lookup 16 priority 32768
+    qrouter-r1: ip rule add from all iif lo lookup 16 priority 80001
     qrouter-r1: ip rule del from 10.1.1.11 lookup 15 priority 32768
     qrouter-r1: ip route del blackhole default table 15 proto static
     fip-ext1: ip route replace 203.0.1.101 via 169.254.64.0 dev fpr-r1 table main proto static
@@ -44,12 +47,15 @@ fn a_floating_ip_is_removed() {
     insta::assert_snapshot!(ops(AgentMode::Dvr, router(gateway(), &[11]), router(gateway(), &[])), @r#"
     fip-ext1: ip route del 203.0.1.101 via 169.254.64.0 dev fpr-r1 table main proto static
     qrouter-r1: ip rule del from 10.1.1.11 lookup 16 priority 32768
+    qrouter-r1: ip rule del from all iif lo lookup 16 priority 80001
     qrouter-r1: conntrack -D --any 10.1.1.11
     qrouter-r1: conntrack -D --any 203.0.1.101
     qrouter-r1: iptables -t nat -D neutron-l3-agent-POSTROUTING ! -o rfp-r1 -m conntrack ! --ctstate DNAT -j ACCEPT
     iptables -t nat -D neutron-l3-agent-PREROUTING -d 203.0.1.101/32 -i rfp-r1 -j DNAT --to-destination 10.1.1.11
     iptables -t nat -D neutron-l3-agent-float-snat -s 10.1.1.11/32 -j SNAT --to-source 203.0.1.101 --random-fully
     iptables -t nat -D neutron-l3-agent-snat -j neutron-l3-agent-float-snat
+    iptables -t filter -D neutron-l3-agent-FORWARD -s 10.1.1.11/32 -o rfp-r1 -m conntrack --ctstate INVALID -j DROP
+    iptables -t filter -D neutron-l3-agent-OUTPUT -s 169.254.64.0/18 -o rfp-r1 -m conntrack ! --ctstate SNAT,DNAT -j DROP
     "#);
 }
 
@@ -63,8 +69,10 @@ fn a_floating_ip_is_pointed_elsewhere() {
     qrouter-r1: conntrack -D --any 203.0.1.101
     qrouter-r1: iptables -t nat -D neutron-l3-agent-PREROUTING -d 203.0.1.101/32 -i rfp-r1 -j DNAT --to-destination 10.1.1.11
     iptables -t nat -D neutron-l3-agent-float-snat -s 10.1.1.11/32 -j SNAT --to-source 203.0.1.101 --random-fully
+    iptables -t filter -D neutron-l3-agent-FORWARD -s 10.1.1.11/32 -o rfp-r1 -m conntrack --ctstate INVALID -j DROP
     iptables -t nat -I neutron-l3-agent-PREROUTING 1 -d 203.0.1.101/32 -i rfp-r1 -j DNAT --to-destination 10.1.1.12
     iptables -t nat -I neutron-l3-agent-float-snat 1 -s 10.1.1.12/32 -j SNAT --to-source 203.0.1.101 --random-fully
+    iptables -t filter -I neutron-l3-agent-FORWARD 2 -s 10.1.1.12/32 -o rfp-r1 -m conntrack --ctstate INVALID -j DROP
     qrouter-r1: ip route replace blackhole default table 15 proto static
     qrouter-r1: ip rule add from 10.1.1.12 lookup 15 priority 32768
     qrouter-r1: conntrack -D --any 10.1.1.12
@@ -123,6 +131,7 @@ fn source_nat_begins() {
     snat-r1: iptables -t filter -D neutron-l3-agent-scope -o qg-gw-r1 -m mark ! --mark 0x4000000/0xffff0000 -j DROP
     iptables -t mangle -I neutron-l3-agent-POSTROUTING 1 -o qg-gw-r1 -m connmark --mark 0x0/0xffff0000 -j CONNMARK --save-mark --nfmask 0xffff0000 --ctmask 0xffff0000
     iptables -t nat -I neutron-l3-agent-snat 2 -o qg-gw-r1 -j SNAT --to-source 203.0.1.10 --random-fully
+    iptables -t filter -I neutron-l3-agent-FORWARD 2 -o qg-gw-r1 -m conntrack --ctstate INVALID -j DROP
     snat-r1: sysctl -w net.ipv4.ip_forward=1
     "#);
 }
@@ -133,6 +142,7 @@ fn the_gateway_is_cleared() {
     insta::assert_snapshot!(ops(AgentMode::DvrSnat, router(gateway, &[11]), router(None, &[])), @r#"
     fip-ext1: ip link set fg-fg1 down
     qrouter-r1: ip rule del from 10.1.1.11 lookup 16 priority 32768
+    qrouter-r1: ip rule del from all iif lo lookup 16 priority 80001
     qrouter-r1: ip rule del from 10.1.1.1/24 lookup 167837953 priority 167837953
     qrouter-r1: conntrack -D --any 10.1.1.11
     qrouter-r1: conntrack -D --any 203.0.1.101
@@ -146,6 +156,8 @@ fn the_gateway_is_cleared() {
     iptables -t nat -D neutron-l3-agent-PREROUTING -d 203.0.1.101/32 -i rfp-r1 -j DNAT --to-destination 10.1.1.11
     iptables -t nat -D neutron-l3-agent-float-snat -s 10.1.1.11/32 -j SNAT --to-source 203.0.1.101 --random-fully
     iptables -t nat -D neutron-l3-agent-snat -j neutron-l3-agent-float-snat
+    iptables -t filter -D neutron-l3-agent-FORWARD -s 10.1.1.11/32 -o rfp-r1 -m conntrack --ctstate INVALID -j DROP
+    iptables -t filter -D neutron-l3-agent-OUTPUT -s 169.254.64.0/18 -o rfp-r1 -m conntrack ! --ctstate SNAT,DNAT -j DROP
     iptables -t filter -D neutron-l3-agent-scope -o rfp-r1 -m mark ! --mark 0x4000000/0xffff0000 -j DROP
     qrouter-r1: sysctl -w net.ipv4.conf.all.send_redirects=1
     qrouter-r1: sysctl -w net.ipv4.conf.qr-if11.send_redirects=1

@@ -1,14 +1,18 @@
-//! What stands where, written out, so that the rules of derivation cannot drift. What every namespace of a kind has is written
+//! What stands where, written out, so that the rules of derivation cannot drift: as the real agent
+//! has it, without deviations. What every namespace of a kind has is written
 //! out once, for a router without gateway.
 
 use dvrlab::api::AgentMode;
+use dvrlab::deviation::Deviations;
 use dvrlab::namespace::{HostState, NamespaceState, desired, lines, skeleton};
 use dvrlab::net::Family;
 
 use crate::builder::{self, FloatingIpChoice, RouterChoice};
 
 fn state(mode: AgentMode, router: RouterChoice) -> HostState {
-    desired(&builder::host(mode, &[router]), &HostState::default()).unwrap()
+    let mut config = builder::host(mode, &[router]);
+    config.options.deviations = Deviations::NONE;
+    desired(&config, &HostState::default()).unwrap()
 }
 
 fn namespace<'a>(state: &'a HostState, name: &str) -> &'a NamespaceState {

@@ -5,7 +5,6 @@ const LATER: &[(&str, &str)] = &[
     // keys of a file
     ("file", "requires"),
     ("file", "faults"),
-    ("file", "deviations"),
     ("file", "address_scopes"),
     ("settings", "rules"),
     // attributes

@@ -3,6 +3,7 @@
 use super::operations::STEPS_DOC;
 use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
+use crate::deviation::Deviation;
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
     Key { name, ty, need, doc }
@@ -21,6 +22,12 @@ pub(in crate::scenario) static FILE: Record = Record {
             "Words for `--filter`; the id of a mirrored case is a tag (`MP-16`).",
         ),
         key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents."),
+        key(
+            "deviations",
+            Type::Map(&DEVIATIONS),
+            Need::Default("all on"),
+            "Where the router does better than the real agent; `false` shows what that prevents.",
+        ),
         key(
             "hosts",
             Type::Table(&HOSTS),
@@ -81,6 +88,26 @@ static SETTINGS: Record = Record {
         key("metadata", Type::Bool, Need::Default("true"), "Metadata rules."),
     ],
 };
+
+static DEVIATIONS: Record = Record {
+    title: "deviations",
+    context: "deviations",
+    doc: "Where the router does better than the real agent; `false` shows what that prevents.",
+    keys: &[
+        deviation(Deviation::DropInvalid),
+        deviation(Deviation::GuardedStart),
+        deviation(Deviation::PurgeTranslated),
+        deviation(Deviation::CutUntranslated),
+        deviation(Deviation::IcmpErrors),
+        deviation(Deviation::Ipv6Redirect),
+        deviation(Deviation::StrayMetadata),
+        deviation(Deviation::CentralisedSteering),
+    ],
+};
+
+const fn deviation(which: Deviation) -> Key {
+    key(which.name(), Type::Bool, Need::Default("true"), which.documentation().what)
+}
 
 pub(super) static HOSTS: Table = Table { section: Section::Hosts, record: &HOST };
 static HOST: Record = Record {
