@@ -122,7 +122,7 @@ impl NamespaceState {
 }
 
 /// Extra routes in the order in which the agent adds them, which decides the order of next hops.
-fn in_order(routes: &[RouteConfig]) -> Vec<&RouteConfig> {
+pub(super) fn in_order(routes: &[RouteConfig]) -> Vec<&RouteConfig> {
     let text = |route: &RouteConfig| format!("destination={},nexthop={}", route.destination, route.nexthop);
     let texts: Vec<String> = routes.iter().map(text).collect();
     let by_text: BTreeMap<&str, &RouteConfig> = texts.iter().map(String::as_str).zip(routes).collect();

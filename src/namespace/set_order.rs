@@ -1,8 +1,7 @@
 //! The order in which the agent goes through a set of texts.
 //!
 //! The agent keeps some things in Python sets and acts on them one after another, so that the order of a Python set decides
-//! what stands in the kernel: the next hops of a route with several, the primary one of several addresses of a subnet. By
-//! default that order is another one in every process. With the hash seed 0, with which the recordings were made, it is
+//! what stands in the kernel: the order of next hops of a route with several. By default that order is another one in every process. With the hash seed 0, with which the recordings were made, it is
 //! always the same, and this is it: CPython's hash of texts (SipHash-1-3 with a key of zeros) and its way of filling a table.
 //!
 //! In: texts in the order in which they are put into the set. Out: the order in which they come out.
@@ -14,12 +13,8 @@ const LINEAR_PROBES: usize = 9;
 /// CPython: `PERTURB_SHIFT`.
 const PERTURB_SHIFT: u32 = 5;
 
-/// The texts in the order of a set that was filled in the order given.
-pub(super) fn set_order<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    Set::filled(texts).into_order()
-}
-
-/// The same for the set of those texts less an empty set, which is a copy and may have another order.
+/// The texts in the order of a set that was filled in the order given, less an empty set: a copy, which may have another
+/// order than the set itself.
 pub(super) fn copy_order<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let set = Set::filled(texts);
     // CPython copies the table if one set is far larger than the other, and else fills a new one.
@@ -194,13 +189,13 @@ mod tests {
             let of = |order: Vec<&str>| -> Vec<usize> {
                 order.iter().map(|text| text.rsplit('.').next().unwrap().parse().unwrap()).collect()
             };
-            assert_eq!(of(set_order(texts.iter().map(String::as_str))), set, "{many}");
+            assert_eq!(of(Set::filled(texts.iter().map(String::as_str)).into_order()), set, "{many}");
             assert_eq!(of(copy_order(texts.iter().map(String::as_str))), copy, "{many}");
         }
     }
 
     #[test]
     fn a_text_is_in_a_set_once() {
-        assert_eq!(set_order(["a", "a"]), ["a"]);
+        assert_eq!(copy_order(["a", "a"]), ["a"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 
 use super::Names;
@@ -21,19 +20,8 @@ const FLAGS: [(AddressFlags, &str); 9] = [
     (AddressFlags::StablePrivacy, "stable-privacy"),
 ];
 
-/// Every address but the two that `lo` is born with.
-pub(super) fn lines(answers: &[RouteNetlinkMessage], names: &Names) -> Vec<String> {
-    let mut lines = Vec::new();
-    for answer in answers {
-        if let RouteNetlinkMessage::NewAddress(message) = answer {
-            lines.extend(line(message, names));
-        }
-    }
-    lines.sort();
-    lines
-}
-
-fn line(message: &AddressMessage, names: &Names) -> Option<String> {
+/// The line, unless it is left out: the two addresses that `lo` is born with.
+pub(super) fn line(message: &AddressMessage, names: &Names) -> Option<String> {
     let device = names.get(&message.header.index)?;
     let mut own = None;
     let mut shown = None;

@@ -1,6 +1,5 @@
 //! `link DEV mtu N MAC FLAGS`
 
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 use crate::kernel::links::mac_of;
@@ -24,21 +23,8 @@ const FLAGS: [(LinkFlags, &str); 12] = [
     (LinkFlags::Up, "UP"),
 ];
 
-/// Every device but `lo` and the fallback tunnels.
-pub(super) fn lines(answers: &[RouteNetlinkMessage]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for answer in answers {
-        if let RouteNetlinkMessage::NewLink(message) = answer
-            && message.header.index != LOOPBACK_INDEX
-        {
-            lines.extend(line(message));
-        }
-    }
-    lines.sort();
-    lines
-}
-
-fn line(message: &LinkMessage) -> Option<String> {
+/// The line, unless it is left out: `lo` and the fallback tunnels.
+pub(super) fn line(message: &LinkMessage) -> Option<String> {
     let mut name = "";
     let mut mac = Mac::ZERO;
     let mut mtu = 0;
@@ -51,7 +37,7 @@ fn line(message: &LinkMessage) -> Option<String> {
             mac = found;
         }
     }
-    (!FALLBACK.contains(&name))
+    (message.header.index != LOOPBACK_INDEX && !FALLBACK.contains(&name))
         .then(|| format!("link   {name} mtu {mtu} {mac} {}", flags(message.header.flags)).trim_end().to_owned())
 }
 

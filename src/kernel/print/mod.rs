@@ -26,7 +26,37 @@ use crate::name::DeviceName;
 use crate::namespace::table_lines;
 
 /// Device names by index.
-type Names = BTreeMap<u32, DeviceName>;
+pub type Names = BTreeMap<u32, DeviceName>;
+
+/// The line of one message about an object, from a dump or of a change; none for what is left out.
+pub fn message_line(message: &RouteNetlinkMessage, names: &Names) -> Option<String> {
+    match message {
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => link::line(link),
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            address::line(address, names)
+        }
+        RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) => {
+            rule::line(rule).map(|(_, _, line)| line)
+        }
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => route::line(route, names),
+        RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour) => {
+            neighbour_line(neighbour, names)
+        }
+        _ => None,
+    }
+}
+
+fn neighbour_line(message: &NeighbourMessage, names: &Names) -> Option<String> {
+    let answer = [RouteNetlinkMessage::NewNeighbour(message.clone())];
+    let ((device, address), mac) = neighbours(&answer, names).pop_first()?;
+    Some(format!("neigh  {address} lladdr {mac} dev {device} PERMANENT"))
+}
+
+fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
 
 /// Every object of `netns`.
 ///
@@ -36,19 +66,21 @@ pub async fn namespace_lines(netns: &Netns, baseline: &Baseline) -> Result<Vec<S
     let handle = netns.handle();
     let answers = dump(handle, RouteNetlinkMessage::GetLink(links::without_statistics())).await;
     let answers = answers.map_err(reading("devices"))?;
-    let mut lines = link::lines(&answers);
+    let mut lines = sorted(answers.iter().filter_map(|answer| message_line(answer, &Names::new())));
     let devices = devices(answers).map_err(reading("devices"))?;
     let names: Names = devices.iter().map(|device| (device.index, device.name.clone())).collect();
     let answers = dump(handle, RouteNetlinkMessage::GetAddress(AddressMessage::default())).await;
-    lines.extend(address::lines(&answers.map_err(reading("addresses"))?, &names));
+    let answers = answers.map_err(reading("addresses"))?;
+    lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));
+    // Those in the order in which they are looked at.
     let answers = dump(handle, RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
     lines.extend(rule::lines(&answers.map_err(reading("rules"))?));
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
-    lines.extend(route::lines(&answers.map_err(reading("routes"))?, &names));
+    let answers = answers.map_err(reading("routes"))?;
+    lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
-    for ((device, address), mac) in neighbours(&answers.map_err(reading("neighbours"))?, &names) {
-        lines.push(format!("neigh  {address} lladdr {mac} dev {device} PERMANENT"));
-    }
+    let answers = answers.map_err(reading("neighbours"))?;
+    lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));
     let changed = sysctls(netns, baseline, &devices).await?;
     lines.extend(changed.into_iter().map(|(key, value)| format!("sysctl {key} = {value}")));
     let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;

@@ -5,7 +5,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RoutePreference, RouteProtocol, RouteScope,
     RouteType, RouteVia,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::AddressFamily;
 
 use super::Names;
 use crate::namespace::table_text;
@@ -32,18 +32,6 @@ const PROTOCOLS: [(RouteProtocol, &str); 17] = [
     (RouteProtocol::Ospf, "ospf"),
 ];
 
-/// Every route of both families but those that the kernel keeps for its own addresses.
-pub(super) fn lines(answers: &[RouteNetlinkMessage], names: &Names) -> Vec<String> {
-    let mut lines = Vec::new();
-    for answer in answers {
-        if let RouteNetlinkMessage::NewRoute(message) = answer {
-            lines.extend(line(message, names));
-        }
-    }
-    lines.sort();
-    lines
-}
-
 /// What a message says, put together.
 #[derive(Default)]
 struct Parts {
@@ -57,7 +45,8 @@ struct Parts {
     preference: String,
 }
 
-fn line(message: &RouteMessage, names: &Names) -> Option<String> {
+/// The line, unless it is left out: what the kernel keeps for its own addresses.
+pub(super) fn line(message: &RouteMessage, names: &Names) -> Option<String> {
     let header = &message.header;
     let v6 = header.address_family == AddressFamily::Inet6;
     if !v6 && header.address_family != AddressFamily::Inet {

@@ -24,7 +24,8 @@ pub(super) fn lines(answers: &[RouteNetlinkMessage]) -> Vec<String> {
     lines.into_iter().map(|(_, _, line)| line).collect()
 }
 
-fn line(message: &RuleMessage) -> Option<(Family, u32, String)> {
+/// The line with its family and priority.
+pub(super) fn line(message: &RuleMessage) -> Option<(Family, u32, String)> {
     let (family, word) = if message.header.family == AddressFamily::Inet {
         (Family::V4, "rule4")
     } else if message.header.family == AddressFamily::Inet6 {
