@@ -1,11 +1,11 @@
 //! `route4 [TYPE] DST [via GW] [nexthop via GW dev DEV weight N]... [dev DEV] table T [proto P] [scope S] [src A]
 //! [metric N] [pref P] [[FLAGS]]`
 
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RoutePreference, RouteProtocol, RouteScope,
     RouteType, RouteVia,
 };
-use netlink_packet_route::AddressFamily;
 
 use super::Names;
 use crate::namespace::table_text;
