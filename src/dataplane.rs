@@ -1,5 +1,8 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use crate::flow::{Flow, ProbeReport};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::HostState;
@@ -32,6 +35,50 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+}
+
+/// What a replay needs besides: the kernel's own words, programs, and a clock.
+pub trait Bench: Dataplane {
+    /// Every object of every router namespace of a host as a line, read from the kernel: also what the kernel makes by
+    /// itself, which [`Dataplane::observe`] leaves out.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Observe`].
+    fn dump(&self, host: &HostName) -> Result<BTreeMap<NamespaceName, Vec<String>>, DataplaneError>;
+
+    /// Runs a program on a host, where `ip netns` knows the router namespaces by name, and waits for it.
+    ///
+    /// # Errors
+    /// [`ExecError`]; a program that ran and failed is none.
+    fn exec(&self, host: &HostName, command: &[String]) -> Result<Executed, ExecError>;
+
+    /// Time since some moment before.
+    fn clock(&self) -> Duration;
+}
+
+/// What became of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// Whether it succeeded, and else how it ended: `exit status: 2`.
+    pub failed: Option<String>,
+    /// What it wrote to standard output and standard error.
+    pub output: String,
+}
+
+/// Why a program could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// This machine does not have it.
+    #[error("there is no program {0} on this machine")]
+    Missing(String),
+    /// It could not be started or waited for.
+    #[error("failed to run {program}: {reason}")]
+    Run {
+        /// The program.
+        program: String,
+        /// The reason.
+        reason: String,
+    },
 }
 
 /// An operation that failed.

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataplane::{Dataplane, DataplaneError};
-use crate::deviation::Switches;
+use crate::dataplane::{Dataplane, DataplaneError, ExecError};
+use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
@@ -18,6 +18,7 @@ use crate::name::HostName;
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
+use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
 use crate::topology::Topology;
 use crate::{run, scenario};
 
@@ -40,6 +41,17 @@ pub enum Job {
         #[serde(default)]
         overrides: Overrides,
     },
+    /// Replay this recording.
+    Replay {
+        /// Its text.
+        text: String,
+        /// What router dicts alone do not say.
+        unsaid: Unsaid,
+        /// Deviations from the real agent to switch on: all are off unless it says so.
+        deviations: Switches,
+        /// As for a scenario.
+        log: Option<String>,
+    },
 }
 
 /// What the command line decides over a scenario's own word.
@@ -60,6 +72,12 @@ enum Said {
     End(Box<Record>),
     /// The lab could not be had.
     Fault(String),
+    /// A step of a replay is done.
+    Replayed(Box<Replayed>),
+    /// All of them are.
+    ReplayEnd,
+    /// A step of the replay needs what this machine does not have.
+    Unsupported(String),
     /// The chosen point is reached: the operation just done, or `matrix`.
     Held(String),
 }
@@ -73,6 +91,9 @@ pub enum HarnessError {
     /// The lab could not be set up inside the sandbox.
     #[error("the lab could not be set up: {0}")]
     Lab(String),
+    /// A step needs what this machine does not have.
+    #[error("{0}")]
+    Unsupported(String),
     /// The child ended without a record.
     #[error("the lab's process ended before its scenario did{}", exit.as_ref().map(|status| format!(" ({status})")).unwrap_or_default())]
     Ended {
@@ -103,7 +124,7 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
                 break;
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
-            Said::Held(_point) => {}
+            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Unsupported(_) => {}
         }
     }
     match record {
@@ -112,12 +133,32 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
     }
 }
 
+/// Replays a recording in a sandbox made by `program`, telling each step as it is done.
+///
+/// # Errors
+/// [`HarnessError`] if it does not come to its end; a step that fails says so itself.
+pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> Result<(), HarnessError> {
+    let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
+    let mut sandbox = Sandbox::spawn(program, &job)?;
+    while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
+        match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
+            Said::Replayed(step) => told(*step),
+            Said::ReplayEnd => return Ok(()),
+            Said::Fault(text) => return Err(HarnessError::Lab(text)),
+            Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
+            Said::Step(_) | Said::End(_) | Said::Held(_) => {}
+        }
+    }
+    Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
+}
+
 /// The child's side: what pid 1 of a sandbox runs. Gives its exit status.
 pub fn job(text: &str, out: &mut dyn Write) -> i32 {
     let result = serde_json::from_str(text).map_err(std::io::Error::from).and_then(|job: Job| match job {
         Job::Scenario { path, text, log, hold, overrides } => {
             scenario_job((&path, &text), log.as_deref(), hold, &overrides, out)
         }
+        Job::Replay { text, unsaid, deviations, log } => replay_job(&text, &unsaid, &deviations, log.as_deref(), out),
     });
     match result {
         Ok(()) => 0,
@@ -135,14 +176,7 @@ fn scenario_job(
     overrides: &Overrides,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
-    if let Some(filter) = log {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .without_time()
-            .init();
-    }
+    listen(log);
     let mut scenario = match scenario::parse(path, text) {
         Ok(scenario) => scenario,
         Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
@@ -166,6 +200,64 @@ fn scenario_job(
         Some(error) => Err(error),
         None => say(out, &Said::End(Box::new(record))),
     }
+}
+
+/// Prints what happens inside, if asked to.
+fn listen(log: Option<&str>) {
+    if let Some(filter) = log {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .without_time()
+            .init();
+    }
+}
+
+fn replay_job(
+    text: &str,
+    unsaid: &Unsaid,
+    deviations: &Switches,
+    log: Option<&str>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    listen(log);
+    let mut recording: Recording = match replay::parse(text, unsaid) {
+        Ok(recording) => recording,
+        Err(mistakes) => {
+            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            return say(out, &Said::Fault(lines.join("\n")));
+        }
+    };
+    recording.options.deviations = deviations.apply(Deviations::NONE);
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        Err(error) => return say(out, &Said::Fault(error.to_string())),
+    };
+    let mut broken = None;
+    let ended = replay::replay(&recording, &lab, &mut |step| {
+        if let Err(error) = say(out, &Said::Replayed(Box::new(step))) {
+            broken = Some(error);
+        }
+    });
+    match (broken, ended) {
+        (Some(error), _) => Err(error),
+        (None, Ok(())) => say(out, &Said::ReplayEnd),
+        (None, Err(error @ ReplayError::Exec { source: ExecError::Missing(_), .. })) => {
+            say(out, &Said::Unsupported(error.to_string()))
+        }
+        (None, Err(error)) => say(out, &Said::Fault(chain(&error))),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// A lab that stands still at a chosen point, as a machine does that is about to lose its power.

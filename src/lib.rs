@@ -29,6 +29,7 @@
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
 //! | [`scenario`] | the scenario language: reading, checking, judging |
 //! | [`run`] | drives a scenario over a data plane, step by step |
+//! | [`replay`] | drives an agent by recorded router dicts, and prints what stands then as the recordings have it |
 //! | [`record`], [`report`], [`snapshot`] | what a run leaves behind, its printed forms, the files in `snapshots/` |
 //! | [`harness`] | a sandbox of its own for each scenario |
 //! | [`cli`] | the only place that prints |
@@ -76,6 +77,8 @@ pub mod record;
 pub mod report;
 
 pub mod run;
+
+pub mod replay;
 
 pub mod snapshot;
 

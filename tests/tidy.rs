@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["flow", "namespace"]),
     ("report", &["flow", "namespace", "record"]),
     ("run", &["api", "dataplane", "flow", "namespace", "plan", "record", "router", "scenario", "topology"]),
+    ("replay", &["api", "dataplane", "deviation", "namespace", "plan", "router", "topology"]),
     ("snapshot", &["record", "report"]),
     (
         "harness",
@@ -37,12 +38,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "namespace",
             "plan",
             "record",
+            "replay",
             "run",
             "scenario",
             "topology",
         ],
     ),
-    ("cli", &["deviation", "harness", "kernel", "record", "report", "scenario", "snapshot"]),
+    ("cli", &["api", "deviation", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"]),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.
@@ -60,6 +62,7 @@ const PURE: &[&str] = &[
     "record",
     "report",
     "run",
+    "replay",
 ];
 
 /// Words that give the world away.

@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod files;
 mod list;
+mod replay;
 mod run;
 
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
+    Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
     Doctor,
     /// Print a JSON schema: of scenarios (for editors), or of the record that `run --json` writes.
@@ -107,6 +110,7 @@ pub fn main() -> i32 {
         Command::Run(run) => run::run(&run, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
+        Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {
             let schema = match of {

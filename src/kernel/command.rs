@@ -94,3 +94,12 @@ fn start(program: &str, arguments: &[String], output: &File) -> io::Result<Owned
     command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     Owned::spawn(&mut command)
 }
+
+/// Whether this machine has a program: a path that leads to a file, or a name found along `PATH`.
+pub fn exists(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}

@@ -2,6 +2,7 @@
 //! starts a process.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::name::{HostName, Id, NamespaceName};
 
@@ -14,6 +15,7 @@ pub mod netns;
 pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
+pub mod print;
 pub mod request;
 pub mod sandbox;
 pub mod sysctl;
@@ -22,6 +24,12 @@ pub(crate) mod testing;
 pub mod wire;
 
 pub use netns::Netns;
+
+/// The clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it for others")]
+pub fn now() -> Instant {
+    Instant::now()
+}
 
 /// What applying an operation needs to know of the lab around the namespace; [`crate::lab`] answers.
 pub trait Surroundings {

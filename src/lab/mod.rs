@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
@@ -20,7 +20,7 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::wire::LinuxWire;
-use crate::kernel::{Netns, Plug, Surroundings, conntrack};
+use crate::kernel::{self, Netns, Plug, Surroundings, conntrack};
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
@@ -28,6 +28,7 @@ use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
 use crate::topology::Topology;
 
+mod bench;
 mod fabric;
 mod host;
 mod layer2;
@@ -57,6 +58,8 @@ pub struct Lab {
     /// One for the life of the lab, so that no probe repeats another's tuple.
     counters: RefCell<Counters>,
     wire: LinuxWire,
+    /// When it was made.
+    started: Instant,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
 }
@@ -82,6 +85,7 @@ impl Lab {
             nodes: RefCell::default(),
             counters: RefCell::default(),
             wire: LinuxWire::default(),
+            started: kernel::now(),
             taps: RefCell::default(),
         })
     }
@@ -359,7 +363,10 @@ fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
     Place { host: Some(host.clone()), name: namespace.to_string() }
 }
 
-/// Whether the operation may give a device a carrier.
+/// Whether the operation may give a device a carrier, or an address that the kernel makes ready in its own time.
 fn makes_carrier(action: &Action) -> bool {
-    matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true))
+    match action {
+        Action::AddressAdd(address) => address.net.addr().is_ipv6(),
+        other => matches!(other, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..)),
+    }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::make::failed;
 use crate::dataplane::DataplaneError;
@@ -43,11 +44,24 @@ async fn quiet(netns: &Netns) -> Result<(), NetlinkError> {
         let devices = answers(netns.handle(), dump, NLM_F_DUMP).await?;
         let waits =
             |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if pending(link));
-        if !devices.iter().any(waits) {
+        if !devices.iter().any(waits) && !undecided(netns).await? {
             return Ok(());
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Whether an IPv6 address is still being checked for being somebody else's: nothing is asked, but even that answer comes
+/// a little later, by itself.
+async fn undecided(netns: &Netns) -> Result<bool, NetlinkError> {
+    let mut request = AddressMessage::default();
+    request.header.family = AddressFamily::Inet6;
+    let addresses = answers(netns.handle(), RouteNetlinkMessage::GetAddress(request), NLM_F_DUMP).await?;
+    Ok(addresses.iter().any(|answer| {
+        matches!(answer, RouteNetlinkMessage::NewAddress(message)
+            if message.header.flags.contains(AddressHeaderFlags::Tentative)
+                && !message.header.flags.contains(AddressHeaderFlags::Dadfailed))
+    }))
 }
 
 /// Has a carrier that the stack, or the bridge it is a port of, has not taken note of yet. Only for a pair does the kernel

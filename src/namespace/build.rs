@@ -1,8 +1,9 @@
 //! Putting a namespace's state together: devices, addresses, routes and sysctls as the agent sets them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::set_order::copy_order;
 use super::state::{Address, Attach, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKind, RouteProtocol};
 use super::view::{mtu, net_of};
 use super::{iptables::Ruleset, sysctl};
@@ -63,9 +64,10 @@ impl NamespaceState {
     /// Extra routes in table main: each next hop that is on one of the namespace's links, several for a destination as one
     /// route of equal weights. Next hops elsewhere are left out, as the kernel refuses them.
     pub(super) fn extra_routes(&mut self, routes: &[RouteConfig]) {
+        let ordered = in_order(routes);
         let destinations: BTreeSet<IpNet> = routes.iter().map(|route| route.destination.trunc()).collect();
         for destination in destinations {
-            let of_destination = routes.iter().filter(|route| route.destination.trunc() == destination);
+            let of_destination = ordered.iter().filter(|route| route.destination.trunc() == destination);
             let hops: Vec<NextHop> = of_destination.filter_map(|route| self.next_hop(route.nexthop)).collect();
             if hops.is_empty() {
                 continue;
@@ -117,4 +119,12 @@ impl NamespaceState {
             sysctl::write(&mut self.sysctls, &devices, key.as_ref(), value);
         }
     }
+}
+
+/// Extra routes in the order in which the agent adds them, which decides the order of next hops.
+pub(super) fn in_order(routes: &[RouteConfig]) -> Vec<&RouteConfig> {
+    let text = |route: &RouteConfig| format!("destination={},nexthop={}", route.destination, route.nexthop);
+    let texts: Vec<String> = routes.iter().map(text).collect();
+    let by_text: BTreeMap<&str, &RouteConfig> = texts.iter().map(String::as_str).zip(routes).collect();
+    copy_order(texts.iter().map(String::as_str)).into_iter().filter_map(|text| by_text.get(text).copied()).collect()
 }

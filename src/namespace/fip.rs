@@ -1,6 +1,6 @@
 //! The `fip-` namespace: one for each external network that a router of this host has its gateway on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::build::{self, Taken, own_traffic};
@@ -87,13 +87,14 @@ fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Res
     Ok(state)
 }
 
-/// Extra routes whose one next hop is on the external network.
+/// Extra routes whose next hop is on the external network: of several next hops, the one that the agent comes to first.
 fn extra_routes(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState) {
     let fg = device("fg-", link.agent_gateway);
-    for route in &view.router.routes {
-        let alone = view.router.routes.iter().filter(|other| other.destination == route.destination).count() == 1;
-        let subnets = link.agent_gateway.fixed_ips.iter().map(super::view::net_of);
-        if alone && subnets.into_iter().any(|subnet| subnet.contains(&route.nexthop)) {
+    let mut seen = BTreeSet::new();
+    for route in build::in_order(&view.router.routes) {
+        let first = seen.insert(route.destination.trunc());
+        let mut subnets = link.agent_gateway.fixed_ips.iter().map(super::view::net_of);
+        if first && subnets.any(|subnet| subnet.contains(&route.nexthop)) {
             let mut route = Route::via(route.destination.trunc(), route.nexthop, fg.clone(), link.table());
             route.protocol = RouteProtocol::Boot;
             state.replace_route(route);

@@ -57,7 +57,9 @@ fn number(word: &str, family: Family) -> String {
     }
 }
 
-fn table_lines(word: &str, rules: &Ruleset) -> Vec<String> {
+/// The lines of one family's tables as `iptables-save` has them without counters, `word` before each: own chains, and
+/// built-in ones whose policy is not ACCEPT, then the rules in order.
+pub fn table_lines(word: &str, rules: &Ruleset) -> Vec<String> {
     let mut lines = Vec::new();
     let tables: BTreeMap<&str, _> = rules.tables.iter().map(|(table, chains)| (table.name(), chains)).collect();
     for (table, chains) in tables {

@@ -10,6 +10,7 @@ mod iptables_parse;
 mod lines;
 mod qrouter;
 mod redirect;
+mod set_order;
 mod skeleton;
 mod snat;
 mod state;
@@ -22,7 +23,7 @@ pub use iptables::{
     state as conntrack_state,
 };
 pub use iptables_parse::RuleTextError;
-pub use lines::lines;
+pub use lines::{lines, table_lines};
 pub use skeleton::skeleton;
 pub use state::{
     Address, Attach, ForeignTable, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey,

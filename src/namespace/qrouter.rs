@@ -74,8 +74,9 @@ pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Resul
 /// Fixed addresses whose traffic goes to the fip namespace.
 fn steered(view: &View<'_>) -> BTreeSet<IpAddr> {
     let mut fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
-    if view.link.is_some() && !view.config.options.deviations.has(Deviation::CentralisedSteering) {
-        fixed.extend(view.centralised().map(|(_, fixed)| fixed));
+    if view.router.gw_port.is_some() && !view.config.options.deviations.has(Deviation::CentralisedSteering) {
+        // When the agent begins it does not look at where a floating IP is served, and later it does not take this back.
+        fixed.extend(view.router.floating_ips.iter().filter_map(|fip| fip.fixed_ip_address));
     }
     fixed
 }
@@ -176,7 +177,7 @@ fn floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
             Rule::to(Target::Accept).unless(What::OutDevice(rfp())).unless(What::ConntrackState(conntrack::DNAT));
         rules.append(Table::Nat, own("POSTROUTING"), inside);
     }
-    for (fip, fixed) in view.distributed() {
+    for (fip, fixed) in view.translated() {
         let floating = fip.floating_ip_address;
         let inward = Rule::to(Target::Dnat(NatTarget::to(fixed)))
             .when(What::Destination(host_net(floating)))

@@ -249,15 +249,18 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// Floating IPs that are translated in the qrouter namespace, with their fixed addresses: served on this host or not.
+    pub(super) fn translated(&self) -> impl Iterator<Item = (&'a FloatingIpConfig, IpAddr)> {
+        let linked = self.link.is_some();
+        let fips = self.router.floating_ips.iter().filter(move |fip| linked && !fip.dvr_snat_bound);
+        fips.filter_map(|fip| Some((fip, fip.fixed_ip_address?)))
+    }
+
     /// Floating IPs that this host serves in the qrouter namespace, with their fixed addresses.
     pub(super) fn distributed(&self) -> impl Iterator<Item = (&'a FloatingIpConfig, IpAddr)> {
         let host = self.config.host.as_str();
-        let linked = self.link.is_some();
-        self.router.floating_ips.iter().filter_map(move |fip| {
-            let here = [&fip.host, &fip.dest_host].into_iter().any(|place| place.as_deref() == Some(host));
-            let fixed = fip.fixed_ip_address?;
-            (linked && here && !fip.dvr_snat_bound).then_some((fip, fixed))
-        })
+        let here = |fip: &FloatingIpConfig| [&fip.host, &fip.dest_host].into_iter().any(|on| on.as_deref() == Some(host));
+        self.translated().filter(move |(fip, _)| here(fip))
     }
 
     /// Floating IPs that the snat namespace serves, with their fixed addresses.

@@ -1,9 +1,10 @@
-//! Addresses, as the agent sets them: IPv4 with a broadcast address, IPv6 without duplicate address detection.
+//! Addresses, as the agent sets them: IPv4 with a broadcast address, IPv6 as it is: duplicate address
+//! detection is off where devices are made.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::Handle;
 
@@ -21,9 +22,8 @@ use crate::net::{IpNet, Ipv4Net};
 pub async fn add(handle: &Handle, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
     let mut message = message(index, net);
     message.attributes.push(AddressAttribute::Address(net.addr()));
-    match net {
-        IpNet::V4(net) => message.attributes.extend(broadcast(*net).map(AddressAttribute::Broadcast)),
-        IpNet::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
+    if let IpNet::V4(net) = net {
+        message.attributes.extend(broadcast(*net).map(AddressAttribute::Broadcast));
     }
     acknowledged(handle, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await
 }

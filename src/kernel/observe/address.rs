@@ -57,7 +57,7 @@ fn is_born_with(device: &Device, net: &IpNet) -> bool {
 }
 
 /// Permanent neighbours.
-pub(super) fn neighbours(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeMap<(DeviceName, IpAddr), Mac> {
+pub(in crate::kernel) fn neighbours(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeMap<(DeviceName, IpAddr), Mac> {
     let mut neighbours = BTreeMap::new();
     for answer in answers {
         if let RouteNetlinkMessage::NewNeighbour(message) = answer

@@ -15,13 +15,13 @@ use crate::net::Mac;
 
 /// Devices that tunnel modules put into every new namespace and that nobody can remove. Neutron leaves the same out:
 /// `ip_lib.IPWrapper.get_devices`, `FB_TUNNEL_DEVICE_NAMES`.
-const FALLBACK: [&str; 9] =
+pub(in crate::kernel) const FALLBACK: [&str; 9] =
     ["gre0", "gretap0", "tunl0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0", "ip6_vti0"];
 
 /// A device as the kernel tells of it.
-pub(super) struct Device {
-    pub(super) index: u32,
-    pub(super) name: DeviceName,
+pub(in crate::kernel) struct Device {
+    pub(in crate::kernel) index: u32,
+    pub(in crate::kernel) name: DeviceName,
     pub(super) mac: Mac,
     mtu: u32,
     up: bool,
@@ -30,7 +30,7 @@ pub(super) struct Device {
 }
 
 /// The devices of a dump but for the fallback tunnels.
-pub(super) fn devices(answers: Vec<RouteNetlinkMessage>) -> Result<Vec<Device>, NameError> {
+pub(in crate::kernel) fn devices(answers: Vec<RouteNetlinkMessage>) -> Result<Vec<Device>, NameError> {
     let mut devices = Vec::with_capacity(answers.len());
     for answer in answers {
         if let RouteNetlinkMessage::NewLink(message) = answer

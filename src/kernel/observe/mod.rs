@@ -21,7 +21,10 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::RuleMessage;
 
+pub(super) use address::neighbours;
+pub(super) use link::{FALLBACK, devices};
 pub use sysctl::Baseline;
+pub(super) use sysctl::changed as sysctls;
 
 use super::extack::NetlinkError;
 use super::links;
@@ -61,7 +64,7 @@ pub enum ObserveCause {
 }
 
 /// Attaches what was being read to what went wrong.
-fn reading<E: Into<ObserveCause>>(what: &'static str) -> impl Fn(E) -> ObserveFailure {
+pub(super) fn reading<E: Into<ObserveCause>>(what: &'static str) -> impl Fn(E) -> ObserveFailure {
     move |cause| ObserveFailure { what, cause: cause.into() }
 }
 
@@ -77,7 +80,7 @@ pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<Nam
     let mut state = NamespaceState::default();
 
     let answers = dump(handle, RouteNetlinkMessage::GetLink(links::without_statistics())).await;
-    let devices = link::devices(answers.map_err(reading("devices"))?).map_err(reading("devices"))?;
+    let devices = devices(answers.map_err(reading("devices"))?).map_err(reading("devices"))?;
     netns.know_devices(devices.iter().map(|device| (device.name.clone(), device.index)).collect());
     let names: Names = devices.iter().map(|device| (device.index, device.name.clone())).collect();
     state.links = link::links(netns, &devices);
@@ -89,7 +92,7 @@ pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<Nam
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
     state.routes = route::routes(&answers.map_err(reading("routes"))?, &names);
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
-    state.neighbours = address::neighbours(&answers.map_err(reading("neighbours"))?, &names);
+    state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
     let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
     state.rules_v4 = tables.v4;

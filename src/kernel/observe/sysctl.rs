@@ -65,7 +65,7 @@ fn ipv6_key(scope: &str, name: &str) -> String {
 }
 
 /// The watched sysctls of `netns` that differ from `baseline`.
-pub(super) async fn changed(
+pub(in crate::kernel) async fn changed(
     netns: &Netns,
     baseline: &Baseline,
     devices: &[Device],

@@ -1,0 +1,85 @@
+//! The lab as a bench: dumps, programs, a clock.
+//!
+//! In: a host. Out: what the kernel says of it. Never: a change, but by a program that was asked for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::{Lab, make};
+use crate::dataplane::{Bench, DataplaneError, ExecError, Executed};
+use crate::kernel::Netns;
+use crate::kernel::command;
+use crate::kernel::print::namespace_lines;
+use crate::name::{HostName, NamespaceName};
+
+impl Lab {
+    /// A host's router namespaces.
+    fn routers_of(&self, host: &HostName) -> BTreeMap<NamespaceName, Rc<Netns>> {
+        let routers = self.routers.borrow();
+        let own = routers.iter().filter(|((owner, _), _)| owner == host);
+        own.map(|((_, name), netns)| (name.clone(), Rc::clone(netns))).collect()
+    }
+}
+
+impl Bench for Lab {
+    fn dump(&self, host: &HostName) -> Result<BTreeMap<NamespaceName, Vec<String>>, DataplaneError> {
+        let routers = self.routers_of(host);
+        let all = routers.iter().map(|(name, netns)| async {
+            let lines = namespace_lines(netns, &self.baseline).await.map_err(|failure| DataplaneError::Observe {
+                host: host.clone(),
+                namespace: name.clone(),
+                what: failure.what,
+                reason: make::reason(&failure.cause),
+            })?;
+            Ok::<_, DataplaneError>((name.clone(), lines))
+        });
+        Ok(self.runtime.block_on(try_join_all(all))?.into_iter().collect())
+    }
+
+    fn exec(&self, host: &HostName, command: &[String]) -> Result<Executed, ExecError> {
+        for program in programs(command) {
+            if !command::exists(program) {
+                return Err(ExecError::Missing(program.to_owned()));
+            }
+        }
+        let (Some((program, arguments)), Some(netns)) = (command.split_first(), self.host(host)) else {
+            return Err(ExecError::Run { program: command.join(" "), reason: "nothing to run, or nowhere".to_owned() });
+        };
+        let finished = command::run(&netns, &self.routers_of(host), program, arguments)
+            .map_err(|error| ExecError::Run { program: program.clone(), reason: make::reason(&error) })?;
+        let failed = (!finished.status.success()).then(|| finished.status.to_string());
+        Ok(Executed { failed, output: finished.output })
+    }
+
+    fn clock(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The programs that a command line starts: its first word, and what `ip netns exec NAME` is to start.
+fn programs(command: &[String]) -> Vec<&str> {
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let inner = match words.as_slice() {
+        [ip, "netns", "exec", _, program, ..] if Path::new(ip).file_name().is_some_and(|name| name == "ip") => {
+            Some(*program)
+        }
+        _ => None,
+    };
+    words.first().copied().into_iter().chain(inner).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_behind_ip_netns_exec() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(programs(&words("ip netns exec qrouter-r1 iptables -F")), ["ip", "iptables"]);
+        assert_eq!(programs(&words("ip link")), ["ip"]);
+    }
+}
