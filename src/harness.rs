@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::RuleBackend;
 use crate::dataplane::{Dataplane, DataplaneError, ExecError};
 use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, ProbeReport};
@@ -49,6 +50,8 @@ pub enum Job {
         unsaid: Unsaid,
         /// Deviations from the real agent to switch on: all are off unless it says so.
         deviations: Switches,
+        /// How iptables rules are written and read.
+        rules: RuleBackend,
         /// As for a scenario.
         log: Option<String>,
     },
@@ -60,6 +63,9 @@ pub struct Overrides {
     /// Deviations from the real agent.
     #[serde(default)]
     pub deviations: Switches,
+    /// How iptables rules are written and read.
+    #[serde(default)]
+    pub rules: Option<RuleBackend>,
 }
 
 /// What the child says.
@@ -124,7 +130,8 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
                 break;
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
-            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Unsupported(_) => {}
+            Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
+            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
         }
     }
     match record {
@@ -158,7 +165,9 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
         Job::Scenario { path, text, log, hold, overrides } => {
             scenario_job((&path, &text), log.as_deref(), hold, &overrides, out)
         }
-        Job::Replay { text, unsaid, deviations, log } => replay_job(&text, &unsaid, &deviations, log.as_deref(), out),
+        Job::Replay { text, unsaid, deviations, rules, log } => {
+            replay_job((&text, &unsaid), &deviations, rules, log.as_deref(), out)
+        }
     });
     match result {
         Ok(()) => 0,
@@ -183,9 +192,10 @@ fn scenario_job(
     };
     let settings = &mut scenario.intent.settings;
     settings.deviations = overrides.deviations.apply(settings.deviations);
-    let lab = match Lab::new() {
+    settings.rules = overrides.rules.unwrap_or(settings.rules);
+    let lab = match lab(settings.rules) {
         Ok(lab) => lab,
-        Err(error) => return say(out, &Said::Fault(error.to_string())),
+        Err(said) => return say(out, &said),
     };
     let out = RefCell::new(out);
     let broken = Cell::new(None);
@@ -202,6 +212,15 @@ fn scenario_job(
     }
 }
 
+/// An empty lab with this back end, or what to say of there being none.
+fn lab(rules: RuleBackend) -> Result<Lab, Said> {
+    let lab = Lab::with_rules(rules).map_err(|error| Said::Fault(error.to_string()))?;
+    match lab.rules_available() {
+        Ok(()) => Ok(lab),
+        Err(error) => Err(Said::Unsupported(format!("rules by {rules}: {}", chain(&error)))),
+    }
+}
+
 /// Prints what happens inside, if asked to.
 fn listen(log: Option<&str>) {
     if let Some(filter) = log {
@@ -215,9 +234,9 @@ fn listen(log: Option<&str>) {
 }
 
 fn replay_job(
-    text: &str,
-    unsaid: &Unsaid,
+    (text, unsaid): (&str, &Unsaid),
     deviations: &Switches,
+    rules: RuleBackend,
     log: Option<&str>,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
@@ -230,9 +249,9 @@ fn replay_job(
         }
     };
     recording.options.deviations = deviations.apply(Deviations::NONE);
-    let lab = match Lab::new() {
+    let lab = match lab(rules) {
         Ok(lab) => lab,
-        Err(error) => return say(out, &Said::Fault(error.to_string())),
+        Err(said) => return say(out, &said),
     };
     let mut broken = None;
     let ended = replay::replay(&recording, &lab, &mut |step| {

@@ -52,6 +52,7 @@
 //!   place of this one.
 //! - There is no `unsafe` code.
 
+pub mod backend;
 pub mod deviation;
 pub mod name;
 pub mod net;

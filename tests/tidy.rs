@@ -12,16 +12,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("flow", &[]),
     ("topology", &[]),
+    ("backend", &[]),
     ("deviation", &[]),
-    ("api", &["deviation"]),
+    ("api", &["backend", "deviation"]),
     ("router", &["api", "deviation", "topology"]),
     ("namespace", &["api", "deviation", "router"]),
     ("plan", &["deviation", "namespace"]),
     ("dataplane", &["flow", "namespace", "plan", "topology"]),
     ("probe", &["flow", "topology"]),
-    ("kernel", &["dataplane", "flow", "namespace", "plan", "probe", "topology"]),
-    ("lab", &["dataplane", "flow", "kernel", "namespace", "plan", "probe", "topology"]),
-    ("scenario", &["api", "deviation", "flow", "namespace", "topology"]),
+    ("kernel", &["backend", "dataplane", "flow", "namespace", "plan", "probe", "topology"]),
+    ("lab", &["backend", "dataplane", "flow", "kernel", "namespace", "plan", "probe", "topology"]),
+    ("scenario", &["api", "backend", "deviation", "flow", "namespace", "topology"]),
     ("record", &["flow", "namespace"]),
     ("report", &["flow", "namespace", "record"]),
     ("run", &["api", "dataplane", "flow", "namespace", "plan", "record", "router", "scenario", "topology"]),
@@ -30,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "harness",
         &[
+            "backend",
             "dataplane",
             "deviation",
             "flow",
@@ -44,11 +46,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "topology",
         ],
     ),
-    ("cli", &["api", "deviation", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"]),
+    (
+        "cli",
+        &["api", "backend", "deviation", "harness", "kernel", "record", "replay", "report", "scenario", "snapshot"],
+    ),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.
 const PURE: &[&str] = &[
+    "backend",
     "deviation",
     "name",
     "net",

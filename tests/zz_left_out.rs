@@ -15,10 +15,11 @@ fn main() {
         left_out.push("every test that needs a lab (DVRLAB_SKIP_LABS=1)");
     }
     if !here("iptables-save") {
-        left_out.push("comparing with iptables-save (package iptables)");
+        left_out.push("comparing with iptables-save, rules by iptables-restore (package iptables)");
     }
     if !["ip", "iptables", "sysctl"].into_iter().all(here) {
-        left_out.push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
+        left_out
+            .push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
     }
     if left_out.is_empty() {
         println!("nothing was left out");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::RuleBackend;
 use crate::deviation::Deviations;
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
@@ -202,10 +203,12 @@ pub struct Settings {
     pub metadata: bool,
     /// Where the router does better than the real agent.
     pub deviations: Deviations,
+    /// How iptables rules are written and read.
+    pub rules: RuleBackend,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { random_ports: true, metadata: true, deviations: Deviations::default() }
+        Self { random_ports: true, metadata: true, deviations: Deviations::default(), rules: RuleBackend::default() }
     }
 }

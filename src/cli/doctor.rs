@@ -1,6 +1,7 @@
 //! `dvrlab doctor`.
 
 use super::{EXIT_BUG, EXIT_NO_LAB, EXIT_OK, err, out};
+use crate::kernel::iptables;
 use crate::kernel::sandbox::{self, Outcome};
 
 pub(super) fn doctor() -> i32 {
@@ -24,6 +25,10 @@ pub(super) fn doctor() -> i32 {
                 ));
             }
         }
+    }
+    match iptables::available() {
+        Ok(()) => out("ok       iptables programs, for `--rules iptables`\n"),
+        Err(reason) => out(&format!("absent   iptables programs: {reason}; only `--rules iptables` needs them\n")),
     }
     if missing == 0 {
         out("\nThis machine can run labs.\n");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, out};
 use crate::api::AgentMode;
+use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Job};
 use crate::name::HostName;
@@ -29,6 +30,9 @@ pub(super) struct Arguments {
     /// Switch deviations from the real agent on, all of which are off here: `all`, or `drop-invalid,...`.
     #[arg(long, value_name = "LIST")]
     deviations: Option<Switches>,
+    /// How iptables rules get into the kernel: `nftables`, or `iptables`; then their lines are `iptables-save`'s own.
+    #[arg(long, value_name = "WAY", default_value_t)]
+    rules: RuleBackend,
     /// Print what happens inside: `error`, `warn`, `info`, `debug` or `trace`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -96,7 +100,7 @@ pub(super) fn replay(arguments: &Arguments) -> i32 {
     let aloud = arguments.json.as_deref() != Some(Path::new("-"));
     let mut steps: Vec<Replayed> = Vec::new();
     let deviations = arguments.deviations.clone().unwrap_or_default();
-    let job = Job::Replay { text, unsaid, deviations, log: arguments.log.clone() };
+    let job = Job::Replay { text, unsaid, deviations, rules: arguments.rules, log: arguments.log.clone() };
     let ended = harness::run_replay(&program, &job, &mut |step| {
         if aloud && arguments.json.is_none() {
             out(&replay::step_text(steps.len() + 1, &step, steps.last()));

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use super::files::{self, Loaded};
 use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, EXIT_OK, err, out};
+use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Job, Overrides};
 use crate::record::{Outcome, Record};
@@ -40,6 +41,12 @@ pub(super) struct Arguments {
     /// Switch deviations from the real agent, over what the scenarios say: `none`, or `drop-invalid=false,...`.
     #[arg(long, value_name = "LIST")]
     deviations: Option<Switches>,
+    /// How iptables rules get into the kernel, over what the scenarios say: `nftables` or `iptables`.
+    #[arg(long, value_name = "WAY")]
+    rules: Option<RuleBackend>,
+    /// A scenario that this machine cannot run is counted, and is no reason for exit code 3.
+    #[arg(long)]
+    allow_unsupported: bool,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -122,7 +129,10 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                         text: one.text.clone(),
                         log: arguments.log.clone(),
                         hold: None,
-                        overrides: Overrides { deviations: arguments.deviations.clone().unwrap_or_default() },
+                        overrides: Overrides {
+                            deviations: arguments.deviations.clone().unwrap_or_default(),
+                            rules: arguments.rules,
+                        },
                     };
                     let result = harness::run_scenario(program, &job, &mut |_step| {});
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
@@ -157,6 +167,7 @@ struct Printer<'a> {
     detail: Detail,
     records: Vec<Record>,
     passed: usize,
+    unsupported: usize,
     failed: Vec<String>,
     code: i32,
 }
@@ -168,7 +179,7 @@ impl<'a> Printer<'a> {
             (false, true) => Detail::Operations,
             (false, false) => Detail::Reach,
         };
-        Self { arguments, detail, records: Vec::new(), passed: 0, failed: Vec::new(), code: EXIT_OK }
+        Self { arguments, detail, records: Vec::new(), passed: 0, unsupported: 0, failed: Vec::new(), code: EXIT_OK }
     }
 
     fn print(&self, text: &str) {
@@ -188,6 +199,13 @@ impl<'a> Printer<'a> {
                 if !self.failed.contains(&text) {
                     self.failed.push(text);
                 }
+            }
+            Err(HarnessError::Unsupported(reason)) => {
+                self.unsupported += 1;
+                if !self.arguments.allow_unsupported {
+                    self.code = worse(self.code, EXIT_NO_LAB);
+                }
+                self.print(&format!("unsupported  {}: {reason}\n", source.scenario.name));
             }
             Err(error) => {
                 self.code = worse(self.code, EXIT_BUG);
@@ -283,9 +301,10 @@ impl<'a> Printer<'a> {
                 self.print(&format!("{text}\n"));
             }
         }
-        let not_run = loaded.len() - self.records.len();
+        let not_run = loaded.len() - self.records.len() - self.unsupported;
         let failed = self.records.len() - self.passed;
-        let rest = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+        let counted = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+        let rest = counted(self.unsupported, "unsupported") + &counted(not_run, "not run");
         self.print(&format!("{} passed, {failed} failed{rest}\n", self.passed));
         self.code
     }

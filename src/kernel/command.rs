@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -93,6 +93,46 @@ fn start(program: &str, arguments: &[String], output: &File) -> io::Result<Owned
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     Owned::spawn(&mut command)
+}
+
+/// What became of a program that reads and writes.
+#[derive(Debug)]
+pub struct Filtered {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+/// Runs a program, in `netns` if one is given, with `input` as its standard input, and waits for it.
+///
+/// # Errors
+/// [`CommandError`]; a program that ran and failed is none.
+pub fn filter(netns: Option<&Netns>, program: &str, arguments: &[&str], input: &str) -> Result<Filtered, CommandError> {
+    let running = |source| CommandError::Run { program: program.to_owned(), source };
+    let mut given = tempfile::tempfile().map_err(running)?;
+    given.write_all(input.as_bytes()).and_then(|()| given.rewind()).map_err(running)?;
+    let mut written = [tempfile::tempfile().map_err(running)?, tempfile::tempfile().map_err(running)?];
+    let [output, errors] = &written;
+    let start = || {
+        #[expect(clippy::disallowed_methods, reason = "the place that starts programs")]
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(given).stdout(output.try_clone()?).stderr(errors.try_clone()?);
+        Owned::spawn(&mut command)
+    };
+    let child = match netns {
+        Some(netns) => netns.run_in(start)?,
+        None => start(),
+    };
+    let status = child.and_then(Owned::wait).map_err(running)?;
+    let [output, errors] = written.each_mut().map(|file| {
+        let mut bytes = Vec::new();
+        let read = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+        read.map(|_length| String::from_utf8_lossy(&bytes).into_owned())
+    });
+    Ok(Filtered { status, output: output.map_err(running)?, errors: errors.map_err(running)? })
 }
 
 /// Whether this machine has a program: a path that leads to a file, or a name found along `PATH`.

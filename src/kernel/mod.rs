@@ -4,12 +4,14 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::backend::RuleBackend;
 use crate::name::{HostName, Id, NamespaceName};
 
 pub mod apply;
 pub mod command;
 pub mod conntrack;
 pub mod extack;
+pub mod iptables;
 pub mod links;
 pub mod netns;
 pub mod nfnetlink;
@@ -17,6 +19,7 @@ pub mod nft;
 pub mod observe;
 pub mod print;
 pub mod request;
+pub mod rules;
 pub mod sandbox;
 pub mod sysctl;
 #[cfg(test)]
@@ -43,6 +46,8 @@ pub trait Surroundings {
     fn plug(&self, host: &HostName, network: &Id) -> Option<Plug>;
     /// A device index that nobody in the lab has.
     fn new_index(&self) -> u32;
+    /// How iptables rules are written and read.
+    fn rules(&self) -> RuleBackend;
 }
 
 /// A bridge to plug into.

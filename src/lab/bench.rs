@@ -29,11 +29,13 @@ impl Bench for Lab {
     fn dump(&self, host: &HostName) -> Result<BTreeMap<NamespaceName, Vec<String>>, DataplaneError> {
         let routers = self.routers_of(host);
         let all = routers.iter().map(|(name, netns)| async {
-            let lines = namespace_lines(netns, &self.baseline).await.map_err(|failure| DataplaneError::Observe {
-                host: host.clone(),
-                namespace: name.clone(),
-                what: failure.what,
-                reason: make::reason(&failure.cause),
+            let lines = namespace_lines(netns, &self.baseline, self.rules).await.map_err(|failure| {
+                DataplaneError::Observe {
+                    host: host.clone(),
+                    namespace: name.clone(),
+                    what: failure.what,
+                    reason: make::reason(&failure.cause),
+                }
             })?;
             Ok::<_, DataplaneError>((name.clone(), lines))
         });

@@ -15,9 +15,11 @@ use tracing::{info, info_span, warn};
 
 use self::fabric::Fabric;
 use self::make::{Indexes, failed};
+use crate::backend::RuleBackend;
 use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
+use crate::kernel::iptables::{self, Unavailable};
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{self, Netns, Plug, Surroundings, conntrack};
@@ -58,6 +60,8 @@ pub struct Lab {
     /// One for the life of the lab, so that no probe repeats another's tuple.
     counters: RefCell<Counters>,
     wire: LinuxWire,
+    /// How iptables rules are written and read.
+    rules: RuleBackend,
     /// When it was made.
     started: Instant,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
@@ -70,6 +74,14 @@ impl Lab {
     /// # Errors
     /// [`DataplaneError::Topology`], if not even one namespace can be made.
     pub fn new() -> Result<Self, DataplaneError> {
+        Self::with_rules(RuleBackend::default())
+    }
+
+    /// An empty lab whose iptables rules go by this back end.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Topology`], if not even one namespace can be made.
+    pub fn with_rules(rules: RuleBackend) -> Result<Self, DataplaneError> {
         let doing = "look at a new namespace";
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed("start a runtime"))?;
         let pristine = Netns::create(runtime.handle()).map_err(failed(doing))?;
@@ -86,8 +98,20 @@ impl Lab {
             counters: RefCell::default(),
             wire: LinuxWire::default(),
             started: kernel::now(),
+            rules,
             taps: RefCell::default(),
         })
+    }
+
+    /// Whether this machine has what the lab's way of writing and reading iptables rules needs.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says what is missing.
+    pub fn rules_available(&self) -> Result<(), Unavailable> {
+        match self.rules {
+            RuleBackend::Nftables => Ok(()),
+            RuleBackend::Iptables => iptables::available(),
+        }
     }
 
     /// Every namespace in which packets of flows can be seen: router namespaces of hosts, then nodes.
@@ -134,6 +158,10 @@ impl Surroundings for Lab {
     fn new_index(&self) -> u32 {
         self.indexes.next()
     }
+
+    fn rules(&self) -> RuleBackend {
+        self.rules
+    }
 }
 
 impl Dataplane for Lab {
@@ -165,7 +193,7 @@ impl Dataplane for Lab {
         let routers = self.routers.borrow().clone();
         let own = routers.iter().filter(|((owner, _), _)| owner == host);
         let states = own.map(|((_, name), netns)| async {
-            let observed = observe_namespace(netns, &self.baseline).await;
+            let observed = observe_namespace(netns, &self.baseline, self.rules).await;
             let state = observed.map_err(|failure| DataplaneError::Observe {
                 host: host.clone(),
                 namespace: name.clone(),

@@ -59,6 +59,7 @@ pub(super) fn settings(node: &Node) -> Event {
     Event::Created(Object::Settings(Settings {
         random_ports: boolean(node, "random_ports", usual.random_ports),
         metadata: boolean(node, "metadata", usual.metadata),
+        rules: node.get("rules").and_then(Node::text).and_then(|name| name.parse().ok()).unwrap_or(usual.rules),
         ..usual
     }))
 }

@@ -29,6 +29,7 @@ use super::links;
 use super::netns::{Netns, NetnsError};
 use super::nfnetlink::NfnetlinkError;
 use super::nft::{self, NftError};
+use super::rules::{self, RulesError};
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::plan::{Action, Op};
@@ -46,6 +47,9 @@ pub enum ApplyFailure {
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
     /// iptables rules could not be changed.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A foreign table could not be removed.
     #[error(transparent)]
     Nft(#[from] NftError),
     /// Connection tracking could not be purged.
@@ -138,7 +142,7 @@ async fn apply_inside(
         }
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
-        Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
+        Action::Rules(changes) => Ok(rules::commit(netns, surroundings.rules(), changes)?),
         Action::TableDelete(table) => Ok(nft::delete_table(netns.nf(), table)?),
         Action::ConntrackPurge(net) => {
             conntrack::purge(netns.nf(), net)?;

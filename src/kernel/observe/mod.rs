@@ -29,9 +29,10 @@ pub(super) use sysctl::changed as sysctls;
 use super::extack::NetlinkError;
 use super::links;
 use super::netns::Netns;
-use super::nft::{self, NftError};
 use super::request::dump;
+use super::rules::{self, RulesError};
 use super::sysctl::SysctlError;
+use crate::backend::RuleBackend;
 use crate::name::{DeviceName, NameError};
 use crate::namespace::NamespaceState;
 
@@ -57,7 +58,7 @@ pub enum ObserveCause {
     Sysctl(#[from] SysctlError),
     /// iptables rules could not be read.
     #[error(transparent)]
-    Nft(#[from] NftError),
+    Rules(#[from] RulesError),
     /// A device has a name that cannot be printed.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -75,7 +76,11 @@ type Names = BTreeMap<u32, DeviceName>;
 ///
 /// # Errors
 /// [`ObserveFailure`].
-pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<NamespaceState, ObserveFailure> {
+pub async fn observe_namespace(
+    netns: &Netns,
+    baseline: &Baseline,
+    backend: RuleBackend,
+) -> Result<NamespaceState, ObserveFailure> {
     let handle = netns.handle();
     let mut state = NamespaceState::default();
 
@@ -94,9 +99,6 @@ pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<Nam
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
-    let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
-    state.rules_v4 = tables.v4;
-    state.rules_v6 = tables.v6;
-    state.foreign_tables = tables.foreign;
+    rules::read(netns, backend, &mut state).map_err(reading("iptables rules"))?;
     Ok(state)
 }

@@ -19,11 +19,11 @@ use netlink_packet_route::rule::RuleMessage;
 
 use super::links;
 use super::netns::Netns;
-use super::nft;
 use super::observe::{Baseline, ObserveFailure, devices, neighbours, reading, sysctls};
 use super::request::dump;
+use super::rules;
+use crate::backend::RuleBackend;
 use crate::name::DeviceName;
-use crate::namespace::table_lines;
 
 /// Device names by index.
 pub type Names = BTreeMap<u32, DeviceName>;
@@ -62,7 +62,11 @@ fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
 ///
 /// # Errors
 /// [`ObserveFailure`].
-pub async fn namespace_lines(netns: &Netns, baseline: &Baseline) -> Result<Vec<String>, ObserveFailure> {
+pub async fn namespace_lines(
+    netns: &Netns,
+    baseline: &Baseline,
+    backend: RuleBackend,
+) -> Result<Vec<String>, ObserveFailure> {
     let handle = netns.handle();
     let answers = dump(handle, RouteNetlinkMessage::GetLink(links::without_statistics())).await;
     let answers = answers.map_err(reading("devices"))?;
@@ -83,8 +87,6 @@ pub async fn namespace_lines(netns: &Netns, baseline: &Baseline) -> Result<Vec<S
     lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));
     let changed = sysctls(netns, baseline, &devices).await?;
     lines.extend(changed.into_iter().map(|(key, value)| format!("sysctl {key} = {value}")));
-    let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
-    lines.extend(table_lines("ip4t", &tables.v4));
-    lines.extend(table_lines("ip6t", &tables.v6));
+    lines.extend(rules::lines(netns, backend).map_err(reading("iptables rules"))?);
     Ok(lines)
 }

@@ -6,7 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("file", "requires"),
     ("file", "faults"),
     ("file", "address_scopes"),
-    ("settings", "rules"),
     // attributes
     ("networks", "admin_state_up"),
     ("subnets", "address_scope"),

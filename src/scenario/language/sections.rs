@@ -3,6 +3,7 @@
 use super::operations::STEPS_DOC;
 use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
+use crate::backend::RuleBackend;
 use crate::deviation::Deviation;
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
@@ -80,6 +81,12 @@ static SETTINGS: Record = Record {
     doc: "Options of the agents.",
     keys: &[
         key(
+            "rules",
+            Type::Choice(BACKENDS),
+            Need::Default("nftables"),
+            "How iptables rules get into the kernel; `run --rules` overrides it.",
+        ),
+        key(
             "random_ports",
             Type::Bool,
             Need::Default("true"),
@@ -88,6 +95,11 @@ static SETTINGS: Record = Record {
         key("metadata", Type::Bool, Need::Default("true"), "Metadata rules."),
     ],
 };
+
+static BACKENDS: &[Choice] = &[
+    Choice { word: RuleBackend::Nftables.name(), doc: "by nf_tables netlink, without any program" },
+    Choice { word: RuleBackend::Iptables.name(), doc: "by `iptables-restore` and `iptables-save`" },
+];
 
 static DEVIATIONS: Record = Record {
     title: "deviations",

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::backend::RuleBackend;
 use crate::kernel::apply::apply_op;
 use crate::kernel::links::{End, bridge};
 use crate::kernel::observe::{Baseline, observe_namespace};
@@ -47,6 +48,10 @@ impl Surroundings for TestLab {
     fn plug(&self, _host: &HostName, network: &Id) -> Option<Plug> {
         let bridge = *self.bridges.get(network)?;
         Some(Plug { netns: self.switch.clone(), bridge })
+    }
+
+    fn rules(&self) -> RuleBackend {
+        RuleBackend::Nftables
     }
 
     fn new_index(&self) -> u32 {
@@ -100,7 +105,7 @@ impl TestLab {
 
     fn state(&self, namespace: &str) -> NamespaceState {
         let netns = self.netns(namespace);
-        self.runtime.block_on(observe_namespace(&netns, &self.baseline)).unwrap()
+        self.runtime.block_on(observe_namespace(&netns, &self.baseline, RuleBackend::Nftables)).unwrap()
     }
 
     /// A namespace with one device on each of the two networks: `qr-red` (10.0.1.1/24, fd00:1::1/64) and `qr-blue`
