@@ -323,6 +323,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }
     }
