@@ -12,7 +12,9 @@ use built::{Built, intent_after, scenario};
 use dvrlab::dataplane::{Dataplane as _, DataplaneError};
 use dvrlab::flow::{Flow, ProbeReport, Protocol};
 use dvrlab::name::{DeviceName, HostName, Id, Name, NamespaceName};
-use dvrlab::namespace::{Address, Attach, ChainName, Hook, Link, NatTarget, PolicyRule, Route, Rule, Table, Target};
+use dvrlab::namespace::{
+    Address, Attach, ChainName, ForeignTable, Hook, Link, NatTarget, PolicyRule, Route, Rule, Table, Target,
+};
 use dvrlab::net::{Family, Mac, TABLE_MAIN};
 use dvrlab::plan::{Action, ChainChange, Op, RuleChanges};
 use inside::inside;
@@ -84,11 +86,12 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
         Action::RuleDelete(standing),
         Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),
         Action::ConntrackPurge("10.0.1.0/24".parse().unwrap()),
+        Action::TableDelete(ForeignTable { family: 1, name: "other".to_owned() }),
     ]
 }
 
 /// How many kinds [`kind`] knows.
-const KINDS: u32 = 19;
+const KINDS: u32 = 20;
 
 /// A number for each kind of operation: a new one does not compile until it has its own, and then needs a refusal.
 fn kind(action: &Action) -> u32 {
@@ -111,7 +114,8 @@ fn kind(action: &Action) -> u32 {
         Action::SysctlSet(..) => 16,
         Action::Rules(_) => 17,
         Action::ConntrackPurge(_) => 18,
-        Action::Announce(..) => KINDS,
+        Action::Announce(..) => 19,
+        Action::TableDelete(_) => KINDS,
     }
 }
 
