@@ -74,8 +74,8 @@ fn refused(standing: PolicyRule) -> Vec<(Action, &'static str)> {
     ]
 }
 
-/// Deletions. What is not there is taken for deleted, so that no operand makes the kernel refuse one; without the right over
-/// the network it refuses each, be the object there or not.
+/// Deletions. What is not there is taken for deleted, so an operand hardly makes the kernel refuse one; without the right
+/// over the network it refuses each, be the object there or not.
 fn deletions(standing: PolicyRule) -> Vec<Action> {
     let to = "198.51.100.0/24".parse().unwrap();
     vec![
