@@ -26,7 +26,7 @@ pub use iptables_parse::RuleTextError;
 pub use lines::{lines, table_lines};
 pub use skeleton::skeleton;
 pub use state::{
-    Address, Attach, ForeignTable, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey,
+    Address, Attach, ForeignTable, HostState, KERNEL, Kind, Link, Lost, NamespaceState, NextHop, PolicyRule, Route, RouteKey,
     RouteKind, RouteProtocol, table_text,
 };
 

@@ -28,6 +28,8 @@ pub struct NamespaceState {
     pub rules: BTreeSet<PolicyRule>,
     /// Routes of every table but `local`, without those of protocol `kernel`.
     pub routes: BTreeSet<Route>,
+    /// What the kernel makes of the rest by itself and somebody has taken away; nothing in a desired state.
+    pub lost: BTreeSet<Lost>,
     /// Permanent neighbours.
     pub neighbours: BTreeMap<(DeviceName, IpAddr), Mac>,
     /// Sysctls of [`super::sysctl::WATCHED`] that differ from those of a new namespace: `net.ipv4.ip_forward` -> `1`.
@@ -81,6 +83,18 @@ impl NamespaceState {
         }
     }
 }
+
+/// Something that the kernel makes by itself, and that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// The route to an IPv4 address's subnet.
+    Route(Route),
+    /// The route to an IPv6 address's subnet, or a device's link-local address itself.
+    Address(Address),
+}
+
+/// The protocol of routes that the kernel makes. Source: linux/rtnetlink.h, `RTPROT_KERNEL`.
+pub const KERNEL: RouteProtocol = RouteProtocol::Other(2);
 
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,11 @@ use super::links::Kept;
 use super::op::Action;
 use super::order::{Phase, Steps};
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{Address, Attach, NamespaceState, PolicyRule, Route, sysctl};
-use crate::net::{FIP_TABLE, Family, TABLE_MAIN, family_of};
+use crate::namespace::{Address, Attach, Lost, NamespaceState, PolicyRule, Route, sysctl};
+use crate::net::{FIP_TABLE, Family, IpNet, Ipv6Net, Mac, TABLE_MAIN, family_of};
+
+/// The device that every namespace is born with, and with it an address that is part of no state.
+const LOOPBACK: &str = "lo";
 
 /// A namespace and both its states.
 pub(super) struct Diff<'a> {
@@ -40,6 +43,7 @@ impl Diff<'_> {
     /// Every operation but those on devices, sysctls and tables.
     pub(super) fn plan(&self, steps: &mut Steps) {
         self.rules(steps);
+        self.lost(steps);
         self.routes(steps);
         self.neighbours(steps);
         self.addresses(steps);
@@ -49,8 +53,10 @@ impl Diff<'_> {
         steps.push(phase, self.name, action);
     }
 
+    /// The device stays; `lo` always does.
     fn stays(&self, device: &DeviceName) -> bool {
-        self.observed.links.get_key_value(device).is_some_and(|(device, _)| self.kept.has(self.name, device))
+        device.as_str() == LOOPBACK
+            || self.observed.links.get_key_value(device).is_some_and(|(device, _)| self.kept.has(self.name, device))
     }
 
     /// The device stays, but loses its last IPv4 address, and with it IPv4's routes and neighbours.
@@ -58,7 +64,7 @@ impl Diff<'_> {
         let has = |state: &NamespaceState| {
             state.addresses.iter().any(|on| &on.device == device && family_of(&on.net) == Family::V4)
         };
-        family == Family::V4 && has(self.observed) && !has(self.desired)
+        family == Family::V4 && device.as_str() != LOOPBACK && has(self.observed) && !has(self.desired)
     }
 
     fn rules(&self, steps: &mut Steps) {
@@ -73,9 +79,12 @@ impl Diff<'_> {
                 self.push(Phase::Unsteer, steps, Action::RuleDelete(rule.clone()));
             }
         }
+        let base = PolicyRule::base();
         let mut fences = Vec::new();
         for rule in self.desired.rules.iter().filter(|rule| !left.contains(rule)) {
-            self.push(Phase::Steer, steps, Action::RuleAdd(rule.clone()));
+            // Without the rules that a namespace is born with the kernel finds no way to any gateway.
+            let phase = if base.contains(rule) { Phase::Neighbour } else { Phase::Steer };
+            self.push(phase, steps, Action::RuleAdd(rule.clone()));
             let one = rule.from.filter(|from| from.prefix_len() == from.max_prefix_len());
             if let Some(from) = one.filter(|_| rule.table == FIP_TABLE && !self.new && self.forgets) {
                 fences.push(fence::before(rule));
@@ -112,6 +121,41 @@ impl Diff<'_> {
         }
     }
 
+    /// Brings back what the kernel made by itself, on devices and for addresses that stay.
+    fn lost(&self, steps: &mut Steps) {
+        for lost in &self.observed.lost {
+            match lost {
+                Lost::Route(route) => {
+                    let of = |on: &&Address| Some(on.net.addr()) == route.source && on.net.trunc() == route.destination;
+                    let both = self.desired.addresses.intersection(&self.observed.addresses);
+                    if both.into_iter().any(|on| of(&on) && self.stays(&on.device)) {
+                        self.push(Phase::Route, steps, Action::RouteReplace(route.clone()));
+                    }
+                }
+                Lost::Address(address) if self.stays(&address.device) => self.lost_address(address, steps),
+                Lost::Address(_) => {}
+            }
+        }
+    }
+
+    /// An IPv6 address is made anew. A device that gets another MAC takes its link-local address along, if it has one.
+    fn lost_address(&self, address: &Address, steps: &mut Steps) {
+        let mac = |state: &NamespaceState| state.links.get(&address.device).map(|link| link.mac);
+        let of_mac = |state| mac(state).is_some_and(|mac| is_link_local_of(mac, &address.net));
+        if self.desired.addresses.contains(address) || (of_mac(self.observed) && of_mac(self.desired)) {
+            self.push(Phase::Address, steps, Action::AddressDelete(address.clone()));
+            self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
+        } else if of_mac(self.observed)
+            && let Some(wanted) = mac(self.desired)
+        {
+            let net = Ipv6Net::new_assert(wanted.link_local(), address.net.prefix_len()).into();
+            let other = Address { device: address.device.clone(), net };
+            if !self.observed.addresses.contains(&other) {
+                self.push(Phase::Address, steps, Action::AddressAdd(other));
+            }
+        }
+    }
+
     /// A desired route takes its place, there being one to take.
     fn is_replaced(&self, route: &Route) -> bool {
         let with_key = |state: &NamespaceState| state.routes.iter().filter(|other| other.key() == route.key()).count();
@@ -142,9 +186,10 @@ impl Diff<'_> {
     fn addresses(&self, steps: &mut Steps) {
         let mut left = BTreeSet::new();
         for address in self.observed.addresses.iter().filter(|address| self.stays(&address.device)) {
+            let link = self.desired.links.get(&address.device);
             if self.desired.addresses.contains(address) {
                 left.insert(address);
-            } else {
+            } else if link.is_none_or(|link| !is_link_local_of(link.mac, &address.net)) {
                 self.push(self.phase_of_removal(address), steps, Action::AddressDelete(address.clone()));
             }
         }
@@ -188,6 +233,11 @@ impl Diff<'_> {
         let link = self.desired.links.get(device);
         link.is_some_and(|link| link.up && matches!(link.attach, Attach::Network(_)))
     }
+}
+
+/// The address is the one that the kernel makes of this MAC.
+fn is_link_local_of(mac: Mac, net: &IpNet) -> bool {
+    net.addr() == mac.link_local() && net.prefix_len() == 64
 }
 
 /// The route leads from a fip namespace to a router: to a floating IP, or to a subnet that needs none.

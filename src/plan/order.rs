@@ -22,7 +22,7 @@
 //! | [`Phase::Address`] | addresses | new before old: IPv4 loses a device's routes and neighbours with its last address |
 //! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses | their rules are gone, no new connection can have them |
 //! | [`Phase::Replace`] | addresses that others have replaced | last trace of what was to be purged |
-//! | [`Phase::Neighbour`] | permanent neighbours | before anything is sent to them |
+//! | [`Phase::Neighbour`] | permanent neighbours; rules that a namespace is born with, if somebody took them | before anything is sent to them; a route by a gateway needs them |
 //! | [`Phase::Route`] | routes: on the link, then by a gateway | a gateway has to be on some link; a table is full before a rule leads to it |
 //! | [`Phase::Fence`] | a dead end for fixed addresses that get a floating IP | their open connections are untranslated ones; a rule would lead them out bare |
 //! | [`Phase::ForgetFenced`] | conntrack of those fixed addresses | behind the fence no packet makes a new entry |

@@ -1,7 +1,6 @@
 //! One step after another: do it, reconcile once, look, dump.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +75,14 @@ impl Driver<'_> {
         let taken = self.bench.clock().saturating_sub(begun);
         failures.extend(self.settled()?);
         let namespaces = self.bench.dump(self.host)?;
-        Ok(Replayed { title: step.title.clone(), namespaces, operations, wall_s: seconds(taken), notes, failures })
+        Ok(Replayed {
+            title: step.title.clone(),
+            namespaces,
+            operations,
+            wall_s: rounded(taken.as_secs_f64()),
+            notes,
+            failures,
+        })
     }
 
     /// Runs a step's programs, if it has some.
@@ -144,6 +150,6 @@ fn undesirable(error: &namespace::DesiredError) -> String {
 }
 
 /// Rounded as the recordings have it.
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e4).round() / 1e4
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e4).round() / 1e4
 }

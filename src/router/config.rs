@@ -2,9 +2,12 @@
 //! `neutron-snat-side` section 10. A payload captured from a real server deserialises into it; unknown keys are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::AgentMode;
 use crate::deviation::Deviations;
@@ -76,7 +79,7 @@ pub struct RouterConfig {
     #[serde(default = "yes")]
     pub enable_snat: bool,
     /// The gateway port.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unless_empty")]
     pub gw_port: Option<PortConfig>,
     /// Where the gateway is scheduled.
     #[serde(default)]
@@ -100,6 +103,34 @@ pub struct RouterConfig {
 
 fn yes() -> bool {
     true
+}
+
+/// A port, unless there is none, which servers write in three ways: `null`, `{}` and `""`.
+fn unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PortConfig>, D::Error> {
+    struct Port;
+    impl<'de> Visitor<'de> for Port {
+        type Value = Option<PortConfig>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a port, or none")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            if text.is_empty() { Ok(None) } else { Err(E::invalid_type(Unexpected::Str(text), &self)) }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            if map.size_hint() == Some(0) {
+                return Ok(None);
+            }
+            PortConfig::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Port)
 }
 
 /// A port of a router.

@@ -45,25 +45,25 @@ fn walk(host: &str, transitions: usize, deviations: Deviations, tampered: bool) 
 
 #[test]
 fn a_network_node_converges_as_the_real_agent_would_have_it() {
-    walk("net-node-1", 150, Deviations::NONE, false);
+    walk("net-node-1", 80, Deviations::NONE, false);
 }
 
 #[test]
 fn a_network_node_converges() {
-    walk("net-node-1", 100, Deviations::all(), false);
+    walk("net-node-1", 60, Deviations::all(), false);
 }
 
 #[test]
 fn a_compute_host_converges() {
-    walk("compute-1", 100, Deviations::all(), false);
+    walk("compute-1", 60, Deviations::all(), false);
 }
 
 #[test]
 fn a_network_node_that_was_tampered_with_converges() {
-    walk("net-node-1", 60, Deviations::NONE, true);
+    walk("net-node-1", 50, Deviations::NONE, true);
 }
 
 #[test]
 fn a_compute_host_that_was_tampered_with_converges() {
-    walk("compute-1", 60, Deviations::all(), true);
+    walk("compute-1", 50, Deviations::all(), true);
 }

@@ -132,9 +132,14 @@ impl<'a> Walk<'a> {
         let after = self.stage.dump(&self.lab);
         let (observed, wanted, again) = self.stage.plan(&self.lab, config);
         assert!(again.is_empty(), "{path}: left to do: {:#?}", again.ops);
-        assert_eq!(observed, wanted, "{path}");
+        assert!(observed == wanted, "{path}: not as desired, and nothing to do: {}", unlike(&observed, &wanted));
         let wrong = differences(&self.fresh(to), &after);
         assert!(wrong.is_empty(), "{path} (- a fresh build, + this):\n{}", wrong.join("\n"));
+        label.clone_into(&mut self.at);
+        if !deeds.is_empty() {
+            // What was tampered with may have to be made anew with all that hangs on it.
+            return;
+        }
         let moved = moved(&before, &after);
         for (name, monitor) in &monitors {
             if let (Some(before), Some(after), true) = (before.get(name), after.get(name), self.still(name, monitor)) {
@@ -148,7 +153,6 @@ impl<'a> Walk<'a> {
                 );
             }
         }
-        label.clone_into(&mut self.at);
     }
 
     /// Whether the namespace that is watched is the one of that name.
@@ -167,4 +171,10 @@ fn moved(before: &Namespaces, after: &Namespaces) -> BTreeSet<String> {
     };
     let (before, after) = (ends(before), ends(after));
     before.symmetric_difference(&after).map(|(_, device)| device.clone()).collect()
+}
+
+/// Where two states differ.
+fn unlike(one: &HostState, other: &HostState) -> String {
+    let (one, other) = (format!("{one:#?}"), format!("{other:#?}"));
+    similar::TextDiff::from_lines(&one, &other).unified_diff().context_radius(3).to_string()
 }

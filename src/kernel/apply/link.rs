@@ -4,6 +4,7 @@ use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+use nix::errno::Errno;
 use rtnetlink::LinkUnspec;
 
 use super::{ApplyFailure, address, gone, index};
@@ -166,7 +167,10 @@ pub(super) async fn set_mac(netns: &Netns, device: &DeviceName, mac: Mac) -> Res
     links::set(handle, LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build()).await?;
     let Some(old) = old.filter(|old| *old != mac) else { return Ok(()) };
     match address::delete_at(handle, index, &link_local(old)).await {
-        Ok(()) => Ok(address::add(handle, index, &link_local(mac)).await?),
+        Ok(()) => match address::add(handle, index, &link_local(mac)).await {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
+            added => Ok(added?),
+        },
         other => gone(other),
     }
 }

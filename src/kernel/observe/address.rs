@@ -31,7 +31,7 @@ pub(super) fn addresses(answers: &[RouteNetlinkMessage], devices: &[Device]) -> 
 }
 
 /// The own address; with a point-to-point one, `Address` would be the other end's.
-fn decode(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn decode(message: &AddressMessage) -> Option<IpNet> {
     let mut own = None;
     let mut shown = None;
     for attribute in &message.attributes {
@@ -57,7 +57,10 @@ fn is_born_with(device: &Device, net: &IpNet) -> bool {
 }
 
 /// Permanent neighbours.
-pub(in crate::kernel) fn neighbours(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeMap<(DeviceName, IpAddr), Mac> {
+pub(in crate::kernel) fn neighbours(
+    answers: &[RouteNetlinkMessage],
+    names: &Names,
+) -> BTreeMap<(DeviceName, IpAddr), Mac> {
     let mut neighbours = BTreeMap::new();
     for answer in answers {
         if let RouteNetlinkMessage::NewNeighbour(message) = answer

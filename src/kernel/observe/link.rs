@@ -24,7 +24,7 @@ pub(in crate::kernel) struct Device {
     pub(in crate::kernel) name: DeviceName,
     pub(super) mac: Mac,
     mtu: u32,
-    up: bool,
+    pub(super) up: bool,
     pub(super) ipv4: Option<InetDevConf>,
     pub(super) ipv6: Option<Inet6DevConf>,
 }

@@ -1,7 +1,7 @@
 //! Reads what stands in one namespace.
 //!
 //! In: an open [`Netns`], and the [`Baseline`] of a namespace in which nobody has done anything. Out: its
-//! [`NamespaceState`]. Never: anything that the kernel makes of the rest by itself (connected routes, link-local addresses),
+//! [`NamespaceState`]. Never: anything that the kernel makes of the rest by itself (connected routes, link-local addresses), unless it is missing,
 //! and never what only an older observation said.
 //!
 //! The dumps of one namespace follow each other, since the kernel answers a second one on the same socket with EBUSY while a
@@ -9,6 +9,7 @@
 
 mod address;
 mod link;
+mod lost;
 mod route;
 mod rule;
 mod sysctl;
@@ -91,11 +92,14 @@ pub async fn observe_namespace(
     state.links = link::links(netns, &devices);
 
     let answers = dump(handle, RouteNetlinkMessage::GetAddress(AddressMessage::default())).await;
-    state.addresses = address::addresses(&answers.map_err(reading("addresses"))?, &devices);
+    let addresses = answers.map_err(reading("addresses"))?;
+    state.addresses = address::addresses(&addresses, &devices);
     let answers = dump(handle, RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
     state.rules = rule::rules(&answers.map_err(reading("rules"))?);
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
-    state.routes = route::routes(&answers.map_err(reading("routes"))?, &names);
+    let routes = answers.map_err(reading("routes"))?;
+    state.routes = route::routes(&routes, &names);
+    state.lost = lost::lost(&devices, &addresses, &routes);
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;

@@ -1,0 +1,252 @@
+//! `dvrlab replay`: what it takes, what it refuses and where, and that its lines are the kernel's.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and runs the built program"
+)]
+
+mod common;
+mod inside;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed};
+use dvrlab::flow::{Flow, Place, ProbeReport};
+use dvrlab::lab::Lab;
+use dvrlab::name::{HostName, NamespaceName};
+use dvrlab::namespace::HostState;
+use dvrlab::plan::{Op, Plan};
+use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
+use dvrlab::topology::Topology;
+use inside::inside;
+use serde_json::{Value, json};
+
+fn recording_text(name: &str) -> String {
+    std::fs::read_to_string(common::project("tests/recordings").join(format!("{name}.json"))).unwrap()
+}
+
+fn recording_value(name: &str) -> Value {
+    serde_json::from_str(&recording_text(name)).unwrap()
+}
+
+/// The mistakes in a file, one a line.
+fn mistakes(value: &Value) -> Vec<String> {
+    match parse(&value.to_string(), &Unsaid::default()) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn run(value: &Value, arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in.json");
+    std::fs::write(&file, value.to_string()).unwrap();
+    let _permit = common::Permit::wait();
+    Command::new(common::program()).arg("replay").arg(&file).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn every_mistake_is_told_by_its_path() {
+    let mut value = recording_value("01-edge-add");
+    assert_eq!(mistakes(&value), Vec::<String>::new());
+    let second = value["steps"][0].clone();
+    value["steps"].as_array_mut().unwrap().push(second);
+    let router = &mut value["steps"][0]["router"];
+    router["_interfaces"][0].as_object_mut().unwrap().remove("mac_address");
+    let other = &mut value["steps"][1]["router"];
+    other["_interfaces"][0]["fixed_ips"][0]["ip_address"] = json!("10.0.2.1");
+    other["_interfaces"][0]["fixed_ips"][0].as_object_mut().unwrap().remove("prefixlen");
+    other["gw_port_id"] = json!("another");
+    other["routes"] = json!([{"destination": "10.9.0.0/24", "nexthop": "fd00::1"}]);
+    other["_floatingips"] = json!([{"id": "f", "floating_ip_address": "fd00::1"}]);
+    value["ports_by_subnet"] = json!({"s": [{"mac_address": "fa:16"}]});
+    value["conf"] = json!({"AGENT.use_random_fully": "perhaps"});
+    let expected = [
+        "conf.AGENT.use_random_fully: `perhaps` is neither true nor false",
+        "ports_by_subnet.s[0].mac_address: `fa:16` is not a MAC address (six hex bytes with colons)",
+        "steps[0].router._interfaces[0].mac_address: missing",
+        "steps[1].router._interfaces[0].fixed_ips[0].ip_address: 10.0.2.1 is not in its subnet 10.0.1.0/24",
+        "steps[1].router._interfaces[0].fixed_ips[0].prefixlen: missing (10.0.2.1 needs it)",
+        "steps[1].router.gw_port.id: is ee000001-0000-4000-8000-000000000000, gw_port_id says another",
+        "steps[1].router.routes[0].nexthop: fd00::1 is no next hop for 10.9.0.0/24",
+        "steps[1].router._floatingips[0].floating_ip_address: fd00::1 is no IPv4 address",
+    ];
+    assert_eq!(mistakes(&value), expected);
+    let output = run(&value, &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("steps[0].router._interfaces[0].mac_address: missing"), "{}", said(&output));
+}
+
+#[test]
+fn steps_that_lack_something_are_told() {
+    let cases = [
+        (json!({"op": "add"}), "steps[0].router: missing"),
+        (json!({"op": "delete"}), "steps[0].router_id: missing"),
+        (json!({"title": "x"}), "steps[0].op: missing"),
+        (json!({"op": "reboot"}), "steps[0].op: `reboot` is no operation"),
+        (
+            json!({"op": "perturb", "commands": [["ip"], "ip"]}),
+            "steps[0].commands[1]: invalid type: string \"ip\", expected a sequence",
+        ),
+        (json!({"op": "add_arp_entry", "payload": {"router_id": "r"}}), "steps[0].payload.arp_table: missing"),
+        (
+            json!({"op": "add_arp_entry", "payload": {"router_id": "r", "arp_table": {"subnet_id": "s", "ip_address": "10.0.0.1"}}}),
+            "steps[0].payload.arp_table.mac_address: missing",
+        ),
+        (json!({"op": "fipnamespace_delete_on_ext_net"}), "steps[0].ext_net_id: missing"),
+    ];
+    for (step, expected) in cases {
+        let value = json!({"host": "h", "agent_mode": "dvr", "steps": [step]});
+        assert_eq!(mistakes(&value), [expected]);
+    }
+    assert_eq!(mistakes(&json!({"steps": []})), ["host: missing", "agent_mode: missing"]);
+    assert_eq!(mistakes(&json!({"host": "h", "agent_mode": "dvr", "steps": {}})), ["steps: not a list"]);
+    assert_eq!(mistakes(&json!(7)).len(), 1);
+}
+
+#[test]
+fn keys_that_nobody_knows_are_ignored() {
+    let mut value = recording_value("01-edge-add");
+    value["new"] = json!(1);
+    value["steps"][0]["router"]["revision_number"] = json!(7);
+    value["steps"][0]["router"]["gw_port"]["binding:profile"] = json!({});
+    assert_eq!(mistakes(&value), Vec::<String>::new());
+}
+
+#[test]
+fn no_gateway_is_written_in_three_ways() {
+    let mut value = recording_value("01-edge-add");
+    for none in [json!(null), json!({}), json!("")] {
+        value["steps"][0]["router"]["gw_port"] = none;
+        value["steps"][0]["router"].as_object_mut().unwrap().remove("gw_port_id");
+        assert_eq!(mistakes(&value), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn other_kinds_of_router_are_unsupported() {
+    let mut value = recording_value("01-edge-add");
+    value["steps"][0]["router"]["ha"] = json!(true);
+    assert_eq!(mistakes(&value), Vec::<String>::new(), "without its port it is an ordinary one");
+    value["steps"][0]["router"]["_ha_interface"] = json!({"id": "h"});
+    let output = run(&value, &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("unsupported: "), "{}", said(&output));
+}
+
+#[test]
+fn router_dicts_alone_are_replayed() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let router = recording_value("01-edge-add")["steps"][0]["router"].clone();
+    for value in [router.clone(), json!([router])] {
+        let output = run(&value, &[]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains("+ snat-b0000001-0000-4000-8000-000000000000"), "the gateway is on this host: {text}");
+        assert!(text.contains("      addr   qr-0a000001-00 10.0.1.1/24 scope global broadcast 10.0.1.255"), "{text}");
+        let elsewhere = run(&value, &["--host", "cmp", "--mode", "dvr", "--json", "-"]);
+        let written: Value = serde_json::from_slice(&elsewhere.stdout).unwrap();
+        let namespaces = written["steps"][0]["namespaces"].as_object().unwrap();
+        assert_eq!(namespaces.keys().collect::<Vec<_>>(), ["qrouter-b0000001-0000-4000-8000-000000000000"]);
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_unsupported() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let mut value = recording_value("01-edge-add");
+    let step = json!({"op": "perturb", "title": "by hand", "commands": [["no-such-program", "x"]]});
+    value["steps"].as_array_mut().unwrap().push(step);
+    let output = run(&value, &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("step 2 (by hand): there is no program no-such-program"), "{}", said(&output));
+}
+
+/// A lab in which somebody changes the kernel between the last operation and the dump.
+struct Meddled {
+    lab: Lab,
+    done: Cell<bool>,
+}
+
+impl Dataplane for Meddled {
+    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
+        self.lab.shape(topology)
+    }
+
+    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError> {
+        self.lab.observe(host)
+    }
+
+    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
+        self.lab.apply(host, plan, after)
+    }
+
+    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        self.lab.send(flows)
+    }
+}
+
+impl Bench for Meddled {
+    fn dump(&self, host: &HostName) -> Result<BTreeMap<NamespaceName, Vec<String>>, DataplaneError> {
+        if !self.done.replace(true) {
+            for (place, netns) in self.lab.places() {
+                let Place { name, .. } = place;
+                if name.starts_with("snat-") {
+                    netns.sysctl_set("net.ipv4.conf.all.rp_filter", "1").unwrap();
+                    netns.sysctl_set("net.ipv4.conf.lo.forwarding", "0").unwrap();
+                    netns.sysctl_set("net.ipv6.conf.qg-ee000001-00.disable_ipv6", "1").unwrap();
+                }
+            }
+        }
+        self.lab.dump(host)
+    }
+
+    fn exec(&self, host: &HostName, command: &[String]) -> Result<Executed, ExecError> {
+        self.lab.exec(host, command)
+    }
+
+    fn clock(&self) -> std::time::Duration {
+        self.lab.clock()
+    }
+}
+
+#[test]
+fn lines_are_what_the_kernel_has_and_not_what_was_planned() {
+    inside(|| {
+        let recording: Recording = parse(&recording_text("01-edge-add"), &Unsaid::default()).unwrap();
+        let steps = |bench: &dyn Bench| {
+            let mut steps: Vec<Replayed> = Vec::new();
+            replay(&recording, bench, &mut |step| steps.push(step)).unwrap();
+            assert!(steps.iter().all(|step| step.failures.is_empty()), "{:?}", steps[0].failures);
+            let name: NamespaceName = "snat-b0000001-0000-4000-8000-000000000000".parse().unwrap();
+            steps[0].namespaces[&name].clone()
+        };
+        let plain = steps(&Lab::new().unwrap());
+        let meddled = steps(&Meddled { lab: Lab::new().unwrap(), done: Cell::new(false) });
+        let gone: Vec<&String> = plain.iter().filter(|line| !meddled.contains(line)).collect();
+        let come: Vec<&String> = meddled.iter().filter(|line| !plain.contains(line)).collect();
+        assert_eq!(
+            gone,
+            [
+                "addr   qg-ee000001-00 fe80::f816:3eff:feee:1/64 scope link",
+                "route6 fe80::/64 dev qg-ee000001-00 table main proto kernel metric 256 pref medium",
+                "sysctl net.ipv4.conf.lo.forwarding = 1",
+            ]
+        );
+        assert_eq!(
+            come,
+            ["sysctl net.ipv4.conf.all.rp_filter = 1", "sysctl net.ipv6.conf.qg-ee000001-00.disable_ipv6 = 1"]
+        );
+    });
+}
