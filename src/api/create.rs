@@ -38,6 +38,11 @@ impl Intent {
                 self.settings = *settings;
                 Ok(())
             }
+            Object::AddressScope(name) => {
+                self.check_unused(name.as_str())?;
+                self.address_scopes.insert(name.clone());
+                Ok(())
+            }
         }
     }
 
@@ -50,6 +55,7 @@ impl Intent {
             || self.ports.contains_key(name)
             || self.instances.contains_key(name)
             || self.outside.contains_key(name)
+            || self.address_scopes.contains(name)
     }
 
     pub(super) fn check_unused(&self, name: &str) -> Result<(), Rejected> {
@@ -73,7 +79,7 @@ impl Intent {
 
     fn create_subnet(&mut self, name: &Name, subnet: &Subnet) -> Result<(), Rejected> {
         self.check_unused(name.as_str())?;
-        let network = self.known_network(&subnet.network)?;
+        self.known_network(&subnet.network)?;
         let cidr = subnet.cidr;
         if cidr.trunc() != cidr {
             return Err(invalid(format!("the cidr {cidr} of subnet {name} has host bits: write {}", cidr.trunc())));
@@ -82,10 +88,8 @@ impl Intent {
             let reason = format!("the cidr {cidr} of subnet {name} overlaps with {} of subnet {other}", found.cidr);
             return Err(invalid(reason));
         }
-        if let Some(gateway) = subnet.gateway.filter(|gateway| !cidr.contains(gateway)) {
-            let kind = if network.external { "upstream router" } else { "gateway" };
-            return Err(invalid(format!("the {kind} {gateway} of subnet {name} lies outside its cidr {cidr}")));
-        }
+        self.check_gateway_place(name, subnet)?;
+        self.check_address_scope(name, subnet)?;
         self.check_gateway_overlap(name, subnet)?;
         let whole = usable(&cidr);
         let pools = if subnet.pools.is_empty() { vec![whole] } else { subnet.pools.clone() };

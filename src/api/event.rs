@@ -1,5 +1,6 @@
 //! What can be asked for, in the past tense: an event is a change that was made, or is refused.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::resource::{FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
@@ -54,6 +55,9 @@ pub enum Event {
     NodeUpdated(Name, Node),
     /// A router's extra routes or another attribute changed (the whole object as it is to be).
     RouterUpdated(Name, Router),
+    /// Address scopes or gateways of subnets changed, all in one call as subnets of one pool do (the whole objects as they
+    /// are to be).
+    SubnetsUpdated(BTreeMap<Name, Subnet>),
 }
 
 /// An object with its name, as created.
@@ -77,6 +81,8 @@ pub enum Object {
     Outside(Name, Node),
     /// Agent options.
     Settings(Settings),
+    /// An address scope, which is a name and nothing else.
+    AddressScope(Name),
 }
 
 /// An object by section and name.

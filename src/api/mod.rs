@@ -17,6 +17,7 @@ mod router;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server_ports;
+mod subnet;
 #[cfg(test)]
 mod tests;
 

@@ -29,6 +29,8 @@ pub enum Section {
     FloatingIps,
     /// Machines outside.
     Outside,
+    /// Address scopes.
+    AddressScopes,
 }
 
 /// Neutron's `agent_mode`.
@@ -83,6 +85,8 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Where automatic addresses come from, first to last, both included.
     pub pools: Vec<(IpAddr, IpAddr)>,
+    /// Its address scope (in the API through its subnet pool).
+    pub address_scope: Option<Name>,
 }
 
 /// A router.

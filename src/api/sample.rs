@@ -90,7 +90,8 @@ fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
         Some(word) => Some(ip(word)),
     };
     let pools = rest.iter().skip(1).map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
-    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools: pools.collect() })
+    let pools = pools.collect();
+    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools, address_scope: None })
 }
 
 fn node(text: &str, place: &str, network: &str, words: &[&str]) -> Object {
@@ -121,6 +122,26 @@ fn routes(intent: &Intent, router: &str, words: &[&str]) -> Event {
     Event::RouterUpdated(name(router), Router { routes: routes.collect(), ..before })
 }
 
+/// `scope SCOPE SUBNET ...`, `-` for no scope.
+fn scoped(intent: &Intent, scope: &str, subnets: &[&str]) -> Event {
+    let address_scope = (scope != "-").then(|| name(scope));
+    let changed = subnets.iter().filter_map(|subnet| {
+        let before = intent.subnets.get(*subnet)?.clone();
+        Some((name(subnet), Subnet { address_scope: address_scope.clone(), ..before }))
+    });
+    Event::SubnetsUpdated(changed.collect())
+}
+
+/// `hop SUBNET ADDRESS`: another gateway, `-` for none.
+fn hop(intent: &Intent, subnet: &str, gateway: &str) -> Event {
+    let changed = intent
+        .subnets
+        .get(subnet)
+        .cloned()
+        .map(|before| (name(subnet), Subnet { gateway: (gateway != "-").then(|| ip(gateway)), ..before }));
+    Event::SubnetsUpdated(changed.into_iter().collect())
+}
+
 fn section(word: &str) -> Section {
     match word {
         "host" => Section::Hosts,
@@ -129,6 +150,7 @@ fn section(word: &str) -> Section {
         "router" => Section::Routers,
         "port" => Section::Ports,
         "instance" => Section::Instances,
+        "scope" => Section::AddressScopes,
         _ => Section::Outside,
     }
 }
@@ -175,6 +197,9 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["boot", text, on] => vec![Event::InstanceBooted(name(text), host(on))],
         ["migrate", text, to] => vec![Event::InstanceMigrated(name(text), host(to))],
         ["restart", text] => vec![Event::AgentRestarted(host(text))],
+        ["scope", text] => created(Object::AddressScope(name(text))),
+        ["scope", text, subnets @ ..] => vec![scoped(intent, text, subnets)],
+        ["hop", subnet, gateway] => vec![hop(intent, subnet, gateway)],
         ["routes", router, rest @ ..] => vec![routes(intent, router, rest)],
         other => panic!("no such line: {other:?}"),
     }

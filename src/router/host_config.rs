@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::config::{
-    AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouteConfig, RouterConfig, SubnetConfig,
+    AddressScopes, AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouteConfig, RouterConfig,
+    SubnetConfig,
 };
 use super::placement::floating_ips;
 use crate::api::{AgentMode, Intent, Router, Snat, Subnet};
 use crate::name::{HostName, Id, Name};
-use crate::net::Mac;
+use crate::net::{Family, Mac};
 
 /// What the agent of `host` is told. A host that there is not, is told of nothing.
 pub fn host_config(intent: &Intent, host: &HostName) -> HostConfig {
@@ -93,8 +94,14 @@ fn port_config(intent: &Intent, id: &Name, network: &Name, mac: Mac, addresses: 
         fixed_ips: fixed_ips(intent, network, addresses),
         subnets: own.into_iter().map(subnet_config).collect(),
         extra_subnets: others.into_iter().map(subnet_config).collect(),
-        address_scopes: None,
+        address_scopes: address_scopes(intent, network),
     }
+}
+
+fn address_scopes(intent: &Intent, network: &Name) -> Option<AddressScopes> {
+    let of = |family| intent.address_scope_of(network, family).map(Name::to_string);
+    let scopes = AddressScopes { v4: of(Family::V4), v6: of(Family::V6) };
+    (scopes != AddressScopes::default()).then_some(scopes)
 }
 
 fn subnet_config((name, subnet): (&Name, &Subnet)) -> SubnetConfig {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::config::FloatingIpConfig;
 use crate::api::{AgentMode, Intent};
 use crate::name::{HostName, Id, Name};
+use crate::net::Family;
 
 /// The server's marker for a floating IP that the gateway host serves. Neutron: `FLOATING_IP_HOST_NEEDS_BINDING`.
 const NEEDS_BINDING: &str = "FLOATING_IP_HOST_NEEDS_BINDING";
@@ -39,6 +40,7 @@ fn annotated(
         Some(AgentMode::DvrNoExternal) => (here || mode == AgentMode::DvrSnat).then_some(true),
         Some(AgentMode::Dvr | AgentMode::DvrSnat) => here.then_some(false),
     }?;
+    let scope = intent.ports.get(port).and_then(|found| intent.address_scope_of(&found.network, Family::of(fixed)));
     Some(FloatingIpConfig {
         id: Id::new(address.to_string()).expect("an address has the characters of an identifier"),
         floating_ip_address: address,
@@ -46,6 +48,6 @@ fn annotated(
         host: Some(if central { NEEDS_BINDING.to_owned() } else { host.to_string() }),
         dest_host: None,
         dvr_snat_bound: central,
-        fixed_ip_address_scope: None,
+        fixed_ip_address_scope: scope.map(Name::to_string),
     })
 }

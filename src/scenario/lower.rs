@@ -86,6 +86,7 @@ pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent)
         Section::Ports => vec![Object::Port(named.clone(), port(&named, node)?)],
         Section::Instances => instance(named, node)?,
         Section::Outside => vec![Object::Outside(named, machine(node)?)],
+        Section::AddressScopes => vec![Object::AddressScope(named)],
         Section::FloatingIps => Vec::new(),
     };
     Some(objects.into_iter().map(Event::Created).collect())
@@ -114,7 +115,29 @@ fn subnet(node: &Node) -> Option<Subnet> {
         Some(value) => Some(address(value)?),
     };
     let pools = many(node, "allocation_pools", |item| values::range(item.text()?).ok());
-    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools })
+    let address_scope = named(node, "address_scope").filter(|_| !says_none(node, "address_scope"));
+    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools, address_scope })
+}
+
+/// Whether the word `none` stands there.
+fn says_none(node: &Node, key: &str) -> bool {
+    node.get(key).and_then(Node::text) == Some("none")
+}
+
+/// The subnets of `update`, as they are to be.
+fn subnets_updated(node: &Node, intent: &Intent) -> Option<Event> {
+    let changed = node.get("subnets")?.entries().iter().filter_map(|entry| {
+        let (name, before) = intent.subnets.get_key_value(entry.key.as_str())?;
+        let (new, mut subnet) = (&entry.value, before.clone());
+        if let Some(gateway) = new.get("gateway") {
+            subnet.gateway = address(gateway);
+        }
+        if new.get("address_scope").is_some() {
+            subnet.address_scope = named(new, "address_scope").filter(|_| !says_none(new, "address_scope"));
+        }
+        Some((name.clone(), subnet))
+    });
+    Some(Event::SubnetsUpdated(changed.collect()))
 }
 
 /// The first address that a port may have.
@@ -189,7 +212,7 @@ pub(super) fn associated(floating_ip: IpAddr, node: &Node, intent: &Intent) -> O
 }
 
 /// Order in which `delete` makes its calls: what depends on others first.
-const DELETE_ORDER: [(&str, Section); 7] = [
+const DELETE_ORDER: [(&str, Section); 8] = [
     ("floating_ips", Section::FloatingIps),
     ("instances", Section::Instances),
     ("ports", Section::Ports),
@@ -197,6 +220,7 @@ const DELETE_ORDER: [(&str, Section); 7] = [
     ("outside", Section::Outside),
     ("subnets", Section::Subnets),
     ("networks", Section::Networks),
+    ("address_scopes", Section::AddressScopes),
 ];
 
 fn deleted(node: &Node) -> Vec<Event> {
@@ -208,7 +232,8 @@ fn deleted(node: &Node) -> Vec<Event> {
         | Section::Routers
         | Section::Ports
         | Section::Instances
-        | Section::Outside => name(item).map(|name| ObjectKind::Named(section, name)),
+        | Section::Outside
+        | Section::AddressScopes => name(item).map(|name| ObjectKind::Named(section, name)),
     };
     let lists = DELETE_ORDER.iter().filter_map(|(key, section)| Some((node.get(key)?, *section)));
     lists
@@ -218,7 +243,7 @@ fn deleted(node: &Node) -> Vec<Event> {
 }
 
 fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
-    let mut events = Vec::new();
+    let mut events: Vec<Event> = subnets_updated(node, intent).into_iter().collect();
     for entry in node.get("routers").map(Node::entries).unwrap_or_default() {
         if let Ok(router) = Name::new(entry.key.as_str()) {
             if entry.value.get("routes").is_some() {

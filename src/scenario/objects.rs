@@ -36,8 +36,15 @@ impl Builder<'_> {
                 }
             }
         }
-        let order =
-            [Section::Hosts, Section::Networks, Section::Subnets, Section::Outside, Section::Routers, Section::Ports];
+        let order = [
+            Section::Hosts,
+            Section::Networks,
+            Section::AddressScopes,
+            Section::Subnets,
+            Section::Outside,
+            Section::Routers,
+            Section::Ports,
+        ];
         for section in order {
             self.create_section(&tables, section);
         }
@@ -181,7 +188,8 @@ impl Builder<'_> {
             | Section::Routers
             | Section::Ports
             | Section::Instances
-            | Section::Outside => {}
+            | Section::Outside
+            | Section::AddressScopes => {}
         }
     }
 

@@ -80,10 +80,10 @@ fn example(ty: &Type) -> String {
             Some(key) => format!("write its keys below, like `{}: ...`", key.name),
             None => "write its keys below".to_owned(),
         },
-        Type::Table(table) => format!(
-            "write `NAME: {{ {}: ... }}`, one below the other",
-            table.record.keys.first().map_or("", |key| key.name)
-        ),
+        Type::Table(table) => match table.record.keys.first() {
+            Some(key) => format!("write `NAME: {{ {}: ... }}`, one below the other", key.name),
+            None => "write `NAME: {}`, one below the other".to_owned(),
+        },
         Type::Expect => "write `SOURCE -> TARGET: sentence` or `PLACE: sentence`, one below the other".to_owned(),
         Type::Notify => "write `{ all: merged }`".to_owned(),
         Type::OrNone(inner) => format!("{}, or `none`", example(inner)),
@@ -280,6 +280,8 @@ fn unknown_key(entry: &Entry, record: &Record, more: &[Key], notes: &mut Notes) 
         note.help(format!("did you mean `{near}`?"));
     } else if entry.value.value == Value::Refused {
         note.help("text with `,`, `[`, `]`, `{` or `}` goes on a line of its own or into quotes");
+    } else if record.keys.is_empty() && more.is_empty() {
+        note.help("it has none: write `{}`");
     } else {
         note.help(format!("its keys are {}", listed(known())));
     }

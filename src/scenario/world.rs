@@ -285,6 +285,11 @@ fn remedy(rejected: &Rejected) -> &'static str {
             "its subnet needs a router whose gateway is on the floating IP's network"
         }
         RejectedKind::FloatingIPPortAlreadyAssociated => "take the other floating IP off first",
+        RejectedKind::AddressScopeInUse => "take the subnets out of it first",
+        RejectedKind::NetworkAddressScopeAffinityError => {
+            "give all subnets of the network and family the same `address_scope`, in one `update`"
+        }
+        RejectedKind::GatewayIpInUse => "detach the subnet, or choose a router port",
     }
 }
 

@@ -245,3 +245,41 @@ fn floating_ips_and_instances() {
         ",
     );
 }
+
+#[test]
+fn changing_subnets() {
+    check(
+        r"
+        scope corp red4
+            InvalidInput: there is no address scope corp
+        scope corp; scope corp red4
+            ok
+        scope corp; scope corp red4; delete scope corp
+            AddressScopeInUse: subnet red4 has the address scope corp
+        scope corp; scope corp red4; scope - red4; delete scope corp
+            ok
+        scope corp; delete scope lab
+            InvalidInput: there is no address scope lab
+        scope red
+            InvalidInput: the name red is taken
+        scope corp; subnet red5 red 10.0.5.0/24; scope corp red4
+            NetworkAddressScopeAffinityError: subnets red4 and red5 of network red have different address scopes: those of a family come from one subnet pool
+        scope corp; subnet red5 red 10.0.5.0/24; scope corp red4 red5
+            ok
+        scope corp; scope corp red4; subnet red5 red 10.0.5.0/24
+            NetworkAddressScopeAffinityError: subnets red5 and red4 of network red have different address scopes: those of a family come from one subnet pool
+        hop red4 10.0.1.9
+            GatewayIpInUse: the gateway 10.0.1.1 of subnet red4 belongs to router r1: detach it first
+        detach r1 red4; hop red4 10.0.9.1
+            InvalidInput: the gateway 10.0.9.1 of subnet red4 lies outside its cidr 10.0.1.0/24
+        detach r1 red4; hop red4 10.0.1.11
+            IpAddressInUse: 10.0.1.11 on network red belongs to instance vm1 already
+        detach r1 red4; hop red4 10.0.1.9; attach r1 red4
+            ok
+        hop public4 203.0.113.10
+            IpAddressInUse: 203.0.113.10 on network public belongs to the gateway of router r1 already
+        hop public4 203.0.113.254
+            ok
+        ",
+    );
+}

@@ -136,6 +136,7 @@ pub(super) fn section_key(section: Section) -> &'static str {
         Section::Instances => "instances",
         Section::FloatingIps => "floating_ips",
         Section::Outside => "outside",
+        Section::AddressScopes => "address_scopes",
     }
 }
 
@@ -150,6 +151,7 @@ pub(super) fn section_noun(section: Section) -> &'static str {
         Section::Instances => "instance",
         Section::FloatingIps => "floating IP",
         Section::Outside => "machine outside",
+        Section::AddressScopes => "address scope",
     }
 }
 

@@ -1,6 +1,8 @@
 //! What changes: the keys of a step and of its operations.
 
-use super::sections::{FLOATING_IPS, INSTANCES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SUBNETS};
+use super::sections::{
+    ADDRESS_SCOPE, ADDRESS_SCOPES, FLOATING_IPS, INSTANCES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SUBNETS,
+};
 use super::{Key, Need, Record, Table, Type};
 use crate::api::Section;
 
@@ -96,6 +98,7 @@ pub(in crate::scenario) static CREATE: Record = Record {
     doc: "Creates objects, in the sections and words of the file.",
     keys: &[
         key("networks", Type::Table(&NETWORKS), Need::Optional, "Networks to create."),
+        key("address_scopes", Type::Table(&ADDRESS_SCOPES), Need::Optional, "Address scopes to create."),
         key("subnets", Type::Table(&SUBNETS), Need::Optional, "Subnets to create."),
         key("routers", Type::Table(&ROUTERS), Need::Optional, "Routers to create."),
         key("ports", Type::Table(&PORTS), Need::Optional, "Ports to create."),
@@ -115,6 +118,21 @@ static ROUTER_CHANGE: Record = Record {
     ],
 };
 static ROUTER_CHANGES: Table = Table { section: Section::Routers, record: &ROUTER_CHANGE };
+static SUBNET_CHANGES: Table = Table { section: Section::Subnets, record: &SUBNET_CHANGE };
+static SUBNET_CHANGE: Record = Record {
+    title: "update of a subnet",
+    context: "subnets",
+    doc: "What changes on a subnet.",
+    keys: &[
+        key("gateway", Type::OrNone(&Type::Address), Need::Optional, "Its gateway from now on."),
+        key(
+            "address_scope",
+            ADDRESS_SCOPE,
+            Need::Optional,
+            "Its address scope from now on; all subnets of a pool at once.",
+        ),
+    ],
+};
 static NODE_CHANGES: Table = Table { section: Section::Outside, record: &NODE_CHANGE };
 static NODE_CHANGE: Record = Record {
     title: "update of a machine outside",
@@ -134,6 +152,7 @@ pub(in crate::scenario) static UPDATE: Record = Record {
     context: "update",
     doc: "Changes the attributes named; what is left out stays, lists are replaced.",
     keys: &[
+        key("subnets", Type::Table(&SUBNET_CHANGES), Need::Optional, "Subnets to change."),
         key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
         key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),
     ],
@@ -156,6 +175,7 @@ pub(in crate::scenario) static DELETE: Record = Record {
         doomed("outside", Type::List(&Type::Name(&[Section::Outside]))),
         doomed("subnets", Type::List(&Type::Name(&[Section::Subnets]))),
         doomed("networks", Type::List(&Type::Name(&[Section::Networks]))),
+        doomed("address_scopes", Type::List(&Type::Name(&[Section::AddressScopes]))),
     ],
 };
 

@@ -41,6 +41,12 @@ pub(in crate::scenario) static FILE: Record = Record {
             "Tenant networks (over VXLAN) and external ones (provider segments).",
         ),
         key("subnets", Type::Table(&SUBNETS), Need::Default("empty"), "Prefixes on networks."),
+        key(
+            "address_scopes",
+            Type::Table(&ADDRESS_SCOPES),
+            Need::Default("empty"),
+            "Address scopes; traffic between subnets of one scope is routed without translation.",
+        ),
         key("routers", Type::Table(&ROUTERS), Need::Default("empty"), "Distributed routers."),
         key(
             "ports",
@@ -71,8 +77,8 @@ pub(in crate::scenario) static FILE: Record = Record {
 };
 
 /// Every section, in the order in which objects are made.
-pub(in crate::scenario) static SECTIONS: [&Table; 8] =
-    [&HOSTS, &NETWORKS, &SUBNETS, &ROUTERS, &PORTS, &INSTANCES, &FLOATING_IPS, &OUTSIDE];
+pub(in crate::scenario) static SECTIONS: [&Table; 9] =
+    [&HOSTS, &NETWORKS, &ADDRESS_SCOPES, &SUBNETS, &ROUTERS, &PORTS, &INSTANCES, &FLOATING_IPS, &OUTSIDE];
 
 static SETTINGS: Record = Record {
     title: "settings",
@@ -158,7 +164,24 @@ static SUBNET: Record = Record {
             Need::Default("all but the gateway"),
             "Where automatic addresses come from: `10.0.1.100-10.0.1.199`.",
         ),
+        key(
+            "address_scope",
+            ADDRESS_SCOPE,
+            Need::Default("none"),
+            "Its address scope (in the API by its subnet pool).",
+        ),
     ],
+};
+pub(super) const ADDRESS_SCOPE: Type = Type::OrNone(&Type::Name(&[Section::AddressScopes]));
+
+pub(super) static ADDRESS_SCOPES: Table = Table {
+    section: Section::AddressScopes,
+    record: &Record {
+        title: "address scope",
+        context: "address_scopes",
+        doc: "An address scope: a name that subnets share.",
+        keys: &[],
+    },
 };
 
 pub(super) static ROUTERS: Table = Table { section: Section::Routers, record: &ROUTER };
