@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::resource::{FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
+use super::resource::{AgentMode, FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
 use crate::name::{HostName, Name};
 
 /// A change.
@@ -58,6 +58,10 @@ pub enum Event {
     /// Address scopes or gateways of subnets changed, all in one call as subnets of one pool do (the whole objects as they
     /// are to be).
     SubnetsUpdated(BTreeMap<Name, Subnet>),
+    /// The configured mode of a host's agent changed; it holds from the agent's next start.
+    ModeConfigured(HostName, AgentMode),
+    /// The configured options of all agents changed; they hold from each agent's next start.
+    SettingsConfigured(Settings),
 }
 
 /// An object with its name, as created.

@@ -168,10 +168,15 @@ impl Intent {
             Event::FloatingIpDisassociated(address) => self.disassociate(*address),
             Event::InstanceBooted(instance, host) => self.boot(instance, host),
             Event::InstanceMigrated(instance, host) => self.migrate(instance, host),
-            Event::AgentRestarted(host) => self.known_host(host).map(|_mode| ()),
+            Event::AgentRestarted(host) => self.restart_agent(host),
             Event::NodeUpdated(name, node) => self.update_node(name, node),
             Event::RouterUpdated(name, router) => self.update_router(name, router),
             Event::SubnetsUpdated(subnets) => self.update_subnets(subnets),
+            Event::ModeConfigured(host, mode) => self.configure_mode(host, *mode),
+            Event::SettingsConfigured(settings) => {
+                self.configure(*settings);
+                Ok(())
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod delete;
 mod event;
 mod floating_ip;
 mod gateway;
+mod host;
 mod instance;
 mod intent;
 mod lookup;

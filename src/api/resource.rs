@@ -59,8 +59,19 @@ impl AgentMode {
 /// A host with its L3 agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// The agent's mode.
+    /// The mode in which its agent runs.
     pub mode: AgentMode,
+    /// The mode that the agent's next start brings, if it is another.
+    pub next_mode: Option<AgentMode>,
+    /// The options with which its agent runs, if they have changed since its start.
+    pub running: Option<Settings>,
+}
+
+impl Host {
+    /// A host whose agent runs as it is configured.
+    pub fn new(mode: AgentMode) -> Self {
+        Self { mode, next_mode: None, running: None }
+    }
 }
 
 /// A network.

@@ -166,7 +166,7 @@ fn mode(word: &str) -> AgentMode {
 pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
-        ["host", text, word] => created(Object::Host(host(text), Host { mode: mode(word) })),
+        ["host", text, word] => created(Object::Host(host(text), Host::new(mode(word)))),
         ["network", text] => created(Object::Network(name(text), Network { external: false, mtu: 1500, vni: 0 })),
         ["network", text, "external"] => {
             created(Object::Network(name(text), Network { external: true, mtu: 1500, vni: 0 }))
@@ -197,6 +197,10 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["boot", text, on] => vec![Event::InstanceBooted(name(text), host(on))],
         ["migrate", text, to] => vec![Event::InstanceMigrated(name(text), host(to))],
         ["restart", text] => vec![Event::AgentRestarted(host(text))],
+        ["mode", text, word] => vec![Event::ModeConfigured(host(text), mode(word))],
+        ["configure", "metadata", word] => {
+            vec![Event::SettingsConfigured(Settings { metadata: *word == "on", ..intent.settings })]
+        }
         ["scope", text] => created(Object::AddressScope(name(text))),
         ["scope", text, subnets @ ..] => vec![scoped(intent, text, subnets)],
         ["hop", subnet, gateway] => vec![hop(intent, subnet, gateway)],

@@ -25,10 +25,11 @@ pub fn host_config(intent: &Intent, host: &HostName) -> HostConfig {
         .flat_map(|port| port.addresses.into_iter().filter_map(|address| intent.subnet_at(port.network, address)))
         .map(|(name, _)| name)
         .collect();
+    let settings = intent.settings_of(host);
     let options = AgentOptions {
-        random_fully: intent.settings.random_ports,
-        metadata: intent.settings.metadata,
-        deviations: intent.settings.deviations,
+        random_fully: settings.random_ports,
+        metadata: settings.metadata,
+        deviations: settings.deviations,
         ..AgentOptions::default()
     };
     HostConfig {

@@ -55,12 +55,16 @@ fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
 
 /// `settings`.
 pub(super) fn settings(node: &Node) -> Event {
-    let usual = Settings::default();
-    Event::Created(Object::Settings(Settings {
-        random_ports: boolean(node, "random_ports", usual.random_ports),
-        metadata: boolean(node, "metadata", usual.metadata),
-        ..usual
-    }))
+    Event::Created(Object::Settings(settings_after(node, Settings::default())))
+}
+
+/// The settings that a node says, else as they were.
+fn settings_after(node: &Node, before: Settings) -> Settings {
+    Settings {
+        random_ports: boolean(node, "random_ports", before.random_ports),
+        metadata: boolean(node, "metadata", before.metadata),
+        ..before
+    }
 }
 
 /// `deviations`, beside the settings so far.
@@ -79,7 +83,7 @@ pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent)
     }
     let named = Name::new(key).ok()?;
     let objects = match section {
-        Section::Hosts => vec![Object::Host(HostName::from(named), Host { mode: mode(node)? })],
+        Section::Hosts => vec![Object::Host(HostName::from(named), Host::new(mode(node)?))],
         Section::Networks => vec![Object::Network(named, network(node, intent))],
         Section::Subnets => vec![Object::Subnet(named, subnet(node)?)],
         Section::Routers => vec![Object::Router(named, Router::default())],
@@ -244,6 +248,16 @@ fn deleted(node: &Node) -> Vec<Event> {
 
 fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
     let mut events: Vec<Event> = subnets_updated(node, intent).into_iter().collect();
+    if let Some(settings) = node.get("settings") {
+        events.push(Event::SettingsConfigured(settings_after(settings, intent.settings)));
+    }
+    for entry in node.get("hosts").map(Node::entries).unwrap_or_default() {
+        if let (Ok(host), Some(mode)) =
+            (HostName::new(entry.key.as_str()), entry.value.get("mode").and(mode(&entry.value)))
+        {
+            events.push(Event::ModeConfigured(host, mode));
+        }
+    }
     for entry in node.get("routers").map(Node::entries).unwrap_or_default() {
         if let Ok(router) = Name::new(entry.key.as_str()) {
             if entry.value.get("routes").is_some() {

@@ -1,7 +1,5 @@
 //! Objects of sections, those of the file and those of `create`: declared, resolved, completed, created in the API's order.
 
-use std::net::IpAddr;
-
 use super::build::{Builder, Call, canonical};
 use super::language::{self, SECTIONS, Table, Type};
 use super::lower;
@@ -127,18 +125,6 @@ impl Builder<'_> {
         if let Some(event) = lower::associated(address, &entry.value, &self.world.intent) {
             let needs = std::iter::once(address.to_string()).chain(self.needs(&entry.value, table)).collect();
             self.call(Call { events: vec![event], needs, place: entry.key_span.clone(), node: &entry.value });
-            self.check_centralised(address, &entry.span());
-        }
-    }
-
-    pub(super) fn check_centralised(&mut self, address: IpAddr, place: &Span) {
-        let intent = &self.world.intent;
-        if intent.floating_ips.get(&address).is_some_and(|floating_ip| floating_ip.target.is_some())
-            && intent.served_centrally(address)
-        {
-            self.notes
-                .later(place.clone(), &format!("a centralised floating IP ({address})"))
-                .help("a port without a running instance, or on a `dvr_no_external` host, makes a floating IP centralised; use a `dvr` host");
         }
     }
 

@@ -1,14 +1,11 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
-use std::net::IpAddr;
-
 use super::build::{Builder, Call, numbered};
 use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
 use super::note::{Span, position};
 use super::values;
-use super::world::World;
 use super::yaml::{Entry, Node};
 use super::{Operation, Step};
 use crate::api::{Event, RejectedKind, Section};
@@ -129,7 +126,6 @@ impl Builder<'_> {
                 self.world.break_all(&before.names_in(node));
             }
             self.note_refusals(true);
-            self.check_all_local(&before, &verb.span());
         }
         let text = format!("{}: {}", verb.key, node.one_line());
         Operation { events, text, refused: refused_as }
@@ -206,18 +202,6 @@ impl Builder<'_> {
                 self.notes
                     .error(refused.value.span.clone(), format!("the API refuses this as `{}`", rejected.kind))
                     .help(format!("its reason: {}", rejected.reason));
-            }
-        }
-    }
-
-    /// No floating IP that this operation touched may have become centralised.
-    fn check_all_local(&mut self, before: &World, place: &Span) {
-        let addresses: Vec<IpAddr> = self.world.intent.floating_ips.keys().copied().collect();
-        for address in addresses {
-            let was = before.intent.floating_ips.get(&address).is_some_and(|f| f.target.is_some())
-                && before.intent.served_centrally(address);
-            if !was {
-                self.check_centralised(address, place);
             }
         }
     }

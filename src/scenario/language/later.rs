@@ -44,12 +44,10 @@ const LATER: &[(&str, &str)] = &[
     ("migrate", "live"),
     ("migrate", "stage"),
     ("create", "hosts"),
-    ("update", "hosts"),
     ("update", "networks"),
     ("update", "ports"),
     ("update", "instances"),
     ("update", "floating_ips"),
-    ("update", "settings"),
     ("delete", "hosts"),
     // flows
     ("protocol", "nd"),

@@ -1,7 +1,7 @@
 //! What changes: the keys of a step and of its operations.
 
 use super::sections::{
-    ADDRESS_SCOPE, ADDRESS_SCOPES, FLOATING_IPS, INSTANCES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SUBNETS,
+    ADDRESS_SCOPE, ADDRESS_SCOPES, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SETTINGS, SUBNETS,
 };
 use super::{Key, Need, Record, Table, Type};
 use crate::api::Section;
@@ -118,6 +118,13 @@ static ROUTER_CHANGE: Record = Record {
     ],
 };
 static ROUTER_CHANGES: Table = Table { section: Section::Routers, record: &ROUTER_CHANGE };
+static HOST_CHANGES: Table = Table { section: Section::Hosts, record: &HOST_CHANGE };
+static HOST_CHANGE: Record = Record {
+    title: "update of a host",
+    context: "hosts",
+    doc: "What changes on a host.",
+    keys: &[key("mode", Type::Choice(MODES), Need::Optional, "The agent's mode, from its next start.")],
+};
 static SUBNET_CHANGES: Table = Table { section: Section::Subnets, record: &SUBNET_CHANGE };
 static SUBNET_CHANGE: Record = Record {
     title: "update of a subnet",
@@ -152,6 +159,8 @@ pub(in crate::scenario) static UPDATE: Record = Record {
     context: "update",
     doc: "Changes the attributes named; what is left out stays, lists are replaced.",
     keys: &[
+        key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents, from each one's next start."),
+        key("hosts", Type::Table(&HOST_CHANGES), Need::Optional, "Hosts to change."),
         key("subnets", Type::Table(&SUBNET_CHANGES), Need::Optional, "Subnets to change."),
         key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
         key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),

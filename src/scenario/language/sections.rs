@@ -80,7 +80,7 @@ pub(in crate::scenario) static FILE: Record = Record {
 pub(in crate::scenario) static SECTIONS: [&Table; 9] =
     [&HOSTS, &NETWORKS, &ADDRESS_SCOPES, &SUBNETS, &ROUTERS, &PORTS, &INSTANCES, &FLOATING_IPS, &OUTSIDE];
 
-static SETTINGS: Record = Record {
+pub(super) static SETTINGS: Record = Record {
     title: "settings",
     context: "settings",
     doc: "Options of the agents.",
@@ -122,7 +122,7 @@ static HOST: Record = Record {
     doc: "A host with its L3 agent.",
     keys: &[key("mode", Type::Choice(MODES), Need::Default("dvr"), "The agent's mode (`agent_mode`).")],
 };
-static MODES: &[Choice] = &[
+pub(super) static MODES: &[Choice] = &[
     Choice { word: "dvr", doc: "a compute host: its own floating IPs, no source NAT" },
     Choice { word: "dvr_snat", doc: "a network node: all of `dvr`, and gateways scheduled to it" },
     Choice { word: "dvr_no_external", doc: "a compute host without external network" },
