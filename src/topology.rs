@@ -78,6 +78,8 @@ pub struct NodePort {
     pub mtu: u32,
     /// Addresses with prefix length.
     pub addresses: Vec<IpNet>,
+    /// Prefixes on this link that none of the addresses lies in.
+    pub on_link: Vec<IpNet>,
 }
 
 /// What a node's device is plugged into.

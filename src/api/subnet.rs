@@ -49,17 +49,19 @@ impl Intent {
         }
     }
 
-    /// The gateway of a tenant subnet is a router's address on it.
+    /// The gateway of a tenant subnet is a router's address on it; that of an external one may be anywhere on the link.
     pub(super) fn check_gateway_place(&self, name: &Name, subnet: &Subnet) -> Result<(), Rejected> {
         let cidr = subnet.cidr;
-        match subnet.gateway.filter(|gateway| !cidr.contains(gateway)) {
-            Some(gateway) => {
-                let kind = if self.known_network(&subnet.network)?.external { "upstream router" } else { "gateway" };
-                let reason = format!("the {kind} {gateway} of subnet {name} lies outside its cidr {cidr}");
-                refused(RejectedKind::InvalidInput, reason)
-            }
-            None => Ok(()),
+        let Some(gateway) = subnet.gateway.filter(|gateway| !cidr.contains(gateway)) else { return Ok(()) };
+        if !self.known_network(&subnet.network)?.external {
+            let reason = format!("the gateway {gateway} of subnet {name} lies outside its cidr {cidr}");
+            return refused(RejectedKind::InvalidInput, reason);
         }
+        if Family::of(gateway) != family_of(&cidr) {
+            let reason = format!("the upstream router {gateway} of subnet {name} is of another family than {cidr}");
+            return refused(RejectedKind::InvalidInput, reason);
+        }
+        Ok(())
     }
 
     /// The scope exists, and the other subnets of the network and family have the same. Neutron: they come from one pool.

@@ -36,8 +36,14 @@ const SYSCTLS: [(&str, &str); 6] = [
     ("net.ipv6.conf.default.dad_transmits", "0"),
     ("net.ipv6.conf.all.accept_ra", "0"),
 ];
-/// What a machine that routes has besides.
-const FORWARDING: [(&str, &str); 2] = [("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")];
+/// What a machine that routes has besides. It tells nobody of shorter ways: whether and when a kernel follows an ICMP
+/// redirect depends on what it knows of the neighbour by then, so no two runs would be alike.
+const FORWARDING: [(&str, &str); 4] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net.ipv4.conf.all.send_redirects", "0"),
+    ("net.ipv4.conf.default.send_redirects", "0"),
+];
 
 /// A device of a machine: its name and its number.
 pub(super) type PortId = (Name, usize);
@@ -79,7 +85,7 @@ pub(super) fn stale(fabric: &Fabric, topology: &Topology) -> BTreeSet<PortId> {
 }
 
 fn same(old: &NodePort, new: &NodePort) -> bool {
-    (&old.attach, old.mac, &old.addresses) == (&new.attach, new.mac, &new.addresses)
+    (&old.attach, old.mac, &old.addresses, &old.on_link) == (&new.attach, new.mac, &new.addresses, &new.on_link)
 }
 
 /// Whether the bridge that a device is plugged into stays.
@@ -226,6 +232,9 @@ async fn addresses(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) ->
         let Some(made) = node.ports.get(&number) else { continue };
         if fresh.contains(&number) {
             try_join_all(port.addresses.iter().map(|net| apply::add_address(handle, made.index, net))).await?;
+            let on_link = port.on_link.iter().map(|net| Route::on_link(*net, device(number), TABLE_MAIN));
+            try_join_all(on_link.map(|route| async move { apply::replace_route(handle, &route, &[made.index]).await }))
+                .await?;
         } else if node.topology.ports.get(number).is_some_and(|old| old.mtu != port.mtu) {
             links::set(handle, LinkUnspec::new_with_index(made.index).mtu(port.mtu).build()).await?;
         }
