@@ -62,6 +62,12 @@ pub enum Event {
     ModeConfigured(HostName, AgentMode),
     /// The configured options of all agents changed; they hold from each agent's next start.
     SettingsConfigured(Settings),
+    /// A network's MTU or administrative state changed (the whole object as it is to be).
+    NetworkUpdated(Name, Network),
+    /// A port's addresses, address pairs or administrative state changed (the whole object as it is to be).
+    PortUpdated(Name, Port),
+    /// What an instance's kernel owns or closes changed (the whole object as it is to be).
+    InstanceUpdated(Name, Instance),
 }
 
 /// An object with its name, as created.

@@ -72,6 +72,17 @@ impl Intent {
         }
     }
 
+    /// Only what its kernel owns and closes can change this way.
+    pub(super) fn update_instance(&mut self, name: &Name, instance: &Instance) -> Result<(), Rejected> {
+        let before = self.known_instance(name)?;
+        if before.host != instance.host || before.ports != instance.ports {
+            let reason = format!("the host and the ports of instance {name} cannot change this way");
+            return refused(RejectedKind::InvalidInput, reason);
+        }
+        self.instances.insert(name.clone(), instance.clone());
+        Ok(())
+    }
+
     /// Its own port goes with it; ports declared apart stay, unbound, with their floating IPs.
     pub(super) fn delete_instance(&mut self, name: &Name) -> Result<(), Rejected> {
         self.known_instance(name)?;

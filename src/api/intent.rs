@@ -172,6 +172,9 @@ impl Intent {
             Event::NodeUpdated(name, node) => self.update_node(name, node),
             Event::RouterUpdated(name, router) => self.update_router(name, router),
             Event::SubnetsUpdated(subnets) => self.update_subnets(subnets),
+            Event::NetworkUpdated(name, network) => self.update_network(name, network),
+            Event::PortUpdated(name, port) => self.update_port(name, port),
+            Event::InstanceUpdated(name, instance) => self.update_instance(name, instance),
             Event::ModeConfigured(host, mode) => self.configure_mode(host, *mode),
             Event::SettingsConfigured(settings) => {
                 self.configure(*settings);

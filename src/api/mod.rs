@@ -13,6 +13,7 @@ mod host;
 mod instance;
 mod intent;
 mod lookup;
+mod port;
 mod resource;
 mod router;
 #[cfg(test)]
@@ -27,6 +28,6 @@ pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section, ServerPort,
-    Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section,
+    ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -74,6 +74,9 @@ impl Host {
     }
 }
 
+/// MTU of a network that says none, in bytes. Linux: `ETH_DATA_LEN`.
+const DEFAULT_MTU: u32 = 1500;
+
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
@@ -83,6 +86,15 @@ pub struct Network {
     pub mtu: u32,
     /// VXLAN network identifier. The server chooses it, the lowest free from 1; in a request it is not looked at.
     pub vni: u32,
+    /// Administratively down: machines' ports on it carry nothing. Agents do not look at it.
+    pub admin_down: bool,
+}
+
+impl Network {
+    /// A network that is up, with the usual MTU.
+    pub fn new(external: bool) -> Self {
+        Self { external, mtu: DEFAULT_MTU, vni: 0, admin_down: false }
+    }
 }
 
 /// A subnet.
@@ -109,6 +121,8 @@ pub struct Router {
     pub gateway: Option<Gateway>,
     /// Extra routes.
     pub routes: Vec<StaticRoute>,
+    /// Administratively down: no agent is told of it.
+    pub admin_down: bool,
 }
 
 /// A router's gateway.
@@ -151,6 +165,26 @@ pub struct Port {
     pub addresses: Vec<IpAddr>,
     /// MAC.
     pub mac: Mac,
+    /// Addresses that it may use besides: each with the MAC that has it, the port's own if none.
+    pub pairs: Vec<AddressPair>,
+    /// Administratively down: it carries nothing.
+    pub admin_down: bool,
+}
+
+impl Port {
+    /// A port that is up and has no address pairs.
+    pub fn new(network: Name, addresses: Vec<IpAddr>, mac: Mac) -> Self {
+        Self { network, addresses, mac, pairs: Vec::new(), admin_down: false }
+    }
+}
+
+/// An allowed address pair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressPair {
+    /// An address, or a prefix of which all are allowed.
+    pub address: IpNet,
+    /// Whose it is; the port's own if none.
+    pub mac: Option<Mac>,
 }
 
 /// An instance: a machine with a kernel of its own.

@@ -74,7 +74,7 @@ fn optional_host(word: &str) -> Option<HostName> {
 
 fn port(text: &str, network: &str, words: &[&str]) -> Object {
     let mac = Mac::derived("port", text);
-    Object::Port(name(text), Port { network: name(network), addresses: addresses(words), mac })
+    Object::Port(name(text), Port::new(name(network), addresses(words), mac))
 }
 
 fn instance(text: &str, on: &str, ports: &[&str]) -> Object {
@@ -167,10 +167,8 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
         ["host", text, word] => created(Object::Host(host(text), Host::new(mode(word)))),
-        ["network", text] => created(Object::Network(name(text), Network { external: false, mtu: 1500, vni: 0 })),
-        ["network", text, "external"] => {
-            created(Object::Network(name(text), Network { external: true, mtu: 1500, vni: 0 }))
-        }
+        ["network", text] => created(Object::Network(name(text), Network::new(false))),
+        ["network", text, "external"] => created(Object::Network(name(text), Network::new(true))),
         ["subnet", text, network, cidr, rest @ ..] => created(subnet(text, network, cidr, rest)),
         ["router", text] => created(Object::Router(name(text), Router::default())),
         ["port", text, network, rest @ ..] => created(port(text, network, rest)),
@@ -200,6 +198,15 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["mode", text, word] => vec![Event::ModeConfigured(host(text), mode(word))],
         ["configure", "metadata", word] => {
             vec![Event::SettingsConfigured(Settings { metadata: *word == "on", ..intent.settings })]
+        }
+        ["readdress", text, rest @ ..] => {
+            let before = intent.ports.get(*text).cloned();
+            let after = before.map(|port| Event::PortUpdated(name(text), Port { addresses: addresses(rest), ..port }));
+            after.into_iter().collect()
+        }
+        ["down", "router", text] => {
+            let before = intent.routers.get(*text).cloned().unwrap_or_default();
+            vec![Event::RouterUpdated(name(text), Router { admin_down: true, ..before })]
         }
         ["scope", text] => created(Object::AddressScope(name(text))),
         ["scope", text, subnets @ ..] => vec![scoped(intent, text, subnets)],

@@ -4,6 +4,7 @@
 //! taken away: what loses one is made anew, a device or the whole machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
@@ -216,6 +217,12 @@ async fn furnish(
         return Ok(());
     }
     addresses(node, want, &fresh).await.map_err(failed(format!("give {name} its addresses and routes")))?;
+    for address in gained(node, want, &fresh) {
+        apply::announce(&node.netns, &device(0), address).map_err(|failure| DataplaneError::Topology {
+            doing: format!("announce {address} from {name}"),
+            reason: failure.reason(),
+        })?;
+    }
     let chains = ports::chains(want);
     // A chain is lost with its device.
     if chains != node.rules || !fresh.is_empty() {
@@ -226,10 +233,22 @@ async fn furnish(
     Ok(())
 }
 
+/// Addresses that a machine that stood before owns now besides: neighbours may know them at another one.
+fn gained(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) -> Vec<IpAddr> {
+    let stood = node.ports.contains_key(&0) && !fresh.contains(&0);
+    let new = want.also.iter().filter(|net| stood && !node.topology.also.contains(net));
+    new.filter(|net| net.prefix_len() == net.max_prefix_len()).map(IpNet::addr).collect()
+}
+
 async fn addresses(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) -> Result<(), NetlinkError> {
     let handle = node.netns.handle();
     for (number, port) in want.ports.iter().enumerate() {
         let Some(made) = node.ports.get(&number) else { continue };
+        let was_up = fresh.contains(&number) || node.topology.ports.get(number).is_some_and(|old| old.up);
+        if was_up != port.up {
+            // At the far end, as a switch does: the machine itself is not asked.
+            links::set_up(made.far.handle(), made.far_index, port.up).await?;
+        }
         if fresh.contains(&number) {
             try_join_all(port.addresses.iter().map(|net| apply::add_address(handle, made.index, net))).await?;
             let on_link = port.on_link.iter().map(|net| Route::on_link(*net, device(number), TABLE_MAIN));

@@ -333,3 +333,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_router_that_is_down_is_nowhere() {
+    let up = intent(BASIC);
+    assert!(!host_config(&up, &host("cmp1")).routers.is_empty());
+    let down = after(&up, "down router r1");
+    for name in &down.host_order {
+        assert!(host_config(&down, name).routers.is_empty(), "{name}");
+    }
+}

@@ -139,6 +139,7 @@ fn instance_node(intent: &Intent, instance: &Instance) -> Option<NodeTopology> {
         mac: port.mac,
         mtu: mtu_of(intent, &port.network),
         addresses: port.addresses.iter().map(|address| intent.with_prefix(&port.network, *address)).collect(),
+        up: !port.admin_down && is_up(intent, &port.network),
         on_link: Vec::new(),
     });
     let routes = ports.first().map(|port| default_routes(intent, &port.network, &port.addresses)).unwrap_or_default();
@@ -188,6 +189,7 @@ fn segment_port(intent: &Intent, node: &Name, network: &Name, addresses: &[IpAdd
         mac: Mac::derived("outside", node.as_str()),
         mtu: mtu_of(intent, network),
         addresses: addresses.iter().map(|address| intent.with_prefix(network, *address)).collect(),
+        up: is_up(intent, network),
         on_link: Vec::new(),
     }
 }
@@ -207,6 +209,7 @@ fn lan_port(intent: &Intent, node: &Name, network: &Name, addresses: Vec<IpNet>)
         mac: Mac::derived("lan", node.as_str()),
         mtu: mtu_of(intent, network),
         addresses,
+        up: true,
         on_link: Vec::new(),
     }
 }
@@ -229,6 +232,10 @@ fn default_routes(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<
             (!addresses.contains(&gateway)).then(|| (family.any(), gateway))
         })
         .collect()
+}
+
+fn is_up(intent: &Intent, network: &Name) -> bool {
+    intent.networks.get(network).is_some_and(|found| !found.admin_down)
 }
 
 fn mtu_of(intent: &Intent, network: &Name) -> u32 {

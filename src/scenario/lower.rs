@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::values;
 use super::yaml::Node;
+use super::{updates, values};
 use crate::api::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
-    Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object,
+    ObjectKind, Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
@@ -17,7 +17,7 @@ fn name(node: &Node) -> Option<Name> {
     Name::new(node.text()?).ok()
 }
 
-fn named(node: &Node, key: &str) -> Option<Name> {
+pub(super) fn named(node: &Node, key: &str) -> Option<Name> {
     name(node.get(key)?)
 }
 
@@ -25,32 +25,36 @@ fn host_named(node: &Node, key: &str) -> Option<HostName> {
     named(node, key).map(HostName::from)
 }
 
-fn many<T>(node: &Node, key: &str, read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+pub(super) fn many<T>(node: &Node, key: &str, read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     node.get(key).map(|value| value.items().iter().filter_map(read).collect()).unwrap_or_default()
 }
 
-fn address(node: &Node) -> Option<IpAddr> {
+pub(super) fn address(node: &Node) -> Option<IpAddr> {
     values::address(node.text()?).ok()
 }
 
-fn addresses(node: &Node) -> Vec<IpAddr> {
+pub(super) fn addresses(node: &Node) -> Vec<IpAddr> {
     many(node, "address", address)
 }
 
-fn boolean(node: &Node, key: &str, default: bool) -> bool {
+pub(super) fn boolean(node: &Node, key: &str, default: bool) -> bool {
     node.get(key).and_then(Node::text).and_then(|text| values::boolean(text).ok()).unwrap_or(default)
 }
 
-fn routes(node: &Node) -> Vec<StaticRoute> {
+pub(super) fn routes(node: &Node) -> Vec<StaticRoute> {
     many(node, "routes", |item| values::route(item.text()?).ok())
 }
 
-fn also(node: &Node) -> Vec<IpNet> {
+pub(super) fn also(node: &Node) -> Vec<IpNet> {
     many(node, "also", |item| values::address_or_prefix(item.text()?).ok())
 }
 
-fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
+pub(super) fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
     many(node, "closed", |item| values::closed(item.text()?).ok()).into_iter().collect()
+}
+
+pub(super) fn pairs(node: &Node) -> Vec<AddressPair> {
+    many(node, "allowed_address_pairs", |item| values::address_pair(item.text()?).ok())
 }
 
 /// `settings`.
@@ -59,7 +63,7 @@ pub(super) fn settings(node: &Node) -> Event {
 }
 
 /// The settings that a node says, else as they were.
-fn settings_after(node: &Node, before: Settings) -> Settings {
+pub(super) fn settings_after(node: &Node, before: Settings) -> Settings {
     Settings {
         random_ports: boolean(node, "random_ports", before.random_ports),
         metadata: boolean(node, "metadata", before.metadata),
@@ -86,7 +90,10 @@ pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent)
         Section::Hosts => vec![Object::Host(HostName::from(named), Host::new(mode(node)?))],
         Section::Networks => vec![Object::Network(named, network(node, intent))],
         Section::Subnets => vec![Object::Subnet(named, subnet(node)?)],
-        Section::Routers => vec![Object::Router(named, Router::default())],
+        Section::Routers => {
+            let admin_down = !boolean(node, "admin_state_up", true);
+            vec![Object::Router(named, Router { admin_down, ..Router::default() })]
+        }
         Section::Ports => vec![Object::Port(named.clone(), port(&named, node)?)],
         Section::Instances => instance(named, node)?,
         Section::Outside => vec![Object::Outside(named, machine(node)?)],
@@ -96,7 +103,7 @@ pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent)
     Some(objects.into_iter().map(Event::Created).collect())
 }
 
-fn mode(node: &Node) -> Option<AgentMode> {
+pub(super) fn mode(node: &Node) -> Option<AgentMode> {
     match node.get("mode") {
         None => Some(AgentMode::Dvr),
         Some(mode) => [AgentMode::Dvr, AgentMode::DvrSnat, AgentMode::DvrNoExternal]
@@ -108,7 +115,9 @@ fn mode(node: &Node) -> Option<AgentMode> {
 fn network(node: &Node, intent: &Intent) -> Network {
     let mtu = node.get("mtu").and_then(Node::text).and_then(|text| values::integer(text, 0, u32::MAX).ok());
     let last = intent.networks.values().map(|network| network.vni).max().unwrap_or(0);
-    Network { external: boolean(node, "external", false), mtu: mtu.unwrap_or(1500), vni: last + 1 }
+    let usual = Network::new(boolean(node, "external", false));
+    let admin_down = !boolean(node, "admin_state_up", true);
+    Network { mtu: mtu.unwrap_or(usual.mtu), vni: last + 1, admin_down, ..usual }
 }
 
 fn subnet(node: &Node) -> Option<Subnet> {
@@ -124,24 +133,8 @@ fn subnet(node: &Node) -> Option<Subnet> {
 }
 
 /// Whether the word `none` stands there.
-fn says_none(node: &Node, key: &str) -> bool {
+pub(super) fn says_none(node: &Node, key: &str) -> bool {
     node.get(key).and_then(Node::text) == Some("none")
-}
-
-/// The subnets of `update`, as they are to be.
-fn subnets_updated(node: &Node, intent: &Intent) -> Option<Event> {
-    let changed = node.get("subnets")?.entries().iter().filter_map(|entry| {
-        let (name, before) = intent.subnets.get_key_value(entry.key.as_str())?;
-        let (new, mut subnet) = (&entry.value, before.clone());
-        if let Some(gateway) = new.get("gateway") {
-            subnet.gateway = address(gateway);
-        }
-        if new.get("address_scope").is_some() {
-            subnet.address_scope = named(new, "address_scope").filter(|_| !says_none(new, "address_scope"));
-        }
-        Some((name.clone(), subnet))
-    });
-    Some(Event::SubnetsUpdated(changed.collect()))
 }
 
 /// The first address that a port may have.
@@ -157,7 +150,8 @@ fn port(named_as: &Name, node: &Node) -> Option<Port> {
         Some(value) => values::mac(value.text()?).ok()?,
         None => Mac::derived("port", named_as.as_str()),
     };
-    Some(Port { network: named(node, "network")?, addresses: addresses(node), mac })
+    let port = Port::new(named(node, "network")?, addresses(node), mac);
+    Some(Port { pairs: pairs(node), admin_down: !boolean(node, "admin_state_up", true), ..port })
 }
 
 fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
@@ -246,52 +240,10 @@ fn deleted(node: &Node) -> Vec<Event> {
         .collect()
 }
 
-fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
-    let mut events: Vec<Event> = subnets_updated(node, intent).into_iter().collect();
-    if let Some(settings) = node.get("settings") {
-        events.push(Event::SettingsConfigured(settings_after(settings, intent.settings)));
-    }
-    for entry in node.get("hosts").map(Node::entries).unwrap_or_default() {
-        if let (Ok(host), Some(mode)) =
-            (HostName::new(entry.key.as_str()), entry.value.get("mode").and(mode(&entry.value)))
-        {
-            events.push(Event::ModeConfigured(host, mode));
-        }
-    }
-    for entry in node.get("routers").map(Node::entries).unwrap_or_default() {
-        if let Ok(router) = Name::new(entry.key.as_str()) {
-            if entry.value.get("routes").is_some() {
-                events.push(routes_set(&router, &entry.value, intent));
-            } else {
-                events.push(Event::RouterUpdated(
-                    router.clone(),
-                    intent.routers.get(&router).cloned().unwrap_or_default(),
-                ));
-            }
-        }
-    }
-    for entry in node.get("outside").map(Node::entries).unwrap_or_default() {
-        let known = Name::new(entry.key.as_str()).ok().and_then(|name| intent.outside.get_key_value(&name));
-        if let Some((name, machine)) = known {
-            let (new, has) = (&entry.value, |key: &str| entry.value.get(key).is_some());
-            let machine = machine.clone();
-            let machine = Machine {
-                place: machine.place,
-                addresses: if has("address") { addresses(new) } else { machine.addresses },
-                routes: if has("routes") { routes(new) } else { machine.routes },
-                also: if has("also") { also(new) } else { machine.also },
-                closed: if has("closed") { closed(new) } else { machine.closed },
-            };
-            events.push(Event::NodeUpdated(name.clone(), machine));
-        }
-    }
-    events
-}
-
 /// The events of an operation but for `create`, whose objects are made one by one. `None` if something is missing.
 pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<Event>> {
     Some(match verb {
-        "update" => updated(node, intent),
+        "update" => updates::events(node, intent),
         "delete" => deleted(node),
         "boot" => vec![Event::InstanceBooted(named(node, "instance")?, host_named(node, "host")?)],
         "migrate" => vec![Event::InstanceMigrated(named(node, "instance")?, host_named(node, "to")?)],

@@ -142,9 +142,12 @@ impl Builder<'_> {
                     .error(place, format!("`{}` needs `network` or `port`, one of them", entry.key))
                     .help("`network` gives it a port of its own, `port` names ports declared in `ports`");
             }
-            Section::Instances if count(&["port"]) == 1 && count(&["address", "mac"]) > 0 => {
+            Section::Instances if count(&["port"]) == 1 && count(&["address", "mac", "allowed_address_pairs"]) > 0 => {
                 self.notes
-                    .error(place, "`address` and `mac` belong to the port, which is declared elsewhere")
+                    .error(
+                        place,
+                        "`address`, `mac` and `allowed_address_pairs` belong to the port, which is declared elsewhere",
+                    )
                     .help("write them in `ports`");
             }
             Section::Outside if count(&["on", "behind", "gateway_of"]) != 1 => {

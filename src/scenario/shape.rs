@@ -44,6 +44,7 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         | Type::Prefix
         | Type::AddressOrPrefix
         | Type::Mac
+        | Type::AddressPair
         | Type::Pool
         | Type::Route
         | Type::Closed
@@ -63,6 +64,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Prefix => "a prefix",
         Type::AddressOrPrefix => "an address or prefix",
         Type::Mac => "a MAC address",
+        Type::AddressPair => "an address pair, `ADDRESS` or `ADDRESS MAC`",
         Type::Pool => "a range of addresses, `A-B`",
         Type::Route => "a route, `DEST via NEXTHOP`",
         Type::Closed => "a protocol and port, `udp/9`",
@@ -99,6 +101,7 @@ fn example(ty: &Type) -> String {
         | Type::Prefix
         | Type::AddressOrPrefix
         | Type::Mac
+        | Type::AddressPair
         | Type::Pool
         | Type::Route
         | Type::Closed
@@ -158,6 +161,7 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
         Type::Prefix => four(values::prefix(text)?.addr().is_ipv4()),
         Type::AddressOrPrefix => four(values::address_or_prefix(text)?.addr().is_ipv4()),
         Type::Mac => Ok(values::mac(text).map(drop)?),
+        Type::AddressPair => four(values::address_pair(text)?.address.addr().is_ipv4()),
         Type::Pool => four(values::range(text)?.0.is_ipv4()),
         Type::Route => four(values::route(text)?.destination.addr().is_ipv4()),
         Type::Closed => Ok(values::closed(text).map(drop)?),

@@ -137,6 +137,7 @@ impl Builder<'_> {
         let mut needs = self.world.resolve_all(node, &key.ty, &mut self.notes);
         if verb.key == "update" {
             needs.extend(self.updated_names(node));
+            self.check_own_ports(node);
         }
         if verb.key == "associate" {
             self.check_target(node, &verb.key_span, true);
@@ -185,6 +186,25 @@ impl Builder<'_> {
             }
         }
         names
+    }
+
+    /// What belongs to a port is updated where the port is declared.
+    fn check_own_ports(&mut self, node: &Node) {
+        for entry in node.get("instances").map(Node::entries).unwrap_or_default() {
+            let declared_apart = self.world.intent.instances.contains_key(entry.key.as_str())
+                && !self.world.intent.ports.contains_key(entry.key.as_str());
+            let keys = entry.value.entries().iter();
+            for key in
+                keys.filter(|key| declared_apart && matches!(key.key.as_str(), "address" | "allowed_address_pairs"))
+            {
+                self.notes
+                    .error(
+                        key.key_span.clone(),
+                        format!("`{}` belongs to the port, which is declared elsewhere", key.key),
+                    )
+                    .help("write it under `ports`");
+            }
+        }
     }
 
     fn check_refusal(&mut self, refused: &Entry, expected: Option<RejectedKind>, place: &Span) {

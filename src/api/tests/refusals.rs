@@ -283,3 +283,29 @@ fn changing_subnets() {
         ",
     );
 }
+
+#[test]
+fn changing_ports() {
+    check(
+        r"
+        readdress nobody 10.0.1.50
+            ok
+        readdress vm1 10.0.1.50
+            ok
+        readdress vm1 10.0.1.11 10.0.1.50
+            ok
+        readdress vm1 10.0.1.12
+            IpAddressInUse: 10.0.1.12 on network red belongs to instance vm2 already
+        readdress vm1
+            InvalidInput: port vm1 needs an address
+        readdress vm1 10.0.2.50
+            InvalidIpForNetwork: 10.0.2.50 is in no subnet of network red (10.0.1.0/24)
+        associate 203.0.113.101 vm1; readdress vm1 10.0.1.50
+            BadRequest: floating IP 203.0.113.101 stands for 10.0.1.11 of port vm1: take it off first
+        associate 203.0.113.101 vm1; readdress vm1 10.0.1.50 10.0.1.11
+            ok
+        port p blue 10.0.2.9; router r2; attach r2 p; readdress p 10.0.2.10
+            BadRequest: port p is an interface of router r2: detach it first
+        ",
+    );
+}

@@ -7,11 +7,7 @@ const LATER: &[(&str, &str)] = &[
     ("file", "faults"),
     ("settings", "rules"),
     // attributes
-    ("networks", "admin_state_up"),
     ("subnets", "ipv6_mode"),
-    ("ports", "allowed_address_pairs"),
-    ("ports", "admin_state_up"),
-    ("instances", "allowed_address_pairs"),
     ("instances", "behind"),
     ("floating_ips", "router"),
     ("floating_ips", "port_forwardings"),
@@ -44,9 +40,6 @@ const LATER: &[(&str, &str)] = &[
     ("migrate", "live"),
     ("migrate", "stage"),
     ("create", "hosts"),
-    ("update", "networks"),
-    ("update", "ports"),
-    ("update", "instances"),
     ("update", "floating_ips"),
     ("delete", "hosts"),
     // flows

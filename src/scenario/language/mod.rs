@@ -79,6 +79,8 @@ pub(super) enum Type {
     AddressOrPrefix,
     /// A MAC address.
     Mac,
+    /// `ADDRESS` or `ADDRESS MAC`.
+    AddressPair,
     /// `A-B`.
     Pool,
     /// `DEST via NEXTHOP`.

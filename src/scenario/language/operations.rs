@@ -1,7 +1,8 @@
 //! What changes: the keys of a step and of its operations.
 
 use super::sections::{
-    ADDRESS_SCOPE, ADDRESS_SCOPES, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SETTINGS, SUBNETS,
+    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS,
+    SETTINGS, SUBNETS,
 };
 use super::{Key, Need, Record, Table, Type};
 use crate::api::Section;
@@ -114,7 +115,7 @@ static ROUTER_CHANGE: Record = Record {
     doc: "What changes on a router.",
     keys: &[
         key("routes", Type::List(&Type::Route), Need::Optional, "Its extra routes from now on."),
-        key("admin_state_up", Type::Fixed(true), Need::Optional, "The router is up."),
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether any host has it from now on."),
     ],
 };
 static ROUTER_CHANGES: Table = Table { section: Section::Routers, record: &ROUTER_CHANGE };
@@ -140,6 +141,42 @@ static SUBNET_CHANGE: Record = Record {
         ),
     ],
 };
+static NETWORK_CHANGES: Table = Table { section: Section::Networks, record: &NETWORK_CHANGE };
+static NETWORK_CHANGE: Record = Record {
+    title: "update of a network",
+    context: "networks",
+    doc: "What changes on a network.",
+    keys: &[
+        key("mtu", Type::Integer(576, 1500), Need::Optional, "Its MTU from now on."),
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether machines' ports on it carry anything from now on."),
+    ],
+};
+const NEW_ADDRESS: Key =
+    key("address", Type::OneOrMany(&Type::Address), Need::Optional, "Its fixed addresses from now on.");
+const NEW_PAIRS: Key = key(
+    "allowed_address_pairs",
+    Type::List(&Type::AddressPair),
+    Need::Optional,
+    "Its address pairs from now on, `ADDRESS` or `ADDRESS MAC`.",
+);
+static PORT_CHANGES: Table = Table { section: Section::Ports, record: &PORT_CHANGE };
+static PORT_CHANGE: Record = Record {
+    title: "update of a port",
+    context: "ports",
+    doc: "What changes on a port.",
+    keys: &[
+        NEW_ADDRESS,
+        NEW_PAIRS,
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether it carries anything from now on."),
+    ],
+};
+static INSTANCE_CHANGES: Table = Table { section: Section::Instances, record: &INSTANCE_CHANGE };
+static INSTANCE_CHANGE: Record = Record {
+    title: "update of an instance",
+    context: "instances",
+    doc: "What changes on an instance, and on its port where that is its own.",
+    keys: &[NEW_ADDRESS, NEW_PAIRS, ALSO, CLOSED],
+};
 static NODE_CHANGES: Table = Table { section: Section::Outside, record: &NODE_CHANGE };
 static NODE_CHANGE: Record = Record {
     title: "update of a machine outside",
@@ -161,8 +198,11 @@ pub(in crate::scenario) static UPDATE: Record = Record {
     keys: &[
         key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents, from each one's next start."),
         key("hosts", Type::Table(&HOST_CHANGES), Need::Optional, "Hosts to change."),
+        key("networks", Type::Table(&NETWORK_CHANGES), Need::Optional, "Networks to change."),
         key("subnets", Type::Table(&SUBNET_CHANGES), Need::Optional, "Subnets to change."),
         key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
+        key("ports", Type::Table(&PORT_CHANGES), Need::Optional, "Ports to change."),
+        key("instances", Type::Table(&INSTANCE_CHANGES), Need::Optional, "Instances to change."),
         key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),
     ],
 };

@@ -140,9 +140,13 @@ static NETWORK: Record = Record {
             Need::Default("false"),
             "A provider segment with the outside on it; otherwise a tenant network over VXLAN.",
         ),
-        key("mtu", Type::Integer(576, 1500), Need::Default("1500"), "In bytes; devices of the router follow it."),
+        MTU,
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, no machine's port on it carries anything."),
     ],
 };
+
+pub(super) const MTU: Key =
+    key("mtu", Type::Integer(576, 1500), Need::Default("1500"), "In bytes; devices of the router follow it.");
 
 pub(super) static SUBNETS: Table = Table { section: Section::Subnets, record: &SUBNET };
 static SUBNET: Record = Record {
@@ -203,7 +207,7 @@ static ROUTER: Record = Record {
             Need::Default("[]"),
             "Extra routes, `DEST via NEXTHOP`; ECMP is the same DEST twice.",
         ),
-        key("admin_state_up", Type::Fixed(true), Need::Default("true"), "The router is up."),
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, no host has it."),
         key("distributed", Type::Fixed(true), Need::Default("true"), "The router is distributed."),
         key("ha", Type::Fixed(false), Need::Default("false"), "The router is not highly available by VRRP."),
     ],
@@ -234,8 +238,17 @@ static PORT: Record = Record {
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The network it is on."),
         key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Its fixed addresses."),
         key("mac", Type::Mac, Need::Default("from the name"), "Its MAC address."),
+        PAIRS,
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, it carries nothing."),
     ],
 };
+
+pub(super) const PAIRS: Key = key(
+    "allowed_address_pairs",
+    Type::List(&Type::AddressPair),
+    Need::Default("[]"),
+    "More addresses that the port may use, `ADDRESS` or `ADDRESS MAC`: routers know them as its neighbours.",
+);
 
 pub(super) static INSTANCES: Table = Table { section: Section::Instances, record: &INSTANCE };
 static INSTANCE: Record = Record {
@@ -252,6 +265,7 @@ static INSTANCE: Record = Record {
         key("network", Type::Name(&[Section::Networks]), Need::Optional, "The network of its one port."),
         key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Fixed addresses of that port."),
         key("mac", Type::Mac, Need::Default("from the name"), "MAC address of that port."),
+        PAIRS,
         key(
             "port",
             Type::OneOrMany(&Type::Name(&[Section::Ports])),
@@ -262,13 +276,13 @@ static INSTANCE: Record = Record {
         CLOSED,
     ],
 };
-const ALSO: Key = key(
+pub(super) const ALSO: Key = key(
     "also",
     Type::List(&Type::AddressOrPrefix),
     Need::Default("[]"),
     "More addresses and prefixes that its kernel owns and answers for (virtual address, anycast prefix).",
 );
-const CLOSED: Key = key(
+pub(super) const CLOSED: Key = key(
     "closed",
     Type::List(&Type::Closed),
     Need::Default("[]"),
