@@ -66,6 +66,12 @@ pub enum Event {
     NetworkUpdated(Name, Network),
     /// A port's addresses, address pairs or administrative state changed (the whole object as it is to be).
     PortUpdated(Name, Port),
+    /// The target of a live migration was told to make ready for an instance.
+    MigrationPrepared(Name, HostName),
+    /// A live migration that was prepared came to its end: the instance runs on its target.
+    MigrationCompleted(Name, HostName),
+    /// A live migration that was prepared was given up.
+    MigrationAborted(Name, HostName),
     /// What an instance's kernel owns or closes changed (the whole object as it is to be).
     InstanceUpdated(Name, Instance),
 }

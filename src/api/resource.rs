@@ -192,12 +192,21 @@ pub struct AddressPair {
 pub struct Instance {
     /// Where it runs; none before it is booted.
     pub host: Option<HostName>,
+    /// Where a live migration that is prepared would bring it.
+    pub migrating_to: Option<HostName>,
     /// Its ports, the first being `eth0`. The port of `network:` shorthand has the instance's name.
     pub ports: Vec<Name>,
     /// More addresses and prefixes that its kernel owns and answers for.
     pub also: Vec<IpNet>,
     /// Closed ports: protocol number and port.
     pub closed: BTreeSet<(u8, u16)>,
+}
+
+impl Instance {
+    /// An instance with these ports that owns nothing besides and closes no port.
+    pub fn new(host: Option<HostName>, ports: Vec<Name>) -> Self {
+        Self { host, migrating_to: None, ports, also: Vec::new(), closed: BTreeSet::new() }
+    }
 }
 
 /// A machine outside.

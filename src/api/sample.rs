@@ -79,7 +79,7 @@ fn port(text: &str, network: &str, words: &[&str]) -> Object {
 
 fn instance(text: &str, on: &str, ports: &[&str]) -> Object {
     let ports = ports.iter().map(|port| name(port)).collect();
-    Object::Instance(name(text), Instance { host: optional_host(on), ports, also: vec![], closed: BTreeSet::new() })
+    Object::Instance(name(text), Instance::new(optional_host(on), ports))
 }
 
 fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
@@ -194,6 +194,9 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["disassociate", floating_ip] => vec![Event::FloatingIpDisassociated(ip(floating_ip))],
         ["boot", text, on] => vec![Event::InstanceBooted(name(text), host(on))],
         ["migrate", text, to] => vec![Event::InstanceMigrated(name(text), host(to))],
+        ["prepare", text, to] => vec![Event::MigrationPrepared(name(text), host(to))],
+        ["complete", text, to] => vec![Event::MigrationCompleted(name(text), host(to))],
+        ["abort", text, to] => vec![Event::MigrationAborted(name(text), host(to))],
         ["restart", text] => vec![Event::AgentRestarted(host(text))],
         ["mode", text, word] => vec![Event::ModeConfigured(host(text), mode(word))],
         ["configure", "metadata", word] => {

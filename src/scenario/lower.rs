@@ -163,7 +163,10 @@ fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
         vec![named.clone()]
     };
     let host = host_named(node, "host");
-    objects.push(Object::Instance(named, Instance { host, ports, also: also(node), closed: closed(node) }));
+    objects.push(Object::Instance(
+        named,
+        Instance { also: also(node), closed: closed(node), ..Instance::new(host, ports) },
+    ));
     Some(objects)
 }
 
@@ -240,13 +243,25 @@ fn deleted(node: &Node) -> Vec<Event> {
         .collect()
 }
 
+fn migrated(node: &Node, instance: Name, to: HostName) -> Vec<Event> {
+    let prepared = || Event::MigrationPrepared(instance.clone(), to.clone());
+    let completed = || Event::MigrationCompleted(instance.clone(), to.clone());
+    match (boolean(node, "live", false), node.get("stage").and_then(Node::text)) {
+        (_, Some("prepare")) => vec![prepared()],
+        (_, Some("complete")) => vec![completed()],
+        (_, Some("abort")) => vec![Event::MigrationAborted(instance, to)],
+        (true, Some(_) | None) => vec![prepared(), completed()],
+        (false, Some(_) | None) => vec![Event::InstanceMigrated(instance, to)],
+    }
+}
+
 /// The events of an operation but for `create`, whose objects are made one by one. `None` if something is missing.
 pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<Event>> {
     Some(match verb {
         "update" => updates::events(node, intent),
         "delete" => deleted(node),
         "boot" => vec![Event::InstanceBooted(named(node, "instance")?, host_named(node, "host")?)],
-        "migrate" => vec![Event::InstanceMigrated(named(node, "instance")?, host_named(node, "to")?)],
+        "migrate" => migrated(node, named(node, "instance")?, host_named(node, "to")?),
         "attach" => {
             let pairs = interfaces(&named(node, "router")?, node, "interface");
             pairs.into_iter().map(|(_, router, interface)| Event::InterfaceAttached(router, interface)).collect()

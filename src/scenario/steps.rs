@@ -139,6 +139,14 @@ impl Builder<'_> {
             needs.extend(self.updated_names(node));
             self.check_own_ports(node);
         }
+        if verb.key == "migrate"
+            && let Some(stage) = node.get("stage")
+            && node.get("live").and_then(Node::text) != Some("true")
+        {
+            self.notes
+                .error(stage.span.clone(), "only a live migration has stages")
+                .help("write `live: true` beside it, or remove `stage`");
+        }
         if verb.key == "associate" {
             self.check_target(node, &verb.key_span, true);
         }

@@ -309,3 +309,27 @@ fn changing_ports() {
         ",
     );
 }
+
+#[test]
+fn live_migration() {
+    check(
+        r"
+        prepare vm1 cmp1
+            BadRequest: instance vm1 runs on cmp1 already
+        prepare vm1 nowhere
+            InvalidInput: there is no host nowhere
+        complete vm1 cmp2
+            BadRequest: no live migration of instance vm1 to cmp2 is prepared
+        prepare vm1 cmp2; complete vm1 cmp2
+            ok
+        prepare vm1 cmp2; complete vm1 net1
+            BadRequest: no live migration of instance vm1 to net1 is prepared
+        prepare vm1 cmp2; migrate vm1 net1
+            BadRequest: instance vm1 is being migrated to cmp2: complete or abort that
+        prepare vm1 cmp2; abort vm1 cmp2; migrate vm1 net1
+            ok
+        prepare vm1 cmp2; complete vm1 cmp2; abort vm1 cmp2
+            BadRequest: no live migration of instance vm1 to cmp2 is prepared
+        ",
+    );
+}

@@ -37,8 +37,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
-    ("migrate", "live"),
-    ("migrate", "stage"),
     ("create", "hosts"),
     ("update", "floating_ips"),
     ("delete", "hosts"),

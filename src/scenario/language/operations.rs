@@ -4,7 +4,7 @@ use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS,
     SETTINGS, SUBNETS,
 };
-use super::{Key, Need, Record, Table, Type};
+use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
@@ -241,8 +241,23 @@ static MIGRATE: Record = Record {
     title: "`migrate`",
     context: "migrate",
     doc: "Moves an instance to another host.",
-    keys: &[INSTANCE, key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host.")],
+    keys: &[
+        INSTANCE,
+        key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host."),
+        key("live", Type::Bool, Need::Default("false"), "The target is made ready before the instance moves."),
+        key(
+            "stage",
+            Type::Choice(STAGES),
+            Need::Default("prepare and complete"),
+            "One stage of a live migration alone.",
+        ),
+    ],
 };
+static STAGES: &[Choice] = &[
+    Choice { word: "prepare", doc: "the target is told to make ready" },
+    Choice { word: "complete", doc: "the instance runs on the target, the source forgets it" },
+    Choice { word: "abort", doc: "the instance stays, the target forgets it" },
+];
 static INTERFACE: Record = Record {
     title: "`attach` or `detach`",
     context: "attach",
