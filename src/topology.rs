@@ -78,6 +78,10 @@ pub struct NodePort {
     pub mtu: u32,
     /// Addresses with prefix length.
     pub addresses: Vec<IpNet>,
+    /// It carries packets; else it is there, but nothing comes or goes.
+    pub up: bool,
+    /// Prefixes on this link that none of the addresses lies in.
+    pub on_link: Vec<IpNet>,
 }
 
 /// What a node's device is plugged into.

@@ -44,7 +44,14 @@ fn gateway() -> Mac {
 
 fn node(attach: NodeAttach, mac: Mac, address: &str) -> NodeTopology {
     NodeTopology {
-        ports: vec![NodePort { attach, mac, mtu: 1450, addresses: vec![address.parse().unwrap()] }],
+        ports: vec![NodePort {
+            attach,
+            mac,
+            mtu: 1450,
+            addresses: vec![address.parse().unwrap()],
+            up: true,
+            on_link: vec![],
+        }],
         forwards: false,
         routes: Vec::new(),
         also: Vec::new(),
@@ -143,6 +150,8 @@ fn segments_and_cables_carry_packets_and_machines_route() {
             mac: mac("router-1"),
             mtu: 1500,
             addresses: vec!["198.51.100.1/30".parse().unwrap()],
+            up: true,
+            on_link: vec![],
         });
         let mut far = node(NodeAttach::Node(name("router"), 1), mac("far"), "198.51.100.2/30");
         far.routes = vec![("0.0.0.0/0".parse().unwrap(), [198, 51, 100, 1].into())];

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use super::address::{behind_prefix, usable};
 use super::event::Object;
 use super::intent::{Intent, Rejected, RejectedKind};
-use super::resource::{Host, Network, Node, NodePlace, Port, Router, Subnet};
+use super::resource::{Host, Network, Node, NodePlace, Router, Subnet};
 use super::server_ports::is_automatic;
 use crate::name::{HostName, Name};
-use crate::net::{Family, IpNet, family_of};
+use crate::net::IpNet;
 
 /// First number past the VXLAN network identifiers, which have 24 bits.
 const VNI_END: u32 = 1 << 24;
 
-fn invalid(reason: impl Into<String>) -> Rejected {
+pub(super) fn invalid(reason: impl Into<String>) -> Rejected {
     Rejected::new(RejectedKind::InvalidInput, reason)
 }
 
@@ -38,6 +38,11 @@ impl Intent {
                 self.settings = *settings;
                 Ok(())
             }
+            Object::AddressScope(name) => {
+                self.check_unused(name.as_str())?;
+                self.address_scopes.insert(name.clone());
+                Ok(())
+            }
         }
     }
 
@@ -50,6 +55,7 @@ impl Intent {
             || self.ports.contains_key(name)
             || self.instances.contains_key(name)
             || self.outside.contains_key(name)
+            || self.address_scopes.contains(name)
     }
 
     pub(super) fn check_unused(&self, name: &str) -> Result<(), Rejected> {
@@ -71,9 +77,19 @@ impl Intent {
         Ok(())
     }
 
+    /// Its MTU and administrative state can change.
+    pub(super) fn update_network(&mut self, name: &Name, network: &Network) -> Result<(), Rejected> {
+        let before = self.known_network(name)?;
+        if (before.external, before.vni) != (network.external, network.vni) {
+            return Err(invalid(format!("network {name} stays what it is, external or not")));
+        }
+        self.networks.insert(name.clone(), network.clone());
+        Ok(())
+    }
+
     fn create_subnet(&mut self, name: &Name, subnet: &Subnet) -> Result<(), Rejected> {
         self.check_unused(name.as_str())?;
-        let network = self.known_network(&subnet.network)?;
+        self.known_network(&subnet.network)?;
         let cidr = subnet.cidr;
         if cidr.trunc() != cidr {
             return Err(invalid(format!("the cidr {cidr} of subnet {name} has host bits: write {}", cidr.trunc())));
@@ -82,10 +98,8 @@ impl Intent {
             let reason = format!("the cidr {cidr} of subnet {name} overlaps with {} of subnet {other}", found.cidr);
             return Err(invalid(reason));
         }
-        if let Some(gateway) = subnet.gateway.filter(|gateway| !cidr.contains(gateway)) {
-            let kind = if network.external { "upstream router" } else { "gateway" };
-            return Err(invalid(format!("the {kind} {gateway} of subnet {name} lies outside its cidr {cidr}")));
-        }
+        self.check_gateway_place(name, subnet)?;
+        self.check_address_scope(name, subnet)?;
         self.check_gateway_overlap(name, subnet)?;
         let whole = usable(&cidr);
         let pools = if subnet.pools.is_empty() { vec![whole] } else { subnet.pools.clone() };
@@ -120,34 +134,6 @@ impl Intent {
         self.check_routes(name, router)?;
         self.routers.insert(name.clone(), router.clone());
         Ok(())
-    }
-
-    fn create_port(&mut self, name: &Name, port: &Port) -> Result<(), Rejected> {
-        self.check_unused(name.as_str())?;
-        let network = self.known_network(&port.network)?;
-        if network.external {
-            let reason = format!("network {} is external: a machine on it is declared in outside", port.network);
-            return Err(invalid(reason));
-        }
-        let same_mac = |(_, other): &(&Name, &Port)| other.network == port.network && other.mac == port.mac;
-        if let Some((other, _)) = self.ports.iter().find(same_mac) {
-            return Err(invalid(format!("port {other} on network {} has the MAC {} already", port.network, port.mac)));
-        }
-        self.claim(&port.network, &port.addresses)?;
-        let addresses = if port.addresses.is_empty() {
-            self.automatic_addresses(name, &port.network)?
-        } else {
-            port.addresses.clone()
-        };
-        self.ports.insert(name.clone(), Port { addresses, ..port.clone() });
-        Ok(())
-    }
-
-    /// The lowest free address of the network's first subnet of each family.
-    fn automatic_addresses(&self, port: &Name, network: &Name) -> Result<Vec<IpAddr>, Rejected> {
-        let purpose = format!("port {port}");
-        let first_of = |family: Family| self.subnets_of(network).find(move |(_, s)| family_of(&s.cidr) == family);
-        Family::BOTH.into_iter().filter_map(first_of).map(|(subnet, _)| self.lowest_free(subnet, &purpose)).collect()
     }
 
     fn create_node(&mut self, name: &Name, node: &Node) -> Result<(), Rejected> {

@@ -26,6 +26,7 @@ impl Intent {
                 self.outside.remove(name);
                 Ok(())
             }
+            Section::AddressScopes => self.delete_address_scope(name),
         }
     }
 

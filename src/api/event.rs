@@ -1,8 +1,9 @@
 //! What can be asked for, in the past tense: an event is a change that was made, or is refused.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::resource::{FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
+use super::resource::{AgentMode, FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
 use crate::name::{HostName, Name};
 
 /// A change.
@@ -54,6 +55,25 @@ pub enum Event {
     NodeUpdated(Name, Node),
     /// A router's extra routes or another attribute changed (the whole object as it is to be).
     RouterUpdated(Name, Router),
+    /// Address scopes or gateways of subnets changed, all in one call as subnets of one pool do (the whole objects as they
+    /// are to be).
+    SubnetsUpdated(BTreeMap<Name, Subnet>),
+    /// The configured mode of a host's agent changed; it holds from the agent's next start.
+    ModeConfigured(HostName, AgentMode),
+    /// The configured options of all agents changed; they hold from each agent's next start.
+    SettingsConfigured(Settings),
+    /// A network's MTU or administrative state changed (the whole object as it is to be).
+    NetworkUpdated(Name, Network),
+    /// A port's addresses, address pairs or administrative state changed (the whole object as it is to be).
+    PortUpdated(Name, Port),
+    /// The target of a live migration was told to make ready for an instance.
+    MigrationPrepared(Name, HostName),
+    /// A live migration that was prepared came to its end: the instance runs on its target.
+    MigrationCompleted(Name, HostName),
+    /// A live migration that was prepared was given up.
+    MigrationAborted(Name, HostName),
+    /// What an instance's kernel owns or closes changed (the whole object as it is to be).
+    InstanceUpdated(Name, Instance),
 }
 
 /// An object with its name, as created.
@@ -77,6 +97,8 @@ pub enum Object {
     Outside(Name, Node),
     /// Agent options.
     Settings(Settings),
+    /// An address scope, which is a name and nothing else.
+    AddressScope(Name),
 }
 
 /// An object by section and name.

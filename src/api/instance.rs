@@ -53,23 +53,76 @@ impl Intent {
     }
 
     pub(super) fn migrate(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.check_migratable(name, host)?;
+        self.place(name, host);
+        Ok(())
+    }
+
+    /// It runs, elsewhere, and no live migration is under way.
+    fn check_migratable(&self, name: &Name, host: &HostName) -> Result<(), Rejected> {
         self.known_host(host)?;
-        match &self.known_instance(name)?.host {
-            None => refused(RejectedKind::BadRequest, format!("instance {name} runs nowhere: boot it")),
-            Some(current) if current == host => {
-                refused(RejectedKind::BadRequest, format!("instance {name} runs on {host} already"))
+        let instance = self.known_instance(name)?;
+        match (&instance.host, &instance.migrating_to) {
+            (None, _) => refused(RejectedKind::BadRequest, format!("instance {name} runs nowhere: boot it")),
+            (Some(current), _) if current == host => {
+                refused(RejectedKind::BadRequest, format!("instance {name} runs on {current} already"))
             }
-            Some(_) => {
-                self.place(name, host);
-                Ok(())
+            (Some(_), Some(target)) => {
+                let reason = format!("instance {name} is being migrated to {target}: complete or abort that");
+                refused(RejectedKind::BadRequest, reason)
             }
+            (Some(_), None) => Ok(()),
         }
+    }
+
+    pub(super) fn prepare_migration(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.check_migratable(name, host)?;
+        if let Some(instance) = self.instances.get_mut(name) {
+            instance.migrating_to = Some(host.clone());
+        }
+        Ok(())
+    }
+
+    /// Refuses an instance that is not being migrated to the host.
+    fn check_prepared(&self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.known_host(host)?;
+        if self.known_instance(name)?.migrating_to.as_ref() == Some(host) {
+            return Ok(());
+        }
+        let reason = format!("no live migration of instance {name} to {host} is prepared");
+        refused(RejectedKind::BadRequest, reason)
+    }
+
+    pub(super) fn complete_migration(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.check_prepared(name, host)?;
+        self.place(name, host);
+        Ok(())
+    }
+
+    pub(super) fn abort_migration(&mut self, name: &Name, host: &HostName) -> Result<(), Rejected> {
+        self.check_prepared(name, host)?;
+        if let Some(instance) = self.instances.get_mut(name) {
+            instance.migrating_to = None;
+        }
+        Ok(())
     }
 
     fn place(&mut self, name: &Name, host: &HostName) {
         if let Some(instance) = self.instances.get_mut(name) {
             instance.host = Some(host.clone());
+            instance.migrating_to = None;
         }
+    }
+
+    /// Only what its kernel owns and closes can change this way.
+    pub(super) fn update_instance(&mut self, name: &Name, instance: &Instance) -> Result<(), Rejected> {
+        let before = self.known_instance(name)?;
+        if before.host != instance.host || before.ports != instance.ports {
+            let reason = format!("the host and the ports of instance {name} cannot change this way");
+            return refused(RejectedKind::InvalidInput, reason);
+        }
+        self.instances.insert(name.clone(), instance.clone());
+        Ok(())
     }
 
     /// Its own port goes with it; ports declared apart stay, unbound, with their floating IPs.

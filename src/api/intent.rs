@@ -39,6 +39,8 @@ pub struct Intent {
     pub agent_gateways: BTreeMap<(Name, HostName), ServerPort>,
     /// Addresses that the scenario names anywhere: never given out automatically.
     pub reserved: BTreeSet<IpAddr>,
+    /// Address scopes.
+    pub address_scopes: BTreeSet<Name>,
 }
 
 /// The API refused. Its error types are those of Neutron (`NeutronError.type`).
@@ -88,11 +90,17 @@ pub enum RejectedKind {
     ExternalGatewayForFloatingIPNotFound,
     /// The fixed address has a floating IP already.
     FloatingIPPortAlreadyAssociated,
+    /// A subnet has the address scope.
+    AddressScopeInUse,
+    /// Subnets of one network would have different address scopes.
+    NetworkAddressScopeAffinityError,
+    /// A router has the subnet's gateway address.
+    GatewayIpInUse,
 }
 
 impl RejectedKind {
     /// Every kind, in the order of the language's reference.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::SubnetInUse,
         Self::NetworkInUse,
         Self::PortInUse,
@@ -110,6 +118,9 @@ impl RejectedKind {
         Self::RouterExternalGatewayInUseByFloatingIp,
         Self::ExternalGatewayForFloatingIPNotFound,
         Self::FloatingIPPortAlreadyAssociated,
+        Self::AddressScopeInUse,
+        Self::NetworkAddressScopeAffinityError,
+        Self::GatewayIpInUse,
     ];
 }
 
@@ -157,9 +168,21 @@ impl Intent {
             Event::FloatingIpDisassociated(address) => self.disassociate(*address),
             Event::InstanceBooted(instance, host) => self.boot(instance, host),
             Event::InstanceMigrated(instance, host) => self.migrate(instance, host),
-            Event::AgentRestarted(host) => self.known_host(host).map(|_mode| ()),
+            Event::AgentRestarted(host) => self.restart_agent(host),
             Event::NodeUpdated(name, node) => self.update_node(name, node),
             Event::RouterUpdated(name, router) => self.update_router(name, router),
+            Event::SubnetsUpdated(subnets) => self.update_subnets(subnets),
+            Event::MigrationPrepared(instance, host) => self.prepare_migration(instance, host),
+            Event::MigrationCompleted(instance, host) => self.complete_migration(instance, host),
+            Event::MigrationAborted(instance, host) => self.abort_migration(instance, host),
+            Event::NetworkUpdated(name, network) => self.update_network(name, network),
+            Event::PortUpdated(name, port) => self.update_port(name, port),
+            Event::InstanceUpdated(name, instance) => self.update_instance(name, instance),
+            Event::ModeConfigured(host, mode) => self.configure_mode(host, *mode),
+            Event::SettingsConfigured(settings) => {
+                self.configure(*settings);
+                Ok(())
+            }
         }
     }
 }

@@ -172,14 +172,20 @@ impl Intent {
         self.instance_of(port).and_then(|(_, instance)| instance.host.as_ref())
     }
 
+    /// The host that a live migration is to bring a port to.
+    pub fn migration_of_port(&self, port: &Name) -> Option<&HostName> {
+        self.instance_of(port).and_then(|(_, instance)| instance.migrating_to.as_ref())
+    }
+
     /// The routers that a host's agent is told of: those whose gateway is scheduled to it, those with an interface on a
-    /// subnet where an instance of the host has an address, and every router that shares a network with one of these.
+    /// subnet where an instance of the host, or one that is migrated to it, has an address, and every router that shares a network with one of these; of all
+    /// these, those that are up.
     /// Neutron: `_get_router_ids_for_agent`.
     pub fn routers_on(&self, host: &HostName) -> BTreeSet<&Name> {
         let serviced: BTreeSet<&Name> = self
             .instances
             .values()
-            .filter(|instance| instance.host.as_ref() == Some(host))
+            .filter(|instance| [&instance.host, &instance.migrating_to].contains(&&Some(host.clone())))
             .flat_map(|instance| instance.ports.iter().filter_map(|port| self.ports.get(port)))
             .flat_map(|port| port.addresses.iter().filter_map(|address| self.subnet_at(&port.network, *address)))
             .map(|(name, _)| name)
@@ -191,7 +197,7 @@ impl Intent {
         let networks: BTreeSet<&Name> =
             own.iter().flat_map(|(_, router)| self.router_ports(router)).map(|port| port.network).collect();
         let connected = others.iter().filter(|(_, r)| self.router_ports(r).any(|port| networks.contains(port.network)));
-        own.iter().chain(connected).map(|(name, _)| *name).collect()
+        own.iter().chain(connected).filter(|(_, router)| !router.admin_down).map(|(name, _)| *name).collect()
     }
 
     /// The router that carries a floating IP: it has an interface on the fixed address's subnet and its gateway on the

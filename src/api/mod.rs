@@ -9,14 +9,17 @@ mod delete;
 mod event;
 mod floating_ip;
 mod gateway;
+mod host;
 mod instance;
 mod intent;
 mod lookup;
+mod port;
 mod resource;
 mod router;
 #[cfg(test)]
 pub(crate) mod sample;
 mod server_ports;
+mod subnet;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +28,6 @@ pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section, ServerPort,
-    Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section,
+    ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -30,6 +30,8 @@ pub enum Section {
     FloatingIps,
     /// Machines outside.
     Outside,
+    /// Address scopes.
+    AddressScopes,
 }
 
 /// Neutron's `agent_mode`.
@@ -58,9 +60,23 @@ impl AgentMode {
 /// A host with its L3 agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// The agent's mode.
+    /// The mode in which its agent runs.
     pub mode: AgentMode,
+    /// The mode that the agent's next start brings, if it is another.
+    pub next_mode: Option<AgentMode>,
+    /// The options with which its agent runs, if they have changed since its start.
+    pub running: Option<Settings>,
 }
+
+impl Host {
+    /// A host whose agent runs as it is configured.
+    pub fn new(mode: AgentMode) -> Self {
+        Self { mode, next_mode: None, running: None }
+    }
+}
+
+/// MTU of a network that says none, in bytes. Linux: `ETH_DATA_LEN`.
+const DEFAULT_MTU: u32 = 1500;
 
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +87,15 @@ pub struct Network {
     pub mtu: u32,
     /// VXLAN network identifier. The server chooses it, the lowest free from 1; in a request it is not looked at.
     pub vni: u32,
+    /// Administratively down: machines' ports on it carry nothing. Agents do not look at it.
+    pub admin_down: bool,
+}
+
+impl Network {
+    /// A network that is up, with the usual MTU.
+    pub fn new(external: bool) -> Self {
+        Self { external, mtu: DEFAULT_MTU, vni: 0, admin_down: false }
+    }
 }
 
 /// A subnet.
@@ -84,6 +109,8 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// Where automatic addresses come from, first to last, both included.
     pub pools: Vec<(IpAddr, IpAddr)>,
+    /// Its address scope (in the API through its subnet pool).
+    pub address_scope: Option<Name>,
 }
 
 /// A router.
@@ -95,6 +122,8 @@ pub struct Router {
     pub gateway: Option<Gateway>,
     /// Extra routes.
     pub routes: Vec<StaticRoute>,
+    /// Administratively down: no agent is told of it.
+    pub admin_down: bool,
 }
 
 /// A router's gateway.
@@ -137,6 +166,26 @@ pub struct Port {
     pub addresses: Vec<IpAddr>,
     /// MAC.
     pub mac: Mac,
+    /// Addresses that it may use besides: each with the MAC that has it, the port's own if none.
+    pub pairs: Vec<AddressPair>,
+    /// Administratively down: it carries nothing.
+    pub admin_down: bool,
+}
+
+impl Port {
+    /// A port that is up and has no address pairs.
+    pub fn new(network: Name, addresses: Vec<IpAddr>, mac: Mac) -> Self {
+        Self { network, addresses, mac, pairs: Vec::new(), admin_down: false }
+    }
+}
+
+/// An allowed address pair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressPair {
+    /// An address, or a prefix of which all are allowed.
+    pub address: IpNet,
+    /// Whose it is; the port's own if none.
+    pub mac: Option<Mac>,
 }
 
 /// An instance: a machine with a kernel of its own.
@@ -144,12 +193,21 @@ pub struct Port {
 pub struct Instance {
     /// Where it runs; none before it is booted.
     pub host: Option<HostName>,
+    /// Where a live migration that is prepared would bring it.
+    pub migrating_to: Option<HostName>,
     /// Its ports, the first being `eth0`. The port of `network:` shorthand has the instance's name.
     pub ports: Vec<Name>,
     /// More addresses and prefixes that its kernel owns and answers for.
     pub also: Vec<IpNet>,
     /// Closed ports: protocol number and port.
     pub closed: BTreeSet<(u8, u16)>,
+}
+
+impl Instance {
+    /// An instance with these ports that owns nothing besides and closes no port.
+    pub fn new(host: Option<HostName>, ports: Vec<Name>) -> Self {
+        Self { host, migrating_to: None, ports, also: Vec::new(), closed: BTreeSet::new() }
+    }
 }
 
 /// A machine outside.

@@ -74,12 +74,12 @@ fn optional_host(word: &str) -> Option<HostName> {
 
 fn port(text: &str, network: &str, words: &[&str]) -> Object {
     let mac = Mac::derived("port", text);
-    Object::Port(name(text), Port { network: name(network), addresses: addresses(words), mac })
+    Object::Port(name(text), Port::new(name(network), addresses(words), mac))
 }
 
 fn instance(text: &str, on: &str, ports: &[&str]) -> Object {
     let ports = ports.iter().map(|port| name(port)).collect();
-    Object::Instance(name(text), Instance { host: optional_host(on), ports, also: vec![], closed: BTreeSet::new() })
+    Object::Instance(name(text), Instance::new(optional_host(on), ports))
 }
 
 fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
@@ -90,7 +90,8 @@ fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
         Some(word) => Some(ip(word)),
     };
     let pools = rest.iter().skip(1).map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
-    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools: pools.collect() })
+    let pools = pools.collect();
+    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools, address_scope: None })
 }
 
 fn node(text: &str, place: &str, network: &str, words: &[&str]) -> Object {
@@ -121,6 +122,26 @@ fn routes(intent: &Intent, router: &str, words: &[&str]) -> Event {
     Event::RouterUpdated(name(router), Router { routes: routes.collect(), ..before })
 }
 
+/// `scope SCOPE SUBNET ...`, `-` for no scope.
+fn scoped(intent: &Intent, scope: &str, subnets: &[&str]) -> Event {
+    let address_scope = (scope != "-").then(|| name(scope));
+    let changed = subnets.iter().filter_map(|subnet| {
+        let before = intent.subnets.get(*subnet)?.clone();
+        Some((name(subnet), Subnet { address_scope: address_scope.clone(), ..before }))
+    });
+    Event::SubnetsUpdated(changed.collect())
+}
+
+/// `hop SUBNET ADDRESS`: another gateway, `-` for none.
+fn hop(intent: &Intent, subnet: &str, gateway: &str) -> Event {
+    let changed = intent
+        .subnets
+        .get(subnet)
+        .cloned()
+        .map(|before| (name(subnet), Subnet { gateway: (gateway != "-").then(|| ip(gateway)), ..before }));
+    Event::SubnetsUpdated(changed.into_iter().collect())
+}
+
 fn section(word: &str) -> Section {
     match word {
         "host" => Section::Hosts,
@@ -129,6 +150,7 @@ fn section(word: &str) -> Section {
         "router" => Section::Routers,
         "port" => Section::Ports,
         "instance" => Section::Instances,
+        "scope" => Section::AddressScopes,
         _ => Section::Outside,
     }
 }
@@ -144,11 +166,9 @@ fn mode(word: &str) -> AgentMode {
 pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
-        ["host", text, word] => created(Object::Host(host(text), Host { mode: mode(word) })),
-        ["network", text] => created(Object::Network(name(text), Network { external: false, mtu: 1500, vni: 0 })),
-        ["network", text, "external"] => {
-            created(Object::Network(name(text), Network { external: true, mtu: 1500, vni: 0 }))
-        }
+        ["host", text, word] => created(Object::Host(host(text), Host::new(mode(word)))),
+        ["network", text] => created(Object::Network(name(text), Network::new(false))),
+        ["network", text, "external"] => created(Object::Network(name(text), Network::new(true))),
         ["subnet", text, network, cidr, rest @ ..] => created(subnet(text, network, cidr, rest)),
         ["router", text] => created(Object::Router(name(text), Router::default())),
         ["port", text, network, rest @ ..] => created(port(text, network, rest)),
@@ -174,7 +194,26 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
         ["disassociate", floating_ip] => vec![Event::FloatingIpDisassociated(ip(floating_ip))],
         ["boot", text, on] => vec![Event::InstanceBooted(name(text), host(on))],
         ["migrate", text, to] => vec![Event::InstanceMigrated(name(text), host(to))],
+        ["prepare", text, to] => vec![Event::MigrationPrepared(name(text), host(to))],
+        ["complete", text, to] => vec![Event::MigrationCompleted(name(text), host(to))],
+        ["abort", text, to] => vec![Event::MigrationAborted(name(text), host(to))],
         ["restart", text] => vec![Event::AgentRestarted(host(text))],
+        ["mode", text, word] => vec![Event::ModeConfigured(host(text), mode(word))],
+        ["configure", "metadata", word] => {
+            vec![Event::SettingsConfigured(Settings { metadata: *word == "on", ..intent.settings })]
+        }
+        ["readdress", text, rest @ ..] => {
+            let before = intent.ports.get(*text).cloned();
+            let after = before.map(|port| Event::PortUpdated(name(text), Port { addresses: addresses(rest), ..port }));
+            after.into_iter().collect()
+        }
+        ["down", "router", text] => {
+            let before = intent.routers.get(*text).cloned().unwrap_or_default();
+            vec![Event::RouterUpdated(name(text), Router { admin_down: true, ..before })]
+        }
+        ["scope", text] => created(Object::AddressScope(name(text))),
+        ["scope", text, subnets @ ..] => vec![scoped(intent, text, subnets)],
+        ["hop", subnet, gateway] => vec![hop(intent, subnet, gateway)],
         ["routes", router, rest @ ..] => vec![routes(intent, router, rest)],
         other => panic!("no such line: {other:?}"),
     }

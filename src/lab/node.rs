@@ -4,6 +4,7 @@
 //! taken away: what loses one is made anew, a device or the whole machine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
@@ -36,8 +37,14 @@ const SYSCTLS: [(&str, &str); 6] = [
     ("net.ipv6.conf.default.dad_transmits", "0"),
     ("net.ipv6.conf.all.accept_ra", "0"),
 ];
-/// What a machine that routes has besides.
-const FORWARDING: [(&str, &str); 2] = [("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")];
+/// What a machine that routes has besides. It tells nobody of shorter ways: whether and when a kernel follows an ICMP
+/// redirect depends on what it knows of the neighbour by then, so no two runs would be alike.
+const FORWARDING: [(&str, &str); 4] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net.ipv4.conf.all.send_redirects", "0"),
+    ("net.ipv4.conf.default.send_redirects", "0"),
+];
 
 /// A device of a machine: its name and its number.
 pub(super) type PortId = (Name, usize);
@@ -79,7 +86,7 @@ pub(super) fn stale(fabric: &Fabric, topology: &Topology) -> BTreeSet<PortId> {
 }
 
 fn same(old: &NodePort, new: &NodePort) -> bool {
-    (&old.attach, old.mac, &old.addresses) == (&new.attach, new.mac, &new.addresses)
+    (&old.attach, old.mac, &old.addresses, &old.on_link) == (&new.attach, new.mac, &new.addresses, &new.on_link)
 }
 
 /// Whether the bridge that a device is plugged into stays.
@@ -210,6 +217,12 @@ async fn furnish(
         return Ok(());
     }
     addresses(node, want, &fresh).await.map_err(failed(format!("give {name} its addresses and routes")))?;
+    for address in gained(node, want, &fresh) {
+        apply::announce(&node.netns, &device(0), address).map_err(|failure| DataplaneError::Topology {
+            doing: format!("announce {address} from {name}"),
+            reason: failure.reason(),
+        })?;
+    }
     let chains = ports::chains(want);
     // A chain is lost with its device.
     if chains != node.rules || !fresh.is_empty() {
@@ -220,12 +233,27 @@ async fn furnish(
     Ok(())
 }
 
+/// Addresses that a machine that stood before owns now besides: neighbours may know them at another one.
+fn gained(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) -> Vec<IpAddr> {
+    let stood = node.ports.contains_key(&0) && !fresh.contains(&0);
+    let new = want.also.iter().filter(|net| stood && !node.topology.also.contains(net));
+    new.filter(|net| net.prefix_len() == net.max_prefix_len()).map(IpNet::addr).collect()
+}
+
 async fn addresses(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) -> Result<(), NetlinkError> {
     let handle = node.netns.handle();
     for (number, port) in want.ports.iter().enumerate() {
         let Some(made) = node.ports.get(&number) else { continue };
+        let was_up = fresh.contains(&number) || node.topology.ports.get(number).is_some_and(|old| old.up);
+        if was_up != port.up {
+            // At the far end, as a switch does: the machine itself is not asked.
+            links::set_up(made.far.handle(), made.far_index, port.up).await?;
+        }
         if fresh.contains(&number) {
             try_join_all(port.addresses.iter().map(|net| apply::add_address(handle, made.index, net))).await?;
+            let on_link = port.on_link.iter().map(|net| Route::on_link(*net, device(number), TABLE_MAIN));
+            try_join_all(on_link.map(|route| async move { apply::replace_route(handle, &route, &[made.index]).await }))
+                .await?;
         } else if node.topology.ports.get(number).is_some_and(|old| old.mtu != port.mtu) {
             links::set(handle, LinkUnspec::new_with_index(made.index).mtu(port.mtu).build()).await?;
         }

@@ -16,7 +16,7 @@ use crate::router::PortConfig;
 pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
     let qg = device("qg-", gateway);
     let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view));
-    for port in &view.router.snat_interfaces {
+    for port in view.plugged_snat_ports() {
         state.plug(&device("sg-", port), port)?;
     }
     state.plug(&qg, gateway)?;

@@ -54,6 +54,8 @@ fn nodes(machines: &[Machine]) -> Nodes {
             mac: port.mac,
             mtu: 1500,
             addresses: port.nets.clone(),
+            up: true,
+            on_link: Vec::new(),
         };
         let ports = machine.ports.iter().map(port).collect();
         let node = NodeTopology {

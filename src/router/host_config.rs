@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::config::{
-    AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouteConfig, RouterConfig, SubnetConfig,
+    AddressScopes, AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouteConfig, RouterConfig,
+    SubnetConfig,
 };
 use super::placement::floating_ips;
-use crate::api::{AgentMode, Intent, Router, Snat, Subnet};
+use crate::api::{AddressPair, AgentMode, Intent, Router, Snat, Subnet};
 use crate::name::{HostName, Id, Name};
-use crate::net::Mac;
+use crate::net::{Family, Mac, family_of};
 
 /// What the agent of `host` is told. A host that there is not, is told of nothing.
 pub fn host_config(intent: &Intent, host: &HostName) -> HostConfig {
@@ -24,10 +25,11 @@ pub fn host_config(intent: &Intent, host: &HostName) -> HostConfig {
         .flat_map(|port| port.addresses.into_iter().filter_map(|address| intent.subnet_at(port.network, address)))
         .map(|(name, _)| name)
         .collect();
+    let settings = intent.settings_of(host);
     let options = AgentOptions {
-        random_fully: intent.settings.random_ports,
-        metadata: intent.settings.metadata,
-        deviations: intent.settings.deviations,
+        random_fully: settings.random_ports,
+        metadata: settings.metadata,
+        deviations: settings.deviations,
         ..AgentOptions::default()
     };
     HostConfig {
@@ -65,7 +67,10 @@ fn router_config(intent: &Intent, host: &HostName, name: &Name, router: &Router)
         gw_port_host: gateway.and_then(|found| found.host.clone()),
         interfaces: interfaces
             .iter()
-            .map(|port| port_config(intent, port.name, port.network, port.mac, &port.addresses))
+            .map(|port| PortConfig {
+                admin_state_up: !intent.ports.get(port.name).is_some_and(|declared| declared.admin_down),
+                ..port_config(intent, port.name, port.network, port.mac, &port.addresses)
+            })
             .collect(),
         snat_interfaces,
         agent_gateways,
@@ -93,8 +98,14 @@ fn port_config(intent: &Intent, id: &Name, network: &Name, mac: Mac, addresses: 
         fixed_ips: fixed_ips(intent, network, addresses),
         subnets: own.into_iter().map(subnet_config).collect(),
         extra_subnets: others.into_iter().map(subnet_config).collect(),
-        address_scopes: None,
+        address_scopes: address_scopes(intent, network),
     }
+}
+
+fn address_scopes(intent: &Intent, network: &Name) -> Option<AddressScopes> {
+    let of = |family| intent.address_scope_of(network, family).map(Name::to_string);
+    let scopes = AddressScopes { v4: of(Family::V4), v6: of(Family::V6) };
+    (scopes != AddressScopes::default()).then_some(scopes)
 }
 
 fn subnet_config((name, subnet): (&Name, &Subnet)) -> SubnetConfig {
@@ -113,14 +124,18 @@ fn fixed_ips(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<Fixed
         .collect()
 }
 
-/// Every bound port on a subnet but for the routers' own interfaces: instances by name, then SNAT ports.
+/// Every bound port on a subnet but for the routers' own interfaces: instances by name, each with its address pairs, then
+/// SNAT ports.
 fn neighbours(intent: &Intent, subnet: &Name) -> Vec<NeighbourPort> {
-    let instances = intent
-        .instances
-        .values()
-        .filter(|instance| instance.host.is_some())
-        .flat_map(|instance| instance.ports.iter().filter_map(|port| intent.ports.get(port)))
-        .map(|port| ("compute:nova", &port.network, port.mac, port.addresses.as_slice()));
+    let bound = intent.instances.values().filter(|instance| instance.host.is_some());
+    let instances =
+        bound.flat_map(|instance| instance.ports.iter().filter_map(|port| intent.ports.get(port))).flat_map(|port| {
+            let own = neighbour(intent, "compute:nova", &port.network, port.mac, &port.addresses);
+            let family = own.family_on(&Id::from(subnet));
+            let pairs = port.pairs.iter().filter(move |pair| Some(family_of(&pair.address)) == family);
+            let pairs: Vec<NeighbourPort> = pairs.filter_map(|pair| paired(subnet, port.mac, pair)).collect();
+            std::iter::once(own).chain(pairs)
+        });
     let snat = intent
         .snat_ports
         .iter()
@@ -128,15 +143,32 @@ fn neighbours(intent: &Intent, subnet: &Name) -> Vec<NeighbourPort> {
             intent.routers.get(router).and_then(|r| r.gateway.as_ref()).is_some_and(|gateway| gateway.host.is_some())
         })
         .filter_map(|((_, interface), port)| Some((intent.router_port(interface)?, port)))
-        .map(|(inner, port)| ("network:router_centralized_snat", inner.network, port.mac, port.addresses.as_slice()));
+        .map(|(inner, port)| {
+            neighbour(intent, "network:router_centralized_snat", inner.network, port.mac, &port.addresses)
+        });
     let id = Id::from(subnet);
-    instances
-        .chain(snat)
-        .map(|(owner, network, mac, addresses)| NeighbourPort {
-            device_owner: owner.to_owned(),
-            mac,
-            fixed_ips: fixed_ips(intent, network, addresses),
-        })
-        .filter(|port| port.fixed_ips.iter().any(|fixed| fixed.subnet_id == id))
-        .collect()
+    instances.chain(snat).filter(|port| port.family_on(&id).is_some()).collect()
+}
+
+fn neighbour(intent: &Intent, owner: &str, network: &Name, mac: Mac, addresses: &[IpAddr]) -> NeighbourPort {
+    NeighbourPort { device_owner: owner.to_owned(), mac, fixed_ips: fixed_ips(intent, network, addresses) }
+}
+
+/// An address pair of a single address is a neighbour on every subnet of the port of its family, inside it or not.
+/// Reference: `neutron-local-side`, 1.5.
+fn paired(subnet: &Name, own: Mac, pair: &AddressPair) -> Option<NeighbourPort> {
+    let single = pair.address.prefix_len() == pair.address.max_prefix_len();
+    let fixed = FixedIp { subnet_id: subnet.into(), ip_address: pair.address.addr(), prefixlen: None };
+    single.then(|| NeighbourPort {
+        device_owner: "compute:nova".to_owned(),
+        mac: pair.mac.unwrap_or(own),
+        fixed_ips: vec![fixed],
+    })
+}
+
+impl NeighbourPort {
+    /// The family of its first address on a subnet.
+    fn family_on(&self, subnet: &Id) -> Option<Family> {
+        self.fixed_ips.iter().find(|fixed| fixed.subnet_id == *subnet).map(|fixed| Family::of(fixed.ip_address))
+    }
 }

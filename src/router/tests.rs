@@ -333,3 +333,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_router_that_is_down_is_nowhere() {
+    let up = intent(BASIC);
+    assert!(!host_config(&up, &host("cmp1")).routers.is_empty());
+    let down = after(&up, "down router r1");
+    for name in &down.host_order {
+        assert!(host_config(&down, name).routers.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_target_of_a_live_migration_is_told_of_the_floating_ip() {
+    let prepared = built(&["host cmp4 dvr", "associate 203.0.113.101 vm1", "prepare vm1 cmp4"]);
+    let served = |name: &str| {
+        let config = host_config(&prepared, &host(name));
+        let fips = config.routers.values().flat_map(|router| router.floating_ips.clone());
+        fips.map(|fip| (fip.host, fip.dest_host)).collect::<Vec<_>>()
+    };
+    let both = (Some("cmp1".to_owned()), Some("cmp4".to_owned()));
+    assert_eq!(served("cmp1"), [both.clone()]);
+    assert_eq!(served("cmp4"), [both]);
+    assert_eq!(served("cmp2"), []);
+}

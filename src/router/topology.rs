@@ -139,6 +139,8 @@ fn instance_node(intent: &Intent, instance: &Instance) -> Option<NodeTopology> {
         mac: port.mac,
         mtu: mtu_of(intent, &port.network),
         addresses: port.addresses.iter().map(|address| intent.with_prefix(&port.network, *address)).collect(),
+        up: !port.admin_down && is_up(intent, &port.network),
+        on_link: Vec::new(),
     });
     let routes = ports.first().map(|port| default_routes(intent, &port.network, &port.addresses)).unwrap_or_default();
     let (also, closed) = (instance.also.clone(), instance.closed.clone());
@@ -162,7 +164,8 @@ fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
             (vec![lan_port(intent, name, network, addresses)], false, routes)
         }
         NodePlace::GatewayOf(network) => {
-            let mut ports = vec![segment_port(intent, name, network, &node.addresses)];
+            let port = segment_port(intent, name, network, &node.addresses);
+            let mut ports = vec![NodePort { on_link: subnets_beyond(intent, network, &node.addresses), ..port }];
             let hops = hops_behind(intent, network);
             if !hops.is_empty() {
                 ports.push(lan_port(intent, name, network, hops));
@@ -186,7 +189,18 @@ fn segment_port(intent: &Intent, node: &Name, network: &Name, addresses: &[IpAdd
         mac: Mac::derived("outside", node.as_str()),
         mtu: mtu_of(intent, network),
         addresses: addresses.iter().map(|address| intent.with_prefix(network, *address)).collect(),
+        up: is_up(intent, network),
+        on_link: Vec::new(),
     }
+}
+
+/// Subnets of a network that none of the addresses lies in: their upstream router's address is outside of them.
+fn subnets_beyond(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<IpNet> {
+    let served = intent.subnets_of(network).filter(|(_, subnet)| subnet.gateway.is_some());
+    served
+        .map(|(_, subnet)| subnet.cidr)
+        .filter(|cidr| !addresses.iter().any(|address| cidr.contains(address)))
+        .collect()
 }
 
 fn lan_port(intent: &Intent, node: &Name, network: &Name, addresses: Vec<IpNet>) -> NodePort {
@@ -195,6 +209,8 @@ fn lan_port(intent: &Intent, node: &Name, network: &Name, addresses: Vec<IpNet>)
         mac: Mac::derived("lan", node.as_str()),
         mtu: mtu_of(intent, network),
         addresses,
+        up: true,
+        on_link: Vec::new(),
     }
 }
 
@@ -216,6 +232,10 @@ fn default_routes(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<
             (!addresses.contains(&gateway)).then(|| (family.any(), gateway))
         })
         .collect()
+}
+
+fn is_up(intent: &Intent, network: &Name) -> bool {
+    intent.networks.get(network).is_some_and(|found| !found.admin_down)
 }
 
 fn mtu_of(intent: &Intent, network: &Name) -> u32 {

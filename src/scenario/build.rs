@@ -79,7 +79,8 @@ pub(super) fn canonical(section: Section, key: &str) -> String {
         | Section::Routers
         | Section::Ports
         | Section::Instances
-        | Section::Outside => key.to_owned(),
+        | Section::Outside
+        | Section::AddressScopes => key.to_owned(),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::values;
 use super::yaml::Node;
+use super::{updates, values};
 use crate::api::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
-    Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object,
+    ObjectKind, Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
@@ -17,7 +17,7 @@ fn name(node: &Node) -> Option<Name> {
     Name::new(node.text()?).ok()
 }
 
-fn named(node: &Node, key: &str) -> Option<Name> {
+pub(super) fn named(node: &Node, key: &str) -> Option<Name> {
     name(node.get(key)?)
 }
 
@@ -25,43 +25,51 @@ fn host_named(node: &Node, key: &str) -> Option<HostName> {
     named(node, key).map(HostName::from)
 }
 
-fn many<T>(node: &Node, key: &str, read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
+pub(super) fn many<T>(node: &Node, key: &str, read: impl Fn(&Node) -> Option<T>) -> Vec<T> {
     node.get(key).map(|value| value.items().iter().filter_map(read).collect()).unwrap_or_default()
 }
 
-fn address(node: &Node) -> Option<IpAddr> {
+pub(super) fn address(node: &Node) -> Option<IpAddr> {
     values::address(node.text()?).ok()
 }
 
-fn addresses(node: &Node) -> Vec<IpAddr> {
+pub(super) fn addresses(node: &Node) -> Vec<IpAddr> {
     many(node, "address", address)
 }
 
-fn boolean(node: &Node, key: &str, default: bool) -> bool {
+pub(super) fn boolean(node: &Node, key: &str, default: bool) -> bool {
     node.get(key).and_then(Node::text).and_then(|text| values::boolean(text).ok()).unwrap_or(default)
 }
 
-fn routes(node: &Node) -> Vec<StaticRoute> {
+pub(super) fn routes(node: &Node) -> Vec<StaticRoute> {
     many(node, "routes", |item| values::route(item.text()?).ok())
 }
 
-fn also(node: &Node) -> Vec<IpNet> {
+pub(super) fn also(node: &Node) -> Vec<IpNet> {
     many(node, "also", |item| values::address_or_prefix(item.text()?).ok())
 }
 
-fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
+pub(super) fn closed(node: &Node) -> BTreeSet<(u8, u16)> {
     many(node, "closed", |item| values::closed(item.text()?).ok()).into_iter().collect()
+}
+
+pub(super) fn pairs(node: &Node) -> Vec<AddressPair> {
+    many(node, "allowed_address_pairs", |item| values::address_pair(item.text()?).ok())
 }
 
 /// `settings`.
 pub(super) fn settings(node: &Node) -> Event {
-    let usual = Settings::default();
-    Event::Created(Object::Settings(Settings {
-        random_ports: boolean(node, "random_ports", usual.random_ports),
-        metadata: boolean(node, "metadata", usual.metadata),
-        rules: node.get("rules").and_then(Node::text).and_then(|name| name.parse().ok()).unwrap_or(usual.rules),
-        ..usual
-    }))
+    Event::Created(Object::Settings(settings_after(node, Settings::default())))
+}
+
+/// The settings that a node says, else as they were.
+pub(super) fn settings_after(node: &Node, before: Settings) -> Settings {
+    Settings {
+        random_ports: boolean(node, "random_ports", before.random_ports),
+        metadata: boolean(node, "metadata", before.metadata),
+        rules: node.get("rules").and_then(Node::text).and_then(|name| name.parse().ok()).unwrap_or(before.rules),
+        ..before
+    }
 }
 
 /// `deviations`, beside the settings so far.
@@ -80,19 +88,23 @@ pub(super) fn created(section: Section, key: &str, node: &Node, intent: &Intent)
     }
     let named = Name::new(key).ok()?;
     let objects = match section {
-        Section::Hosts => vec![Object::Host(HostName::from(named), Host { mode: mode(node)? })],
+        Section::Hosts => vec![Object::Host(HostName::from(named), Host::new(mode(node)?))],
         Section::Networks => vec![Object::Network(named, network(node, intent))],
         Section::Subnets => vec![Object::Subnet(named, subnet(node)?)],
-        Section::Routers => vec![Object::Router(named, Router::default())],
+        Section::Routers => {
+            let admin_down = !boolean(node, "admin_state_up", true);
+            vec![Object::Router(named, Router { admin_down, ..Router::default() })]
+        }
         Section::Ports => vec![Object::Port(named.clone(), port(&named, node)?)],
         Section::Instances => instance(named, node)?,
         Section::Outside => vec![Object::Outside(named, machine(node)?)],
+        Section::AddressScopes => vec![Object::AddressScope(named)],
         Section::FloatingIps => Vec::new(),
     };
     Some(objects.into_iter().map(Event::Created).collect())
 }
 
-fn mode(node: &Node) -> Option<AgentMode> {
+pub(super) fn mode(node: &Node) -> Option<AgentMode> {
     match node.get("mode") {
         None => Some(AgentMode::Dvr),
         Some(mode) => [AgentMode::Dvr, AgentMode::DvrSnat, AgentMode::DvrNoExternal]
@@ -104,7 +116,9 @@ fn mode(node: &Node) -> Option<AgentMode> {
 fn network(node: &Node, intent: &Intent) -> Network {
     let mtu = node.get("mtu").and_then(Node::text).and_then(|text| values::integer(text, 0, u32::MAX).ok());
     let last = intent.networks.values().map(|network| network.vni).max().unwrap_or(0);
-    Network { external: boolean(node, "external", false), mtu: mtu.unwrap_or(1500), vni: last + 1 }
+    let usual = Network::new(boolean(node, "external", false));
+    let admin_down = !boolean(node, "admin_state_up", true);
+    Network { mtu: mtu.unwrap_or(usual.mtu), vni: last + 1, admin_down, ..usual }
 }
 
 fn subnet(node: &Node) -> Option<Subnet> {
@@ -115,7 +129,13 @@ fn subnet(node: &Node) -> Option<Subnet> {
         Some(value) => Some(address(value)?),
     };
     let pools = many(node, "allocation_pools", |item| values::range(item.text()?).ok());
-    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools })
+    let address_scope = named(node, "address_scope").filter(|_| !says_none(node, "address_scope"));
+    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools, address_scope })
+}
+
+/// Whether the word `none` stands there.
+pub(super) fn says_none(node: &Node, key: &str) -> bool {
+    node.get(key).and_then(Node::text) == Some("none")
 }
 
 /// The first address that a port may have.
@@ -131,7 +151,8 @@ fn port(named_as: &Name, node: &Node) -> Option<Port> {
         Some(value) => values::mac(value.text()?).ok()?,
         None => Mac::derived("port", named_as.as_str()),
     };
-    Some(Port { network: named(node, "network")?, addresses: addresses(node), mac })
+    let port = Port::new(named(node, "network")?, addresses(node), mac);
+    Some(Port { pairs: pairs(node), admin_down: !boolean(node, "admin_state_up", true), ..port })
 }
 
 fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
@@ -143,7 +164,10 @@ fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
         vec![named.clone()]
     };
     let host = host_named(node, "host");
-    objects.push(Object::Instance(named, Instance { host, ports, also: also(node), closed: closed(node) }));
+    objects.push(Object::Instance(
+        named,
+        Instance { also: also(node), closed: closed(node), ..Instance::new(host, ports) },
+    ));
     Some(objects)
 }
 
@@ -190,7 +214,7 @@ pub(super) fn associated(floating_ip: IpAddr, node: &Node, intent: &Intent) -> O
 }
 
 /// Order in which `delete` makes its calls: what depends on others first.
-const DELETE_ORDER: [(&str, Section); 7] = [
+const DELETE_ORDER: [(&str, Section); 8] = [
     ("floating_ips", Section::FloatingIps),
     ("instances", Section::Instances),
     ("ports", Section::Ports),
@@ -198,6 +222,7 @@ const DELETE_ORDER: [(&str, Section); 7] = [
     ("outside", Section::Outside),
     ("subnets", Section::Subnets),
     ("networks", Section::Networks),
+    ("address_scopes", Section::AddressScopes),
 ];
 
 fn deleted(node: &Node) -> Vec<Event> {
@@ -209,7 +234,8 @@ fn deleted(node: &Node) -> Vec<Event> {
         | Section::Routers
         | Section::Ports
         | Section::Instances
-        | Section::Outside => name(item).map(|name| ObjectKind::Named(section, name)),
+        | Section::Outside
+        | Section::AddressScopes => name(item).map(|name| ObjectKind::Named(section, name)),
     };
     let lists = DELETE_ORDER.iter().filter_map(|(key, section)| Some((node.get(key)?, *section)));
     lists
@@ -218,45 +244,25 @@ fn deleted(node: &Node) -> Vec<Event> {
         .collect()
 }
 
-fn updated(node: &Node, intent: &Intent) -> Vec<Event> {
-    let mut events = Vec::new();
-    for entry in node.get("routers").map(Node::entries).unwrap_or_default() {
-        if let Ok(router) = Name::new(entry.key.as_str()) {
-            if entry.value.get("routes").is_some() {
-                events.push(routes_set(&router, &entry.value, intent));
-            } else {
-                events.push(Event::RouterUpdated(
-                    router.clone(),
-                    intent.routers.get(&router).cloned().unwrap_or_default(),
-                ));
-            }
-        }
+fn migrated(node: &Node, instance: Name, to: HostName) -> Vec<Event> {
+    let prepared = || Event::MigrationPrepared(instance.clone(), to.clone());
+    let completed = || Event::MigrationCompleted(instance.clone(), to.clone());
+    match (boolean(node, "live", false), node.get("stage").and_then(Node::text)) {
+        (_, Some("prepare")) => vec![prepared()],
+        (_, Some("complete")) => vec![completed()],
+        (_, Some("abort")) => vec![Event::MigrationAborted(instance, to)],
+        (true, Some(_) | None) => vec![prepared(), completed()],
+        (false, Some(_) | None) => vec![Event::InstanceMigrated(instance, to)],
     }
-    for entry in node.get("outside").map(Node::entries).unwrap_or_default() {
-        let known = Name::new(entry.key.as_str()).ok().and_then(|name| intent.outside.get_key_value(&name));
-        if let Some((name, machine)) = known {
-            let (new, has) = (&entry.value, |key: &str| entry.value.get(key).is_some());
-            let machine = machine.clone();
-            let machine = Machine {
-                place: machine.place,
-                addresses: if has("address") { addresses(new) } else { machine.addresses },
-                routes: if has("routes") { routes(new) } else { machine.routes },
-                also: if has("also") { also(new) } else { machine.also },
-                closed: if has("closed") { closed(new) } else { machine.closed },
-            };
-            events.push(Event::NodeUpdated(name.clone(), machine));
-        }
-    }
-    events
 }
 
 /// The events of an operation but for `create`, whose objects are made one by one. `None` if something is missing.
 pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<Event>> {
     Some(match verb {
-        "update" => updated(node, intent),
+        "update" => updates::events(node, intent),
         "delete" => deleted(node),
         "boot" => vec![Event::InstanceBooted(named(node, "instance")?, host_named(node, "host")?)],
-        "migrate" => vec![Event::InstanceMigrated(named(node, "instance")?, host_named(node, "to")?)],
+        "migrate" => migrated(node, named(node, "instance")?, host_named(node, "to")?),
         "attach" => {
             let pairs = interfaces(&named(node, "router")?, node, "interface");
             pairs.into_iter().map(|(_, router, interface)| Event::InterfaceAttached(router, interface)).collect()

@@ -23,6 +23,7 @@ mod steps;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod updates;
 mod values;
 mod words;
 mod world;

@@ -1,7 +1,5 @@
 //! Objects of sections, those of the file and those of `create`: declared, resolved, completed, created in the API's order.
 
-use std::net::IpAddr;
-
 use super::build::{Builder, Call, canonical};
 use super::language::{self, SECTIONS, Table, Type};
 use super::lower;
@@ -36,8 +34,15 @@ impl Builder<'_> {
                 }
             }
         }
-        let order =
-            [Section::Hosts, Section::Networks, Section::Subnets, Section::Outside, Section::Routers, Section::Ports];
+        let order = [
+            Section::Hosts,
+            Section::Networks,
+            Section::AddressScopes,
+            Section::Subnets,
+            Section::Outside,
+            Section::Routers,
+            Section::Ports,
+        ];
         for section in order {
             self.create_section(&tables, section);
         }
@@ -120,18 +125,6 @@ impl Builder<'_> {
         if let Some(event) = lower::associated(address, &entry.value, &self.world.intent) {
             let needs = std::iter::once(address.to_string()).chain(self.needs(&entry.value, table)).collect();
             self.call(Call { events: vec![event], needs, place: entry.key_span.clone(), node: &entry.value });
-            self.check_centralised(address, &entry.span());
-        }
-    }
-
-    pub(super) fn check_centralised(&mut self, address: IpAddr, place: &Span) {
-        let intent = &self.world.intent;
-        if intent.floating_ips.get(&address).is_some_and(|floating_ip| floating_ip.target.is_some())
-            && intent.served_centrally(address)
-        {
-            self.notes
-                .later(place.clone(), &format!("a centralised floating IP ({address})"))
-                .help("a port without a running instance, or on a `dvr_no_external` host, makes a floating IP centralised; use a `dvr` host");
         }
     }
 
@@ -149,9 +142,12 @@ impl Builder<'_> {
                     .error(place, format!("`{}` needs `network` or `port`, one of them", entry.key))
                     .help("`network` gives it a port of its own, `port` names ports declared in `ports`");
             }
-            Section::Instances if count(&["port"]) == 1 && count(&["address", "mac"]) > 0 => {
+            Section::Instances if count(&["port"]) == 1 && count(&["address", "mac", "allowed_address_pairs"]) > 0 => {
                 self.notes
-                    .error(place, "`address` and `mac` belong to the port, which is declared elsewhere")
+                    .error(
+                        place,
+                        "`address`, `mac` and `allowed_address_pairs` belong to the port, which is declared elsewhere",
+                    )
                     .help("write them in `ports`");
             }
             Section::Outside if count(&["on", "behind", "gateway_of"]) != 1 => {
@@ -181,7 +177,8 @@ impl Builder<'_> {
             | Section::Routers
             | Section::Ports
             | Section::Instances
-            | Section::Outside => {}
+            | Section::Outside
+            | Section::AddressScopes => {}
         }
     }
 

@@ -63,6 +63,9 @@ fn typed(ty: &Type) -> Value {
         Type::Prefix => json!({ "type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$", "examples": ["10.0.1.0/24"] }),
         Type::AddressOrPrefix => json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?$" }),
         Type::Mac => json!({ "type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$" }),
+        Type::AddressPair => {
+            json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?(\s+[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?$", "examples": ["10.0.1.100"] })
+        }
         Type::Pool => {
             json!({ "type": "string", "pattern": r"^[0-9.]+\s*-\s*[0-9.]+$", "examples": ["10.0.1.100-10.0.1.199"] })
         }

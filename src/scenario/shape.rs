@@ -44,6 +44,7 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         | Type::Prefix
         | Type::AddressOrPrefix
         | Type::Mac
+        | Type::AddressPair
         | Type::Pool
         | Type::Route
         | Type::Closed
@@ -63,6 +64,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Prefix => "a prefix",
         Type::AddressOrPrefix => "an address or prefix",
         Type::Mac => "a MAC address",
+        Type::AddressPair => "an address pair, `ADDRESS` or `ADDRESS MAC`",
         Type::Pool => "a range of addresses, `A-B`",
         Type::Route => "a route, `DEST via NEXTHOP`",
         Type::Closed => "a protocol and port, `udp/9`",
@@ -80,10 +82,10 @@ fn example(ty: &Type) -> String {
             Some(key) => format!("write its keys below, like `{}: ...`", key.name),
             None => "write its keys below".to_owned(),
         },
-        Type::Table(table) => format!(
-            "write `NAME: {{ {}: ... }}`, one below the other",
-            table.record.keys.first().map_or("", |key| key.name)
-        ),
+        Type::Table(table) => match table.record.keys.first() {
+            Some(key) => format!("write `NAME: {{ {}: ... }}`, one below the other", key.name),
+            None => "write `NAME: {}`, one below the other".to_owned(),
+        },
         Type::Expect => "write `SOURCE -> TARGET: sentence` or `PLACE: sentence`, one below the other".to_owned(),
         Type::Notify => "write `{ all: merged }`".to_owned(),
         Type::OrNone(inner) => format!("{}, or `none`", example(inner)),
@@ -99,6 +101,7 @@ fn example(ty: &Type) -> String {
         | Type::Prefix
         | Type::AddressOrPrefix
         | Type::Mac
+        | Type::AddressPair
         | Type::Pool
         | Type::Route
         | Type::Closed
@@ -158,6 +161,7 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
         Type::Prefix => four(values::prefix(text)?.addr().is_ipv4()),
         Type::AddressOrPrefix => four(values::address_or_prefix(text)?.addr().is_ipv4()),
         Type::Mac => Ok(values::mac(text).map(drop)?),
+        Type::AddressPair => four(values::address_pair(text)?.address.addr().is_ipv4()),
         Type::Pool => four(values::range(text)?.0.is_ipv4()),
         Type::Route => four(values::route(text)?.destination.addr().is_ipv4()),
         Type::Closed => Ok(values::closed(text).map(drop)?),
@@ -280,6 +284,8 @@ fn unknown_key(entry: &Entry, record: &Record, more: &[Key], notes: &mut Notes) 
         note.help(format!("did you mean `{near}`?"));
     } else if entry.value.value == Value::Refused {
         note.help("text with `,`, `[`, `]`, `{` or `}` goes on a line of its own or into quotes");
+    } else if record.keys.is_empty() && more.is_empty() {
+        note.help("it has none: write `{}`");
     } else {
         note.help(format!("its keys are {}", listed(known())));
     }

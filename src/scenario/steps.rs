@@ -1,14 +1,11 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
-use std::net::IpAddr;
-
 use super::build::{Builder, Call, numbered};
 use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
 use super::note::{Span, position};
 use super::values;
-use super::world::World;
 use super::yaml::{Entry, Node};
 use super::{Operation, Step};
 use crate::api::{Event, RejectedKind, Section};
@@ -129,7 +126,6 @@ impl Builder<'_> {
                 self.world.break_all(&before.names_in(node));
             }
             self.note_refusals(true);
-            self.check_all_local(&before, &verb.span());
         }
         let text = format!("{}: {}", verb.key, node.one_line());
         Operation { events, text, refused: refused_as }
@@ -141,6 +137,15 @@ impl Builder<'_> {
         let mut needs = self.world.resolve_all(node, &key.ty, &mut self.notes);
         if verb.key == "update" {
             needs.extend(self.updated_names(node));
+            self.check_own_ports(node);
+        }
+        if verb.key == "migrate"
+            && let Some(stage) = node.get("stage")
+            && node.get("live").and_then(Node::text) != Some("true")
+        {
+            self.notes
+                .error(stage.span.clone(), "only a live migration has stages")
+                .help("write `live: true` beside it, or remove `stage`");
         }
         if verb.key == "associate" {
             self.check_target(node, &verb.key_span, true);
@@ -191,6 +196,25 @@ impl Builder<'_> {
         names
     }
 
+    /// What belongs to a port is updated where the port is declared.
+    fn check_own_ports(&mut self, node: &Node) {
+        for entry in node.get("instances").map(Node::entries).unwrap_or_default() {
+            let declared_apart = self.world.intent.instances.contains_key(entry.key.as_str())
+                && !self.world.intent.ports.contains_key(entry.key.as_str());
+            let keys = entry.value.entries().iter();
+            for key in
+                keys.filter(|key| declared_apart && matches!(key.key.as_str(), "address" | "allowed_address_pairs"))
+            {
+                self.notes
+                    .error(
+                        key.key_span.clone(),
+                        format!("`{}` belongs to the port, which is declared elsewhere", key.key),
+                    )
+                    .help("write it under `ports`");
+            }
+        }
+    }
+
     fn check_refusal(&mut self, refused: &Entry, expected: Option<RejectedKind>, place: &Span) {
         let refusals = std::mem::take(&mut self.refusals);
         let (Some(expected), true) = (expected, self.world.is_sound()) else { return };
@@ -206,18 +230,6 @@ impl Builder<'_> {
                 self.notes
                     .error(refused.value.span.clone(), format!("the API refuses this as `{}`", rejected.kind))
                     .help(format!("its reason: {}", rejected.reason));
-            }
-        }
-    }
-
-    /// No floating IP that this operation touched may have become centralised.
-    fn check_all_local(&mut self, before: &World, place: &Span) {
-        let addresses: Vec<IpAddr> = self.world.intent.floating_ips.keys().copied().collect();
-        for address in addresses {
-            let was = before.intent.floating_ips.get(&address).is_some_and(|f| f.target.is_some())
-                && before.intent.served_centrally(address);
-            if !was {
-                self.check_centralised(address, place);
             }
         }
     }

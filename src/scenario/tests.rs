@@ -306,7 +306,7 @@ fn operations_become_events() {
         ),
         (
             "create: { networks: { blue: {} }, routers: { r2: {} } }",
-            "[Created(Network(\"blue\", Network { external: false, mtu: 1500, vni: 3 })), Created(Router(\"r2\", Router { interfaces: [], gateway: None, routes: [] }))]",
+            "[Created(Network(\"blue\", Network { external: false, mtu: 1500, vni: 3, admin_down: false })), Created(Router(\"r2\", Router { interfaces: [], gateway: None, routes: [], admin_down: false }))]",
         ),
     ] {
         let scenario = read(&format!("  - {operation}\n"));

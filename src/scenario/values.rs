@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::api::StaticRoute;
+use crate::api::{AddressPair, StaticRoute};
 use crate::net::{IpNet, Mac};
 
 /// What is wrong with a value.
@@ -97,6 +97,16 @@ pub(super) fn mac(text: &str) -> Result<Mac, Wrong> {
         ));
     }
     Ok(mac)
+}
+
+/// `ADDRESS` or `ADDRESS MAC`; a prefix is possible too.
+pub(super) fn address_pair(text: &str) -> Result<AddressPair, Wrong> {
+    let mut words = text.split_whitespace();
+    let (Some(first), own, None) = (words.next(), words.next(), words.next()) else {
+        let help = "write it like `10.0.1.100` or `10.0.1.100 00:00:5e:00:01:0a`";
+        return Err(wrong(format!("`{text}` is not an address pair"), help));
+    };
+    Ok(AddressPair { address: address_or_prefix(first)?, mac: own.map(mac).transpose()? })
 }
 
 /// `A-B`.

@@ -213,6 +213,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Prefix
         | Type::AddressOrPrefix
         | Type::Mac
+        | Type::AddressPair
         | Type::Pool
         | Type::Route
         | Type::Closed
@@ -285,13 +286,18 @@ fn remedy(rejected: &Rejected) -> &'static str {
             "its subnet needs a router whose gateway is on the floating IP's network"
         }
         RejectedKind::FloatingIPPortAlreadyAssociated => "take the other floating IP off first",
+        RejectedKind::AddressScopeInUse => "take the subnets out of it first",
+        RejectedKind::NetworkAddressScopeAffinityError => {
+            "give all subnets of the network and family the same `address_scope`, in one `update`"
+        }
+        RejectedKind::GatewayIpInUse => "detach the subnet, or choose a router port",
     }
 }
 
 /// The API has one error type for many mistakes; its words tell them apart. Words that are not known here get the general
 /// advice.
 fn remedy_by_reason(reason: &str) -> &'static str {
-    const REMEDIES: [(&str, &str); 10] = [
+    const REMEDIES: [(&str, &str); 12] = [
         ("overlaps with", "choose prefixes that have no address in common"),
         ("lies outside its cidr", "choose an address inside the cidr"),
         ("needs dvr_snat", "choose a host with `mode: dvr_snat`, or change its mode"),
@@ -301,6 +307,8 @@ fn remedy_by_reason(reason: &str) -> &'static str {
         ("already has a port", "name it once"),
         ("has the MAC", "choose another MAC address"),
         ("does not have the address", "choose one of the port's addresses"),
+        ("take it off first", "disassociate the floating IP first, or leave the port that address"),
+        ("detach it first", "detach the port from the router first"),
         ("already", "remove one of the two"),
     ];
     let found = REMEDIES.iter().find(|(words, _)| reason.contains(words));

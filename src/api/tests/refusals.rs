@@ -245,3 +245,91 @@ fn floating_ips_and_instances() {
         ",
     );
 }
+
+#[test]
+fn changing_subnets() {
+    check(
+        r"
+        scope corp red4
+            InvalidInput: there is no address scope corp
+        scope corp; scope corp red4
+            ok
+        scope corp; scope corp red4; delete scope corp
+            AddressScopeInUse: subnet red4 has the address scope corp
+        scope corp; scope corp red4; scope - red4; delete scope corp
+            ok
+        scope corp; delete scope lab
+            InvalidInput: there is no address scope lab
+        scope red
+            InvalidInput: the name red is taken
+        scope corp; subnet red5 red 10.0.5.0/24; scope corp red4
+            NetworkAddressScopeAffinityError: subnets red4 and red5 of network red have different address scopes: those of a family come from one subnet pool
+        scope corp; subnet red5 red 10.0.5.0/24; scope corp red4 red5
+            ok
+        scope corp; scope corp red4; subnet red5 red 10.0.5.0/24
+            NetworkAddressScopeAffinityError: subnets red5 and red4 of network red have different address scopes: those of a family come from one subnet pool
+        hop red4 10.0.1.9
+            GatewayIpInUse: the gateway 10.0.1.1 of subnet red4 belongs to router r1: detach it first
+        detach r1 red4; hop red4 10.0.9.1
+            InvalidInput: the gateway 10.0.9.1 of subnet red4 lies outside its cidr 10.0.1.0/24
+        detach r1 red4; hop red4 10.0.1.11
+            IpAddressInUse: 10.0.1.11 on network red belongs to instance vm1 already
+        detach r1 red4; hop red4 10.0.1.9; attach r1 red4
+            ok
+        hop public4 203.0.113.10
+            IpAddressInUse: 203.0.113.10 on network public belongs to the gateway of router r1 already
+        hop public4 203.0.113.254
+            ok
+        ",
+    );
+}
+
+#[test]
+fn changing_ports() {
+    check(
+        r"
+        readdress nobody 10.0.1.50
+            ok
+        readdress vm1 10.0.1.50
+            ok
+        readdress vm1 10.0.1.11 10.0.1.50
+            ok
+        readdress vm1 10.0.1.12
+            IpAddressInUse: 10.0.1.12 on network red belongs to instance vm2 already
+        readdress vm1
+            InvalidInput: port vm1 needs an address
+        readdress vm1 10.0.2.50
+            InvalidIpForNetwork: 10.0.2.50 is in no subnet of network red (10.0.1.0/24)
+        associate 203.0.113.101 vm1; readdress vm1 10.0.1.50
+            BadRequest: floating IP 203.0.113.101 stands for 10.0.1.11 of port vm1: take it off first
+        associate 203.0.113.101 vm1; readdress vm1 10.0.1.50 10.0.1.11
+            ok
+        port p blue 10.0.2.9; router r2; attach r2 p; readdress p 10.0.2.10
+            BadRequest: port p is an interface of router r2: detach it first
+        ",
+    );
+}
+
+#[test]
+fn live_migration() {
+    check(
+        r"
+        prepare vm1 cmp1
+            BadRequest: instance vm1 runs on cmp1 already
+        prepare vm1 nowhere
+            InvalidInput: there is no host nowhere
+        complete vm1 cmp2
+            BadRequest: no live migration of instance vm1 to cmp2 is prepared
+        prepare vm1 cmp2; complete vm1 cmp2
+            ok
+        prepare vm1 cmp2; complete vm1 net1
+            BadRequest: no live migration of instance vm1 to net1 is prepared
+        prepare vm1 cmp2; migrate vm1 net1
+            BadRequest: instance vm1 is being migrated to cmp2: complete or abort that
+        prepare vm1 cmp2; abort vm1 cmp2; migrate vm1 net1
+            ok
+        prepare vm1 cmp2; complete vm1 cmp2; abort vm1 cmp2
+            BadRequest: no live migration of instance vm1 to cmp2 is prepared
+        ",
+    );
+}

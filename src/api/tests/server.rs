@@ -1,7 +1,7 @@
 //! What the server makes by itself, and what it tells of it.
 
 use super::super::sample::{BASIC, after, attempt, host, intent, ip, name};
-use super::super::{Intent, NodePlace};
+use super::super::{AgentMode, Intent, NodePlace};
 
 const FIP: &str = "associate 203.0.113.101 vm1";
 
@@ -110,4 +110,17 @@ fn owners() {
         assert_eq!(built.owner_of(ip(address)).map(|o| o.to_string()), Some(owner.to_owned()), "{address}");
     }
     assert_eq!(built.owner_of(ip("192.0.2.99")), None);
+}
+
+#[test]
+fn an_agent_runs_as_it_was_started() {
+    let configured = after(&after(&intent(BASIC), "mode cmp1 dvr_no_external"), "configure metadata off");
+    assert_eq!(configured.hosts["cmp1"].mode, AgentMode::Dvr);
+    assert!(configured.settings_of(&host("cmp1")).metadata);
+    let restarted = after(&configured, "restart cmp1");
+    assert_eq!(restarted.hosts["cmp1"].mode, AgentMode::DvrNoExternal);
+    assert!(!restarted.settings_of(&host("cmp1")).metadata);
+    assert!(restarted.settings_of(&host("cmp2")).metadata);
+    let undone = after(&after(&configured, "mode cmp1 dvr"), "restart cmp1");
+    assert_eq!(undone.hosts["cmp1"].mode, AgentMode::Dvr);
 }

@@ -36,7 +36,10 @@ const IPV6_LENGTH: usize = 40;
 const ADVERTISEMENT_LENGTH: u16 = 24 + 8;
 
 /// Sends what announces `address` on `device`.
-pub(super) fn announce(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), ApplyFailure> {
+///
+/// # Errors
+/// [`ApplyFailure`] if there is no such device, or the kernel does not send.
+pub fn announce(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), ApplyFailure> {
     let open = netns.announcer().is_none();
     let (socket, device) = netns.run_in(|| look_inside(device, open))?.map_err(ApplyFailure::Send)?;
     if let Some(socket) = socket {

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 pub use address::add as add_address;
+pub use announce::announce;
 pub use route::replace as replace_route;
 
 use super::Surroundings;
@@ -150,7 +151,7 @@ async fn apply_inside(
         }
         Action::Announce(device, address) => {
             link::ready(surroundings, host, netns, device).await?;
-            announce::announce(netns, device, *address)
+            announce(netns, device, *address)
         }
     }
 }

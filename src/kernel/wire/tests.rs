@@ -66,7 +66,8 @@ fn lab() -> Lab {
             links::neighbour_timing(router.handle(), index + 1).await.unwrap();
             hide_ports(netns);
             let attach = NodeAttach::Segment(Id::new("any").unwrap());
-            let ports = vec![NodePort { attach, mac, mtu: 1500, addresses: addresses.to_vec() }];
+            let ports =
+                vec![NodePort { attach, mac, mtu: 1500, addresses: addresses.to_vec(), up: true, on_link: vec![] }];
             let (routes, also, closed) = (Vec::new(), Vec::new(), [(6, 9), (17, 9)].into());
             let node = NodeTopology { ports, forwards: false, routes, also, closed, listen: BTreeSet::new() };
             topology.nodes.insert(Name::new(name).unwrap(), node);

@@ -79,6 +79,8 @@ pub(super) enum Type {
     AddressOrPrefix,
     /// A MAC address.
     Mac,
+    /// `ADDRESS` or `ADDRESS MAC`.
+    AddressPair,
     /// `A-B`.
     Pool,
     /// `DEST via NEXTHOP`.
@@ -136,6 +138,7 @@ pub(super) fn section_key(section: Section) -> &'static str {
         Section::Instances => "instances",
         Section::FloatingIps => "floating_ips",
         Section::Outside => "outside",
+        Section::AddressScopes => "address_scopes",
     }
 }
 
@@ -150,6 +153,7 @@ pub(super) fn section_noun(section: Section) -> &'static str {
         Section::Instances => "instance",
         Section::FloatingIps => "floating IP",
         Section::Outside => "machine outside",
+        Section::AddressScopes => "address scope",
     }
 }
 

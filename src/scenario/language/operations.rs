@@ -1,7 +1,10 @@
 //! What changes: the keys of a step and of its operations.
 
-use super::sections::{FLOATING_IPS, INSTANCES, NETWORKS, OUTSIDE, PORTS, ROUTERS, SUBNETS};
-use super::{Key, Need, Record, Table, Type};
+use super::sections::{
+    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS,
+    SETTINGS, SUBNETS,
+};
+use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
@@ -96,6 +99,7 @@ pub(in crate::scenario) static CREATE: Record = Record {
     doc: "Creates objects, in the sections and words of the file.",
     keys: &[
         key("networks", Type::Table(&NETWORKS), Need::Optional, "Networks to create."),
+        key("address_scopes", Type::Table(&ADDRESS_SCOPES), Need::Optional, "Address scopes to create."),
         key("subnets", Type::Table(&SUBNETS), Need::Optional, "Subnets to create."),
         key("routers", Type::Table(&ROUTERS), Need::Optional, "Routers to create."),
         key("ports", Type::Table(&PORTS), Need::Optional, "Ports to create."),
@@ -111,10 +115,68 @@ static ROUTER_CHANGE: Record = Record {
     doc: "What changes on a router.",
     keys: &[
         key("routes", Type::List(&Type::Route), Need::Optional, "Its extra routes from now on."),
-        key("admin_state_up", Type::Fixed(true), Need::Optional, "The router is up."),
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether any host has it from now on."),
     ],
 };
 static ROUTER_CHANGES: Table = Table { section: Section::Routers, record: &ROUTER_CHANGE };
+static HOST_CHANGES: Table = Table { section: Section::Hosts, record: &HOST_CHANGE };
+static HOST_CHANGE: Record = Record {
+    title: "update of a host",
+    context: "hosts",
+    doc: "What changes on a host.",
+    keys: &[key("mode", Type::Choice(MODES), Need::Optional, "The agent's mode, from its next start.")],
+};
+static SUBNET_CHANGES: Table = Table { section: Section::Subnets, record: &SUBNET_CHANGE };
+static SUBNET_CHANGE: Record = Record {
+    title: "update of a subnet",
+    context: "subnets",
+    doc: "What changes on a subnet.",
+    keys: &[
+        key("gateway", Type::OrNone(&Type::Address), Need::Optional, "Its gateway from now on."),
+        key(
+            "address_scope",
+            ADDRESS_SCOPE,
+            Need::Optional,
+            "Its address scope from now on; all subnets of a pool at once.",
+        ),
+    ],
+};
+static NETWORK_CHANGES: Table = Table { section: Section::Networks, record: &NETWORK_CHANGE };
+static NETWORK_CHANGE: Record = Record {
+    title: "update of a network",
+    context: "networks",
+    doc: "What changes on a network.",
+    keys: &[
+        key("mtu", Type::Integer(576, 1500), Need::Optional, "Its MTU from now on."),
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether machines' ports on it carry anything from now on."),
+    ],
+};
+const NEW_ADDRESS: Key =
+    key("address", Type::OneOrMany(&Type::Address), Need::Optional, "Its fixed addresses from now on.");
+const NEW_PAIRS: Key = key(
+    "allowed_address_pairs",
+    Type::List(&Type::AddressPair),
+    Need::Optional,
+    "Its address pairs from now on, `ADDRESS` or `ADDRESS MAC`.",
+);
+static PORT_CHANGES: Table = Table { section: Section::Ports, record: &PORT_CHANGE };
+static PORT_CHANGE: Record = Record {
+    title: "update of a port",
+    context: "ports",
+    doc: "What changes on a port.",
+    keys: &[
+        NEW_ADDRESS,
+        NEW_PAIRS,
+        key("admin_state_up", Type::Bool, Need::Optional, "Whether it carries anything from now on."),
+    ],
+};
+static INSTANCE_CHANGES: Table = Table { section: Section::Instances, record: &INSTANCE_CHANGE };
+static INSTANCE_CHANGE: Record = Record {
+    title: "update of an instance",
+    context: "instances",
+    doc: "What changes on an instance, and on its port where that is its own.",
+    keys: &[NEW_ADDRESS, NEW_PAIRS, ALSO, CLOSED],
+};
 static NODE_CHANGES: Table = Table { section: Section::Outside, record: &NODE_CHANGE };
 static NODE_CHANGE: Record = Record {
     title: "update of a machine outside",
@@ -134,7 +196,13 @@ pub(in crate::scenario) static UPDATE: Record = Record {
     context: "update",
     doc: "Changes the attributes named; what is left out stays, lists are replaced.",
     keys: &[
+        key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents, from each one's next start."),
+        key("hosts", Type::Table(&HOST_CHANGES), Need::Optional, "Hosts to change."),
+        key("networks", Type::Table(&NETWORK_CHANGES), Need::Optional, "Networks to change."),
+        key("subnets", Type::Table(&SUBNET_CHANGES), Need::Optional, "Subnets to change."),
         key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
+        key("ports", Type::Table(&PORT_CHANGES), Need::Optional, "Ports to change."),
+        key("instances", Type::Table(&INSTANCE_CHANGES), Need::Optional, "Instances to change."),
         key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),
     ],
 };
@@ -156,6 +224,7 @@ pub(in crate::scenario) static DELETE: Record = Record {
         doomed("outside", Type::List(&Type::Name(&[Section::Outside]))),
         doomed("subnets", Type::List(&Type::Name(&[Section::Subnets]))),
         doomed("networks", Type::List(&Type::Name(&[Section::Networks]))),
+        doomed("address_scopes", Type::List(&Type::Name(&[Section::AddressScopes]))),
     ],
 };
 
@@ -172,8 +241,23 @@ static MIGRATE: Record = Record {
     title: "`migrate`",
     context: "migrate",
     doc: "Moves an instance to another host.",
-    keys: &[INSTANCE, key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host.")],
+    keys: &[
+        INSTANCE,
+        key("to", Type::Name(&[Section::Hosts]), Need::Required, "The target host."),
+        key("live", Type::Bool, Need::Default("false"), "The target is made ready before the instance moves."),
+        key(
+            "stage",
+            Type::Choice(STAGES),
+            Need::Default("prepare and complete"),
+            "One stage of a live migration alone.",
+        ),
+    ],
 };
+static STAGES: &[Choice] = &[
+    Choice { word: "prepare", doc: "the target is told to make ready" },
+    Choice { word: "complete", doc: "the instance runs on the target, the source forgets it" },
+    Choice { word: "abort", doc: "the instance stays, the target forgets it" },
+];
 static INTERFACE: Record = Record {
     title: "`attach` or `detach`",
     context: "attach",

@@ -42,6 +42,12 @@ pub(in crate::scenario) static FILE: Record = Record {
             "Tenant networks (over VXLAN) and external ones (provider segments).",
         ),
         key("subnets", Type::Table(&SUBNETS), Need::Default("empty"), "Prefixes on networks."),
+        key(
+            "address_scopes",
+            Type::Table(&ADDRESS_SCOPES),
+            Need::Default("empty"),
+            "Address scopes; traffic between subnets of one scope is routed without translation.",
+        ),
         key("routers", Type::Table(&ROUTERS), Need::Default("empty"), "Distributed routers."),
         key(
             "ports",
@@ -72,10 +78,10 @@ pub(in crate::scenario) static FILE: Record = Record {
 };
 
 /// Every section, in the order in which objects are made.
-pub(in crate::scenario) static SECTIONS: [&Table; 8] =
-    [&HOSTS, &NETWORKS, &SUBNETS, &ROUTERS, &PORTS, &INSTANCES, &FLOATING_IPS, &OUTSIDE];
+pub(in crate::scenario) static SECTIONS: [&Table; 9] =
+    [&HOSTS, &NETWORKS, &ADDRESS_SCOPES, &SUBNETS, &ROUTERS, &PORTS, &INSTANCES, &FLOATING_IPS, &OUTSIDE];
 
-static SETTINGS: Record = Record {
+pub(super) static SETTINGS: Record = Record {
     title: "settings",
     context: "settings",
     doc: "Options of the agents.",
@@ -128,7 +134,7 @@ static HOST: Record = Record {
     doc: "A host with its L3 agent.",
     keys: &[key("mode", Type::Choice(MODES), Need::Default("dvr"), "The agent's mode (`agent_mode`).")],
 };
-static MODES: &[Choice] = &[
+pub(super) static MODES: &[Choice] = &[
     Choice { word: "dvr", doc: "a compute host: its own floating IPs, no source NAT" },
     Choice { word: "dvr_snat", doc: "a network node: all of `dvr`, and gateways scheduled to it" },
     Choice { word: "dvr_no_external", doc: "a compute host without external network" },
@@ -146,9 +152,13 @@ static NETWORK: Record = Record {
             Need::Default("false"),
             "A provider segment with the outside on it; otherwise a tenant network over VXLAN.",
         ),
-        key("mtu", Type::Integer(576, 1500), Need::Default("1500"), "In bytes; devices of the router follow it."),
+        MTU,
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, no machine's port on it carries anything."),
     ],
 };
+
+pub(super) const MTU: Key =
+    key("mtu", Type::Integer(576, 1500), Need::Default("1500"), "In bytes; devices of the router follow it.");
 
 pub(super) static SUBNETS: Table = Table { section: Section::Subnets, record: &SUBNET };
 static SUBNET: Record = Record {
@@ -170,7 +180,24 @@ static SUBNET: Record = Record {
             Need::Default("all but the gateway"),
             "Where automatic addresses come from: `10.0.1.100-10.0.1.199`.",
         ),
+        key(
+            "address_scope",
+            ADDRESS_SCOPE,
+            Need::Default("none"),
+            "Its address scope (in the API by its subnet pool).",
+        ),
     ],
+};
+pub(super) const ADDRESS_SCOPE: Type = Type::OrNone(&Type::Name(&[Section::AddressScopes]));
+
+pub(super) static ADDRESS_SCOPES: Table = Table {
+    section: Section::AddressScopes,
+    record: &Record {
+        title: "address scope",
+        context: "address_scopes",
+        doc: "An address scope: a name that subnets share.",
+        keys: &[],
+    },
 };
 
 pub(super) static ROUTERS: Table = Table { section: Section::Routers, record: &ROUTER };
@@ -192,7 +219,7 @@ static ROUTER: Record = Record {
             Need::Default("[]"),
             "Extra routes, `DEST via NEXTHOP`; ECMP is the same DEST twice.",
         ),
-        key("admin_state_up", Type::Fixed(true), Need::Default("true"), "The router is up."),
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, no host has it."),
         key("distributed", Type::Fixed(true), Need::Default("true"), "The router is distributed."),
         key("ha", Type::Fixed(false), Need::Default("false"), "The router is not highly available by VRRP."),
     ],
@@ -223,8 +250,17 @@ static PORT: Record = Record {
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The network it is on."),
         key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Its fixed addresses."),
         key("mac", Type::Mac, Need::Default("from the name"), "Its MAC address."),
+        PAIRS,
+        key("admin_state_up", Type::Bool, Need::Default("true"), "Down, it carries nothing."),
     ],
 };
+
+pub(super) const PAIRS: Key = key(
+    "allowed_address_pairs",
+    Type::List(&Type::AddressPair),
+    Need::Default("[]"),
+    "More addresses that the port may use, `ADDRESS` or `ADDRESS MAC`: routers know them as its neighbours.",
+);
 
 pub(super) static INSTANCES: Table = Table { section: Section::Instances, record: &INSTANCE };
 static INSTANCE: Record = Record {
@@ -241,6 +277,7 @@ static INSTANCE: Record = Record {
         key("network", Type::Name(&[Section::Networks]), Need::Optional, "The network of its one port."),
         key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Fixed addresses of that port."),
         key("mac", Type::Mac, Need::Default("from the name"), "MAC address of that port."),
+        PAIRS,
         key(
             "port",
             Type::OneOrMany(&Type::Name(&[Section::Ports])),
@@ -251,13 +288,13 @@ static INSTANCE: Record = Record {
         CLOSED,
     ],
 };
-const ALSO: Key = key(
+pub(super) const ALSO: Key = key(
     "also",
     Type::List(&Type::AddressOrPrefix),
     Need::Default("[]"),
     "More addresses and prefixes that its kernel owns and answers for (virtual address, anycast prefix).",
 );
-const CLOSED: Key = key(
+pub(super) const CLOSED: Key = key(
     "closed",
     Type::List(&Type::Closed),
     Need::Default("[]"),
