@@ -122,8 +122,18 @@ impl TestLab {
                 );
             }
         }
+        self.settle(namespace);
+    }
+
+    /// Until the kernel has made its own addresses, which it does when it has noticed the carrier.
+    fn settle(&self, namespace: &str) {
+        let settled = (0..LOOKS).any(|_| self.state(namespace).lost.is_empty());
+        assert!(settled, "{namespace} has no link-local addresses: {:?}", self.state(namespace).lost);
     }
 }
+
+/// How often is looked for what the kernel does in its own time; each look takes a millisecond or so.
+const LOOKS: u32 = 5000;
 
 fn device(name: &str) -> DeviceName {
     DeviceName::new(name).unwrap()
