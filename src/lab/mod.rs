@@ -327,6 +327,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }
     }
