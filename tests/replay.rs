@@ -1,10 +1,5 @@
 //! `dvrlab replay`: what it takes, what it refuses and where, and that its lines are the kernel's.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test may panic, and runs the built program"
-)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and runs the built program")]
 
 mod common;
 mod inside;

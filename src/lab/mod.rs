@@ -393,8 +393,6 @@ fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
 
 /// Whether the operation may give a device a carrier, or an address that the kernel makes ready in its own time.
 fn makes_carrier(action: &Action) -> bool {
-    match action {
-        Action::AddressAdd(address) => address.net.addr().is_ipv6(),
-        other => matches!(other, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..)),
-    }
+    let of_device = matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..));
+    of_device || matches!(action, Action::AddressAdd(address) if address.net.addr().is_ipv6())
 }

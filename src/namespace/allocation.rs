@@ -113,10 +113,10 @@ pub(super) fn pairs(ends: &[Ends], observed: &HostState) -> Result<BTreeMap<Id, 
             }
         })
     };
-    let held: Vec<(Id, u32)> = ends
-        .iter()
-        .filter_map(|end| Some((end.router.clone(), address_of(&end.inside).or_else(|| address_of(&end.outside))?)))
-        .collect();
+    // Whoever is in the fip namespace already comes before one who brings a number along from another.
+    let there = ends.iter().filter_map(|end| Some((end.router.clone(), address_of(&end.outside)?)));
+    let brought = ends.iter().filter_map(|end| Some((end.router.clone(), address_of(&end.inside)?)));
+    let held: Vec<(Id, u32)> = there.chain(brought).collect();
     let wanted = ends.iter().map(|end| end.router.clone()).collect();
     assign(Pool::LinkLocalPair, &wanted, held)
 }

@@ -26,8 +26,8 @@ pub use iptables_parse::RuleTextError;
 pub use lines::{lines, table_lines};
 pub use skeleton::skeleton;
 pub use state::{
-    Address, Attach, ForeignTable, HostState, KERNEL, Kind, Link, Lost, NamespaceState, NextHop, PolicyRule, Route, RouteKey,
-    RouteKind, RouteProtocol, table_text,
+    Address, Attach, ForeignTable, HostState, KERNEL, Kind, Link, Lost, NamespaceState, NextHop, PolicyRule, Route,
+    RouteKey, RouteKind, RouteProtocol, table_text,
 };
 
 use crate::name::{DeviceName, NamespaceName};

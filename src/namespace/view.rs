@@ -269,7 +269,8 @@ impl<'a> View<'a> {
     /// Floating IPs that this host serves in the qrouter namespace, with their fixed addresses.
     pub(super) fn distributed(&self) -> impl Iterator<Item = (&'a FloatingIpConfig, IpAddr)> {
         let host = self.config.host.as_str();
-        let here = |fip: &FloatingIpConfig| [&fip.host, &fip.dest_host].into_iter().any(|on| on.as_deref() == Some(host));
+        let here =
+            |fip: &FloatingIpConfig| [&fip.host, &fip.dest_host].into_iter().any(|on| on.as_deref() == Some(host));
         self.translated().filter(move |(fip, _)| here(fip))
     }
 

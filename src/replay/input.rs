@@ -100,9 +100,9 @@ impl fmt::Display for Mistake {
 pub fn parse(text: &str, unsaid: &Unsaid) -> Result<Recording, Vec<Mistake>> {
     let value: Value = serde_json::from_str(text).map_err(|error| vec![mistake("", format!("no JSON: {error}"))])?;
     let mut reader = Reader { mistakes: Vec::new() };
-    let recording = match &value {
-        Value::Object(object) if object.contains_key("steps") => reader.recording(object),
-        other => reader.dicts(other, unsaid),
+    let recording = match value.as_object().filter(|object| object.contains_key("steps")) {
+        Some(object) => reader.recording(object),
+        None => reader.dicts(&value, unsaid),
     };
     match recording {
         Some(recording) if reader.mistakes.is_empty() => Ok(recording),
@@ -203,13 +203,12 @@ impl Reader {
 
     /// Router dicts alone: a list of them, or one.
     fn dicts(&mut self, value: &Value, unsaid: &Unsaid) -> Option<Recording> {
-        let (list, paths) = match value {
-            Value::Array(list) => (list.iter().collect::<Vec<_>>(), true),
-            Value::Object(object) if object.contains_key("id") => (vec![value], false),
-            _ => {
-                return self
-                    .wrong("", "neither a recording (an object with `steps`) nor router dicts (a list, or one)");
-            }
+        let (list, paths) = if let Some(list) = value.as_array() {
+            (list.iter().collect::<Vec<_>>(), true)
+        } else if value.get("id").is_some() {
+            (vec![value], false)
+        } else {
+            return self.wrong("", "neither a recording (an object with `steps`) nor router dicts (a list, or one)");
         };
         let mode = unsaid.mode.unwrap_or(AgentMode::DvrSnat);
         let mut steps = Vec::new();
@@ -221,7 +220,7 @@ impl Reader {
         }
         let gateway_host = steps.iter().find_map(|step| match &step.kind {
             StepKind::Router(router) => router.gw_port_host.clone(),
-            _ => None,
+            StepKind::Delete(_) | StepKind::Arp { .. } | StepKind::Perturb(_) | StepKind::Nothing => None,
         });
         let host = unsaid.host.clone().or(gateway_host).or_else(|| HostName::new("host").ok())?;
         Some(Recording {

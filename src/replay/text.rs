@@ -14,20 +14,20 @@ pub fn step_text(number: usize, step: &Replayed, before: Option<&Replayed>) -> S
         step.wall_s * 1e3
     );
     for note in &step.notes {
-        text.push_str(&format!("  note: {note}\n"));
+        text.extend([format!("  note: {note}\n")]);
     }
     for (name, lines) in &step.namespaces {
         match before.and_then(|before| before.namespaces.get(name)) {
             None => {
-                text.push_str(&format!("  + {name}\n"));
-                lines.iter().for_each(|line| text.push_str(&format!("      {line}\n")));
+                text.extend([format!("  + {name}\n")]);
+                text.extend(lines.iter().map(|line| format!("      {line}\n")));
             }
             Some(old) => text.push_str(&changes(name.as_str(), old, lines)),
         }
     }
     for name in before.iter().flat_map(|before| before.namespaces.keys()) {
         if !step.namespaces.contains_key(name) {
-            text.push_str(&format!("  - {name}\n"));
+            text.extend([format!("  - {name}\n")]);
         }
     }
     text.push_str(&failures(step));
@@ -41,8 +41,8 @@ fn changes(name: &str, old: &[String], new: &[String]) -> String {
     for change in TextDiff::from_slices(&old, &new).iter_all_changes() {
         match change.tag() {
             ChangeTag::Equal => {}
-            ChangeTag::Delete => text.push_str(&format!("    - {}\n", change.value())),
-            ChangeTag::Insert => text.push_str(&format!("    + {}\n", change.value())),
+            ChangeTag::Delete => text.extend([format!("    - {}\n", change.value())]),
+            ChangeTag::Insert => text.extend([format!("    + {}\n", change.value())]),
         }
     }
     if text.is_empty() { text } else { format!("  {name}\n{text}") }
@@ -50,5 +50,7 @@ fn changes(name: &str, old: &[String], new: &[String]) -> String {
 
 /// What was not as it should be.
 pub fn failures(step: &Replayed) -> String {
-    step.failures.iter().map(|failure| format!("  FAILED: {failure}\n")).collect()
+    let mut text = String::new();
+    text.extend(step.failures.iter().map(|failure| format!("  FAILED: {failure}\n")));
+    text
 }

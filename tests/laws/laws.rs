@@ -57,7 +57,7 @@ fn router(name: &'static str) -> impl Strategy<Value = RouterChoice> {
     })
 }
 
-fn routers() -> impl Strategy<Value = Vec<RouterChoice>> {
+pub(crate) fn routers() -> impl Strategy<Value = Vec<RouterChoice>> {
     let second = prop::option::weighted(0.3, router("r2"));
     (router("r1"), second).prop_map(|(first, second)| {
         let mut routers = vec![first];

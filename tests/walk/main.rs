@@ -1,7 +1,12 @@
 //! Convergence on the kernel: from any state of any recording, or one that somebody has tampered with, one reconcile reaches
 //! what a fresh build gives, a second does nothing, and what both states have alike is not touched.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and needs few of many messages"
+)]
 
 mod deeds;
 #[path = "../inside/mod.rs"]

@@ -34,7 +34,9 @@ impl Monitor {
             let mut socket = Socket::new(protocol).unwrap();
             socket.bind_auto().unwrap();
             socket.set_rx_buf_sz(BUFFER).unwrap();
-            groups.iter().for_each(|group| socket.add_membership(*group).unwrap());
+            for group in groups {
+                socket.add_membership(*group).unwrap();
+            }
             socket.set_non_blocking(true).unwrap();
             socket
         };

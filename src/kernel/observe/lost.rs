@@ -55,19 +55,23 @@ fn taken(device: &Device, net: IpNet) -> Lost {
 
 /// The address of a message, if it is on that device.
 fn on(answer: &RouteNetlinkMessage, index: u32) -> Option<IpNet> {
-    match answer {
-        RouteNetlinkMessage::NewAddress(message) if message.header.index == index => decode(message),
-        _ => None,
+    if let RouteNetlinkMessage::NewAddress(message) = answer
+        && message.header.index == index
+    {
+        decode(message)
+    } else {
+        None
     }
 }
 
 /// Device and destination of a route that the kernel made for an address.
 fn connected(answer: &RouteNetlinkMessage) -> Option<(u32, IpNet)> {
-    match answer {
-        RouteNetlinkMessage::NewRoute(message) if message.header.protocol == WireProtocol::Kernel => {
-            destination(message)
-        }
-        _ => None,
+    if let RouteNetlinkMessage::NewRoute(message) = answer
+        && message.header.protocol == WireProtocol::Kernel
+    {
+        destination(message)
+    } else {
+        None
     }
 }
 

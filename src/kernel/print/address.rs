@@ -47,9 +47,9 @@ pub(super) fn line(message: &AddressMessage, names: &Names) -> Option<String> {
         Some(peer) => format!("addr   {device} {address} peer {peer}/{}", message.header.prefix_len),
         None => format!("addr   {device} {address}/{}", message.header.prefix_len),
     };
-    line.push_str(&format!(" scope {}", scope(message.header.scope)));
+    line.extend([format!(" scope {}", scope(message.header.scope))]);
     if let Some(broadcast) = broadcast {
-        line.push_str(&format!(" broadcast {broadcast}"));
+        line.extend([format!(" broadcast {broadcast}")]);
     }
     for (_, word) in FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)) {
         line.push(' ');

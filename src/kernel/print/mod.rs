@@ -30,19 +30,18 @@ pub type Names = BTreeMap<u32, DeviceName>;
 
 /// The line of one message about an object, from a dump or of a change; none for what is left out.
 pub fn message_line(message: &RouteNetlinkMessage, names: &Names) -> Option<String> {
-    match message {
-        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => link::line(link),
-        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
-            address::line(address, names)
-        }
-        RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) => {
-            rule::line(rule).map(|(_, _, line)| line)
-        }
-        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => route::line(route, names),
-        RouteNetlinkMessage::NewNeighbour(neighbour) | RouteNetlinkMessage::DelNeighbour(neighbour) => {
-            neighbour_line(neighbour, names)
-        }
-        _ => None,
+    if let RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) = message {
+        link::line(link)
+    } else if let RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) = message {
+        address::line(address, names)
+    } else if let RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) = message {
+        rule::line(rule).map(|(_, _, line)| line)
+    } else if let RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) = message {
+        route::line(route, names)
+    } else if let RouteNetlinkMessage::NewNeighbour(entry) | RouteNetlinkMessage::DelNeighbour(entry) = message {
+        neighbour_line(entry, names)
+    } else {
+        None
     }
 }
 

@@ -67,12 +67,12 @@ pub(super) fn line(message: &RouteMessage, names: &Names) -> Option<String> {
     line.push_str(&parts.via);
     line.push_str(&parts.hops);
     line.push_str(&parts.device);
-    line.push_str(&format!(" table {}", table_text(parts.table)));
+    line.extend([format!(" table {}", table_text(parts.table))]);
     line.push_str(&protocol(header.protocol));
     line.push_str(scope(header.scope));
     line.push_str(&parts.source);
     if parts.metric != 0 {
-        line.push_str(&format!(" metric {}", parts.metric));
+        line.extend([format!(" metric {}", parts.metric)]);
     }
     line.push_str(&parts.preference);
     line.push_str(&flags(header.flags));

@@ -1,14 +1,12 @@
 //! `rule4 PRIORITY: from SRC[/LEN] [to DST] [fwmark M fwmask M] [iif DEV] [oif DEV] lookup TABLE`
 
-use std::fmt::Write as _;
-
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::namespace::table_text;
 use crate::net::{Family, IpNet, destination_text};
 
-/// No limit on the length of the prefix that a rule may find.
+/// All bits: no limit on the length of the prefix that a rule may find, and a mask that leaves nothing out.
 const UNLIMITED: u32 = u32::MAX;
 
 /// Every rule of both families, in the order in which they are looked at.
@@ -33,52 +31,83 @@ pub(super) fn line(message: &RuleMessage) -> Option<(Family, u32, String)> {
     } else {
         return None;
     };
-    let mut priority = 0;
-    let mut table = u32::from(message.header.table);
-    let mut from = "all".to_owned();
-    let mut to = None;
-    let mut mark = None;
-    let mut mask = UNLIMITED;
-    let mut devices = String::new();
-    let mut more = String::new();
-    let mut target = 0;
+    let parts = parts(message);
+    let not = if message.header.flags.contains(RuleFlags::Invert) { "not " } else { "" };
+    let Parts { priority, from, to, mark, devices, more, .. } = &parts;
+    let action = action(message.header.action, parts.table, parts.target);
+    let line = format!("{word}  {priority}: {not}from {from}{to}{mark}{devices}{more} {action}");
+    Some((family, *priority, line))
+}
+
+/// What a message says, each part with the space before it.
+struct Parts {
+    priority: u32,
+    table: u32,
+    from: String,
+    to: String,
+    mark: String,
+    devices: String,
+    more: String,
+    target: u32,
+}
+
+fn parts(message: &RuleMessage) -> Parts {
+    let header = &message.header;
     let net =
         |address, length| IpNet::new(address, length).map_or_else(|_| String::new(), |net| destination_text(&net));
+    let mut parts = Parts {
+        priority: 0,
+        table: u32::from(header.table),
+        from: "all".to_owned(),
+        to: String::new(),
+        mark: String::new(),
+        devices: String::new(),
+        more: String::new(),
+        target: 0,
+    };
+    let mut mask = String::new();
     for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Priority(value) => priority = *value,
-            RuleAttribute::Table(value) => table = *value,
-            RuleAttribute::Source(address) => from = net(*address, message.header.src_len),
-            RuleAttribute::Destination(address) => to = Some(net(*address, message.header.dst_len)),
-            RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = *value,
-            RuleAttribute::Iifname(name) => devices = format!(" iif {name}{devices}"),
-            RuleAttribute::Oifname(name) => devices = format!("{devices} oif {name}"),
-            RuleAttribute::Goto(value) => target = *value,
-            RuleAttribute::SuppressPrefixLen(value) if *value != UNLIMITED => {
-                more.push_str(&format!(" suppress_prefixlength {value}"));
-            }
-            RuleAttribute::IpProtocol(value) => more.push_str(&format!(" ipproto {value:?}")),
-            RuleAttribute::SourcePortRange(range) => more.push_str(&format!(" sport {range:?}")),
-            RuleAttribute::DestinationPortRange(range) => more.push_str(&format!(" dport {range:?}")),
-            RuleAttribute::L3MDev(true) => more.push_str(" l3mdev"),
-            _ => {}
+        if let RuleAttribute::Priority(value) = attribute {
+            parts.priority = *value;
+        } else if let RuleAttribute::Table(value) = attribute {
+            parts.table = *value;
+        } else if let RuleAttribute::Source(address) = attribute {
+            parts.from = net(*address, header.src_len);
+        } else if let RuleAttribute::Destination(address) = attribute {
+            parts.to = format!(" to {}", net(*address, header.dst_len));
+        } else if let RuleAttribute::FwMark(value) = attribute {
+            parts.mark = format!(" fwmark {value:#x}");
+        } else if let RuleAttribute::FwMask(value) = attribute {
+            mask = if *value == UNLIMITED { String::new() } else { format!(" fwmask {value:#x}") };
+        } else if let RuleAttribute::Iifname(name) = attribute {
+            parts.devices = format!(" iif {name}{}", parts.devices);
+        } else if let RuleAttribute::Oifname(name) = attribute {
+            parts.devices = format!("{} oif {name}", parts.devices);
+        } else if let RuleAttribute::Goto(value) = attribute {
+            parts.target = *value;
+        } else {
+            parts.more.extend(condition(attribute));
         }
     }
-    let not = if message.header.flags.contains(RuleFlags::Invert) { "not " } else { "" };
-    let mut line = format!("{word}  {priority}: {not}from {from}");
-    if let Some(to) = to {
-        line.push_str(&format!(" to {to}"));
+    if !parts.mark.is_empty() {
+        parts.mark.push_str(&mask);
     }
-    if let Some(mark) = mark {
-        line.push_str(&format!(" fwmark {mark:#x}"));
-        if mask != UNLIMITED {
-            line.push_str(&format!(" fwmask {mask:#x}"));
-        }
+    parts
+}
+
+/// Conditions that no agent sets.
+fn condition(attribute: &RuleAttribute) -> Option<String> {
+    if let RuleAttribute::SuppressPrefixLen(value) = attribute {
+        (*value != UNLIMITED).then(|| format!(" suppress_prefixlength {value}"))
+    } else if let RuleAttribute::IpProtocol(value) = attribute {
+        Some(format!(" ipproto {value:?}"))
+    } else if let RuleAttribute::SourcePortRange(range) = attribute {
+        Some(format!(" sport {range:?}"))
+    } else if let RuleAttribute::DestinationPortRange(range) = attribute {
+        Some(format!(" dport {range:?}"))
+    } else {
+        None
     }
-    let action = action(message.header.action, table, target);
-    write!(line, "{devices}{more} {action}").ok()?;
-    Some((family, priority, line))
 }
 
 fn action(action: RuleAction, table: u32, target: u32) -> String {
