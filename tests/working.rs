@@ -29,6 +29,8 @@ fn node(network: &Id, mac: &str, addresses: &[String], routes: Vec<(IpNet, IpAdd
             mac: Mac::derived("test", mac),
             mtu: 1450,
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            up: true,
+            on_link: Vec::new(),
         }],
         forwards: false,
         routes,
