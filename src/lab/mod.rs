@@ -280,6 +280,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::ConntrackPurgePort { .. }
             | Action::Announce(..) => {}
         }
     }

@@ -1,6 +1,8 @@
 //! `update` to the events of the API: each object as it is to be, made of what it is and of the attributes that are named.
 
-use super::lower::{address, addresses, also, boolean, closed, mode, named, pairs, routes, says_none, settings_after};
+use super::lower::{
+    address, addresses, also, boolean, closed, mode, named, pairs, port_forwardings, routes, says_none, settings_after,
+};
 use super::values;
 use super::yaml::Node;
 use crate::api::{Event, Instance, Intent, Network, Node as Machine, Port, Router};
@@ -25,6 +27,11 @@ pub(super) fn events(node: &Node, intent: &Intent) -> Vec<Event> {
         Some(vec![Event::PortUpdated(name, port)])
     }));
     events.extend(each(node, "instances", |name, new| instance(name, new, intent)));
+    for entry in node.get("floating_ips").map(Node::entries).unwrap_or_default() {
+        if let Ok(address) = values::address(&entry.key) {
+            events.extend(port_forwardings(address, &entry.value, intent));
+        }
+    }
     events.extend(each(node, "outside", |name, new| {
         let machine = machine(new, intent.outside.get(&name)?.clone());
         Some(vec![Event::NodeUpdated(name, machine)])

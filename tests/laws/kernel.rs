@@ -55,6 +55,7 @@ pub(crate) fn apply(host: &mut HostState, op: &Op) -> Answer {
         | Action::SysctlSet(..)
         | Action::Rules(_)
         | Action::ConntrackPurge(_)
+        | Action::ConntrackPurgePort { .. }
         | Action::Announce(..) => within(host.namespaces.get_mut(name).ok_or("no such namespace")?, &op.action),
     }
 }
@@ -99,7 +100,7 @@ fn within(state: &mut NamespaceState, action: &Action) -> Answer {
         }
         Action::Rules(changes) => commit(state, changes),
         Action::Announce(device, _) => must(link(state, device)?.up, || "device is down".to_owned()),
-        Action::ConntrackPurge(_) => Ok(()),
+        Action::ConntrackPurge(_) | Action::ConntrackPurgePort { .. } => Ok(()),
         Action::NamespaceAdd | Action::NamespaceDelete | Action::LinkAdd { .. } | Action::LinkDelete(_) => {
             unreachable!()
         }
