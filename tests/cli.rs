@@ -91,6 +91,23 @@ fn the_readme_shows_what_happens() {
     in_order(shown, &stdout(&dvrlab(&["run", "scenarios/floating-ip/in-out.yaml"])));
 }
 
+#[test]
+fn the_readme_lists_every_deviation() {
+    let readme = std::fs::read_to_string(common::project("README.md")).expect("the README can be read");
+    let rows = dvrlab::deviation::Deviation::ALL.map(|each| format!("\n| {} | `{each}` | ", each.number()));
+    for row in rows {
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn a_deviation_that_there_is_not_is_told_with_those_that_there_are() {
+    let output = dvrlab(&["run", "--deviations", "drop-all", "scenarios"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("there is no deviation `drop-all`; there are drop-invalid, "), "{errors}");
+}
+
 fn block<'a>(readme: &'a str, language: &str) -> &'a str {
     let start = readme.split_once(&format!("```{language}\n")).expect("a block of that language").1;
     start.split_once("\n```").expect("its end").0

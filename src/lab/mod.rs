@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
@@ -24,7 +25,7 @@ use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
 use crate::plan::{Action, Op, Plan};
-use crate::probe::{self, Counters, Nodes, Options, ProbeError};
+use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
 use crate::topology::Topology;
 
 mod fabric;
@@ -219,17 +220,59 @@ impl Lab {
         }
     }
 
-    /// Taps what is not tapped yet and runs the probes.
-    fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
-        let places = self.places();
+    /// Taps what is not tapped yet.
+    fn tap_all(&self) -> Result<(), WireError> {
         let mut taps = self.taps.borrow_mut();
-        for (place, netns) in &places {
-            if taps.get(place) != Some(&netns.inode()) {
-                self.wire.tap(place.clone(), netns)?;
-                taps.insert(place.clone(), netns.inode());
+        for (place, netns) in self.places() {
+            if taps.get(&place) != Some(&netns.inode()) {
+                self.wire.tap(place.clone(), &netns)?;
+                taps.insert(place, netns.inode());
             }
         }
-        drop(taps);
+        Ok(())
+    }
+
+    /// Sends one frame, as it is, out of a device of a place.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if there is no such place or device.
+    pub fn emit(&self, place: &Place, device: &DeviceName, frame: &[u8]) -> Result<(), DataplaneError> {
+        let failed = |error: WireError| DataplaneError::Probe(make::reason(&error));
+        self.tap_all().map_err(failed)?;
+        let tap = self.wire.places().iter().position(|other| other == place);
+        let tap = tap.ok_or_else(|| DataplaneError::Probe(format!("there is no {place}")))?;
+        self.wire.transmit(tap, device, frame).map_err(failed)
+    }
+
+    /// Shows every frame that any place has seen since this, or a matrix, last looked; never waits.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if a tap cannot be read.
+    pub fn seen(&self, see: &mut dyn FnMut(&Place, Frame<'_>)) -> Result<(), DataplaneError> {
+        let failed = |error: WireError| DataplaneError::Probe(make::reason(&error));
+        self.tap_all().map_err(failed)?;
+        let places = self.wire.places();
+        let mut look = |frame: Frame<'_>| {
+            if let Some(place) = places.get(frame.tap) {
+                see(place, frame);
+            }
+        };
+        while self.wire.sweep(&mut look).map_err(failed)? > 0 {}
+        Ok(())
+    }
+
+    /// Waits until some place has seen a frame, at most as long as that.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the taps cannot be waited for.
+    pub fn wait(&self, limit: Duration) -> Result<(), DataplaneError> {
+        let waited = self.wire.idle(limit).map(|_seen| ());
+        waited.map_err(|error| DataplaneError::Probe(make::reason(&error)))
+    }
+
+    /// Runs the probes.
+    fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+        self.tap_all()?;
         let mut nodes = self.nodes.borrow().clone();
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
@@ -281,6 +324,7 @@ impl Lab {
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
             | Action::ConntrackPurgePort { .. }
+            | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{Address, Attach, ChainName, Link, PolicyRule, Route, Rule, Table};
+use crate::namespace::{Address, Attach, ChainName, ForeignTable, Link, PolicyRule, Route, Rule, Table};
 use crate::net::{Family, IpNet, Mac, destination_text};
 
 /// TCP's protocol number.
@@ -63,6 +63,8 @@ pub enum Action {
     SysctlSet(String, String),
     /// Changes iptables rules of both families, all in one transaction.
     Rules(RuleChanges),
+    /// Removes a table that is none of the agent's, with all that is in it.
+    TableDelete(ForeignTable),
     /// Deletes the conntrack entries that have an address of this prefix in either tuple.
     ConntrackPurge(IpNet),
     /// Forgets every connection that was begun to a port of an address.
@@ -138,6 +140,7 @@ impl fmt::Display for Op {
                 let protocol = if *protocol == TCP { "tcp" } else { "udp" };
                 write!(f, "conntrack -D -d {address} -p {protocol} --dport {port}")
             }
+            Action::TableDelete(table) => write!(f, "nft delete {table}"),
             Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),
             Action::Announce(device, address) if address.is_ipv4() => write!(f, "arping -U -I {device} {address}"),
             Action::Announce(device, address) => write!(f, "ndsend {address} {device}"),

@@ -15,12 +15,12 @@
 //! | [`Phase::ForgetUnplugged`] | conntrack of gateway addresses whose device went | before the rules, which are the trace of them |
 //! | [`Phase::Remove`] | namespaces | a snat namespace translates until it is off the network |
 //! | [`Phase::Make`] | namespaces | born without forwarding |
-//! | [`Phase::Filter`] | every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
+//! | [`Phase::Filter`] | foreign tables; every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
 //! | [`Phase::Configure`] | sysctls of the namespace, forwarding first | devices made from here on are born with `default`'s values |
 //! | [`Phase::Plug`] | devices, up | without an address yet, and with the rules for what they carry |
 //! | [`Phase::Adjust`] | MTU, up, sysctls of devices | before they have an address |
 //! | [`Phase::Address`] | addresses | new before old: IPv4 loses a device's routes and neighbours with its last address |
-//! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses | their rules are gone, no new connection can have them |
+//! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses, and again of ports that were led elsewhere | their rules are gone, no new connection can have them |
 //! | [`Phase::Replace`] | addresses that others have replaced | last trace of what was to be purged |
 //! | [`Phase::Neighbour`] | permanent neighbours | before anything is sent to them |
 //! | [`Phase::Route`] | routes: on the link, then by a gateway | a gateway has to be on some link; a table is full before a rule leads to it |

@@ -95,7 +95,9 @@ pub(super) fn forget<'a>(
     }
     for (address, protocol, port) in &changes.ports {
         let forget = Action::ConntrackPurgePort { address: *address, protocol: *protocol, port: *port };
-        steps.push(Phase::Forget, name, forget);
+        // Nothing keeps a connection from beginning before the rule is gone, so they are forgotten once more after it.
+        steps.push(Phase::Forget, name, forget.clone());
+        steps.push(Phase::ForgetReplaced, name, forget);
     }
     let mut purge = |phase, address: &IpAddr| steps.push(phase, name, Action::ConntrackPurge(host_net(*address)));
     for address in &changes.withdrawn {
@@ -163,14 +165,16 @@ fn pairs(state: &NamespaceState) -> BTreeSet<Pair> {
         .collect()
 }
 
-/// Ports that are led elsewhere: address, protocol number and port, and where to.
-fn forwardings(state: &NamespaceState) -> BTreeSet<((IpAddr, u8, u16), (IpAddr, u16))> {
+/// A port forwarding: address, protocol number and port, and where they are led to.
+type Forwarding = ((IpAddr, u8, u16), (IpAddr, u16));
+
+fn forwardings(state: &NamespaceState) -> BTreeSet<Forwarding> {
     nat_rules(state)
         .filter_map(|rule| {
             let Target::Dnat(to) = &rule.target else { return None };
-            let (protocol, port) = rule.matches.iter().find_map(|condition| match &condition.what {
-                What::DestinationPort(protocol, ports) => Some((*protocol, ports.first)),
-                _other => None,
+            let (protocol, port) = rule.matches.iter().find_map(|condition| {
+                let What::DestinationPort(protocol, ports) = &condition.what else { return None };
+                Some((*protocol, ports.first))
             })?;
             let from = (address_in(rule, Direction::Inward)?, protocol, port);
             Some((from, (to.address, to.ports.as_ref()?.first)))

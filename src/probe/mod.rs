@@ -9,6 +9,7 @@
 //! their TTLs, which no clock can upset: every place that forwards takes one off.
 
 mod build;
+pub mod craft;
 mod engine;
 #[cfg(test)]
 mod fake;

@@ -155,9 +155,9 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
         Expected::State(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
-    let forwarded = scenario.initial.iter().chain(events).filter_map(|event| match event {
-        Event::PortForwardingsSet { forwardings, .. } => Some(forwardings),
-        _other => None,
+    let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {
+        let Event::PortForwardingsSet { forwardings, .. } = event else { return None };
+        Some(forwardings)
     });
     let inside = forwarded.flatten().map(|forwarding| (forwarding.protocol, forwarding.internal_port));
     named.chain(Protocol::MATRIX).filter_map(port).chain(inside).collect()

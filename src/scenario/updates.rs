@@ -17,7 +17,7 @@ pub(super) fn events(node: &Node, intent: &Intent) -> Vec<Event> {
         Some(vec![Event::ModeConfigured(HostName::from(name), mode(new)?)])
     }));
     events.extend(each(node, "networks", |name, new| {
-        let network = network(new, intent.networks.get(&name)?.clone());
+        let network = network(new, intent.networks.get(&name)?);
         Some(vec![Event::NetworkUpdated(name, network)])
     }));
     events.extend(subnets(node, intent));
@@ -46,10 +46,10 @@ fn each(node: &Node, section: &str, calls: impl Fn(Name, &Node) -> Option<Vec<Ev
     calls.flatten().collect()
 }
 
-fn network(new: &Node, before: Network) -> Network {
+fn network(new: &Node, before: &Network) -> Network {
     let mtu = new.get("mtu").and_then(Node::text).and_then(|text| values::integer(text, 0, u32::MAX).ok());
     let admin_down = !boolean(new, "admin_state_up", !before.admin_down);
-    Network { mtu: mtu.unwrap_or(before.mtu), admin_down, ..before }
+    Network { mtu: mtu.unwrap_or(before.mtu), admin_down, ..before.clone() }
 }
 
 /// All in one call, as subnets of one pool change.

@@ -7,7 +7,7 @@ use dvrlab::dataplane::{Dataplane as _, DataplaneError};
 use dvrlab::lab::Lab;
 use dvrlab::name::HostName;
 use dvrlab::namespace::{HostState, desired};
-use dvrlab::plan::{Op, Plan, plan};
+use dvrlab::plan::{Op, Plan, plan_with};
 use dvrlab::router::{HostConfig, host_config, topology};
 use dvrlab::scenario::{Scenario, parse};
 
@@ -58,7 +58,7 @@ impl Built {
     /// What a host has to do.
     pub(crate) fn plan(&self, host: &HostName) -> Plan {
         let (observed, wanted) = self.states(host);
-        plan(&observed, &wanted)
+        plan_with(&observed, &wanted, self.configs[host].options.deviations)
     }
 
     /// Carries a plan out and says what was done of it.
