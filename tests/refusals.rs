@@ -86,12 +86,13 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
         Action::RuleDelete(standing),
         Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),
         Action::ConntrackPurge("10.0.1.0/24".parse().unwrap()),
+        Action::ConntrackPurgePort { address: address("10.0.1.77"), protocol: 6, port: 80 },
         Action::TableDelete(ForeignTable { family: 1, name: "other".to_owned() }),
     ]
 }
 
 /// How many kinds [`kind`] knows.
-const KINDS: u32 = 20;
+const KINDS: u32 = 21;
 
 /// A number for each kind of operation: a new one does not compile until it has its own, and then needs a refusal.
 fn kind(action: &Action) -> u32 {
@@ -115,7 +116,8 @@ fn kind(action: &Action) -> u32 {
         Action::Rules(_) => 17,
         Action::ConntrackPurge(_) => 18,
         Action::Announce(..) => 19,
-        Action::TableDelete(_) => KINDS,
+        Action::TableDelete(_) => 20,
+        Action::ConntrackPurgePort { .. } => KINDS,
     }
 }
 

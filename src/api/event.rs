@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::resource::{AgentMode, FloatingIp, Host, Instance, Network, Node, Port, Router, Section, Settings, Subnet};
+use super::resource::{
+    AgentMode, FloatingIp, Host, Instance, Network, Node, Port, PortForwarding, Router, Section, Settings, Subnet,
+};
 use crate::name::{HostName, Name};
 
 /// A change.
@@ -66,6 +68,15 @@ pub enum Event {
     NetworkUpdated(Name, Network),
     /// A port's addresses, address pairs or administrative state changed (the whole object as it is to be).
     PortUpdated(Name, Port),
+    /// The port forwardings of a floating IP were replaced; the router, if one is named, is the one that carries them.
+    PortForwardingsSet {
+        /// Its address.
+        floating_ip: IpAddr,
+        /// The router, if it is named.
+        router: Option<Name>,
+        /// All of them.
+        forwardings: Vec<PortForwarding>,
+    },
     /// The target of a live migration was told to make ready for an instance.
     MigrationPrepared(Name, HostName),
     /// A live migration that was prepared came to its end: the instance runs on its target.

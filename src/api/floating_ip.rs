@@ -25,7 +25,7 @@ impl Intent {
     }
 
     pub(super) fn delete_floating_ip(&mut self, address: IpAddr) -> Result<(), Rejected> {
-        self.known_floating_ip(address)?;
+        self.check_no_forwardings(address)?;
         self.floating_ips.remove(&address);
         Ok(())
     }
@@ -40,7 +40,13 @@ impl Intent {
         if !self.floating_ips.contains_key(&address) {
             self.allocate_floating_ip(address)?;
         }
+        self.check_no_forwardings(address)?;
         let fixed = self.fixed_address(address, port, fixed)?;
+        let leads_here = |f: &FloatingIp| f.forwardings.iter().any(|to| to.port == *port && to.address == fixed);
+        if let Some((other, _)) = self.floating_ips.iter().find(|(_, f)| leads_here(f)) {
+            let reason = format!("port forwardings of {other} lead to {fixed} of port {port}");
+            return Err(Rejected::new(RejectedKind::PortHasPortForwarding, reason));
+        }
         self.check_reachable(address, port, fixed)?;
         self.check_single(address, port, fixed)?;
         self.known_floating_ip(address)?.target = Some((port.clone(), fixed));

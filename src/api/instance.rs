@@ -154,5 +154,6 @@ impl Intent {
                 floating_ip.target = None;
             }
         }
+        self.drop_lost_forwardings();
     }
 }

@@ -96,11 +96,15 @@ pub enum RejectedKind {
     NetworkAddressScopeAffinityError,
     /// A router has the subnet's gateway address.
     GatewayIpInUse,
+    /// The floating IP has port forwardings.
+    FipInUseByPortForwarding,
+    /// A port forwarding leads to the port.
+    PortHasPortForwarding,
 }
 
 impl RejectedKind {
     /// Every kind, in the order of the language's reference.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SubnetInUse,
         Self::NetworkInUse,
         Self::PortInUse,
@@ -121,6 +125,8 @@ impl RejectedKind {
         Self::AddressScopeInUse,
         Self::NetworkAddressScopeAffinityError,
         Self::GatewayIpInUse,
+        Self::FipInUseByPortForwarding,
+        Self::PortHasPortForwarding,
     ];
 }
 
@@ -172,6 +178,9 @@ impl Intent {
             Event::NodeUpdated(name, node) => self.update_node(name, node),
             Event::RouterUpdated(name, router) => self.update_router(name, router),
             Event::SubnetsUpdated(subnets) => self.update_subnets(subnets),
+            Event::PortForwardingsSet { floating_ip, router, forwardings } => {
+                self.set_port_forwardings(*floating_ip, router.as_ref(), forwardings)
+            }
             Event::MigrationPrepared(instance, host) => self.prepare_migration(instance, host),
             Event::MigrationCompleted(instance, host) => self.complete_migration(instance, host),
             Event::MigrationAborted(instance, host) => self.abort_migration(instance, host),

@@ -203,7 +203,9 @@ impl Intent {
     /// The router that carries a floating IP: it has an interface on the fixed address's subnet and its gateway on the
     /// floating IP's network. Of several, the one that owns the subnet's gateway address, else the first by name.
     pub fn router_of(&self, floating_ip: IpAddr) -> Option<&Name> {
-        let (port, fixed) = self.floating_ips.get(&floating_ip)?.target.as_ref()?;
+        let Some((port, fixed)) = self.floating_ips.get(&floating_ip)?.target.as_ref() else {
+            return self.forwarding_router(floating_ip);
+        };
         self.router_between(&self.ports.get(port)?.network, *fixed, self.external_network_of(floating_ip)?)
     }
 

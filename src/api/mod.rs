@@ -14,6 +14,7 @@ mod instance;
 mod intent;
 mod lookup;
 mod port;
+mod port_forwarding;
 mod resource;
 mod router;
 #[cfg(test)]
@@ -28,6 +29,6 @@ pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section,
-    ServerPort, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, PortForwarding,
+    Router, Section, ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -51,6 +51,7 @@ impl Intent {
             self.claim(&port.network, &port.addresses)?;
         }
         self.ports.insert(name.clone(), port.clone());
+        self.drop_lost_forwardings();
         Ok(())
     }
 

@@ -241,6 +241,23 @@ pub enum NodePlace {
 pub struct FloatingIp {
     /// The port and fixed address it stands for, if associated.
     pub target: Option<(Name, IpAddr)>,
+    /// Or ports of it that are led to ports of several.
+    pub forwardings: Vec<PortForwarding>,
+}
+
+/// A port of a floating IP that is led to a port of somebody.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortForwarding {
+    /// Protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The port of the floating IP.
+    pub external_port: u16,
+    /// Whose port it is led to.
+    pub port: Name,
+    /// Which of its addresses.
+    pub address: IpAddr,
+    /// The port there.
+    pub internal_port: u16,
 }
 
 /// A port that the server makes by itself.

@@ -64,8 +64,10 @@ impl Intent {
         };
         for (name, subnet) in self.subnets_at(&port) {
             let uses_it = |address: &IpAddr| {
-                let fixed = self.floating_ips.get(address).and_then(|f| f.target.as_ref()).map(|(_, fixed)| *fixed);
-                fixed.is_some_and(|fixed| subnet.cidr.contains(&fixed)) && self.router_of(*address) == Some(router)
+                let Some(floating_ip) = self.floating_ips.get(address) else { return false };
+                let forwarded = floating_ip.forwardings.iter().map(|to| to.address);
+                let mut fixed = floating_ip.target.iter().map(|(_, fixed)| *fixed).chain(forwarded);
+                fixed.any(|fixed| subnet.cidr.contains(&fixed)) && self.router_of(*address) == Some(router)
             };
             if let Some(address) = self.floating_ips.keys().find(|address| uses_it(address)) {
                 let reason = format!("floating IP {address} needs the interface of router {router} on subnet {name}");

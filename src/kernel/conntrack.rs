@@ -148,6 +148,20 @@ pub fn purge(socket: &Socket, net: &IpNet) -> Result<usize, NfnetlinkError> {
     Ok(purged)
 }
 
+/// Deletes every connection that was begun to a port of an address and returns how many.
+pub fn purge_port(socket: &Socket, address: IpAddr, protocol: u8, port: u16) -> Result<usize, NfnetlinkError> {
+    let mut purged = 0;
+    for entry in dump_of(socket, number(Family::of(address)))? {
+        let begun_to = &entry.original;
+        let fits = begun_to.destination == address && begun_to.protocol == protocol;
+        let there = matches!(begun_to.detail, Detail::Ports(_source, destination) if destination == port);
+        if fits && there && delete(socket, entry.zone, begun_to)? {
+            purged += 1;
+        }
+    }
+    Ok(purged)
+}
+
 /// Deletes every connection.
 pub fn flush(socket: &Socket) -> Result<(), NfnetlinkError> {
     ask(socket, (DELETE, ACK), EVERY_FAMILY, |_| {}, |_| Ok(())).map(|_one_state| ())

@@ -355,6 +355,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::ConntrackPurgePort { .. }
             | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }

@@ -12,6 +12,9 @@ use crate::name::DeviceName;
 use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
 use crate::router::PortConfig;
 
+/// So much of a port forwarding's id is in its chain's name. Neutron: `MAX_IPTABLES_CHAIN_LEN_WRAP` without `pf-`.
+const CHAIN_ID: usize = 8;
+
 /// The namespace of a router with this gateway port.
 pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
     let qg = device("qg-", gateway);
@@ -23,6 +26,8 @@ pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceSt
     state
         .addresses
         .extend(view.centralised().map(|(floating, _)| Address { device: qg.clone(), net: host_net(floating) }));
+    let forwarded = view.router.port_forwardings.iter().map(|forwarding| forwarding.floating_ip_address);
+    state.addresses.extend(forwarded.map(|floating| Address { device: qg.clone(), net: host_net(floating) }));
     for subnet in &gateway.extra_subnets {
         state.replace_route(Route::on_link(subnet.cidr.trunc(), qg.clone(), TABLE_MAIN));
     }
@@ -69,7 +74,27 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
         let outward = Rule::to(Target::Snat(to(view, floating))).when(What::Source(host_net(fixed)));
         rules.append(Table::Nat, own("float-snat"), outward);
     }
+    port_forwardings(view, &mut rules);
     rules
+}
+
+/// A chain for each port forwarding, called by one for all. Reference: `neutron-snat-side`, 9.6.
+fn port_forwardings(view: &View<'_>, rules: &mut Ruleset) {
+    const ALL: &str = "fip-pf";
+    for (index, forwarding) in view.router.port_forwardings.iter().enumerate() {
+        if index == 0 {
+            rules.append(Table::Nat, own("PREROUTING"), skeleton::jump(ALL));
+        }
+        let chain = format!("pf-{}", forwarding.id.as_str().chars().take(CHAIN_ID).collect::<String>());
+        rules.append(Table::Nat, own(ALL), skeleton::jump(&chain));
+        let inside =
+            NatTarget { ports: Some(forwarding.internal_port.into()), ..NatTarget::to(forwarding.internal_ip_address) };
+        let inward = Rule::to(Target::Dnat(inside))
+            .when(What::Destination(host_net(forwarding.floating_ip_address)))
+            .when(What::Protocol(forwarding.protocol))
+            .when(What::DestinationPort(forwarding.protocol, forwarding.external_port.into()));
+        rules.append(Table::Nat, own(&chain), inward);
+    }
 }
 
 /// What should be translated and is of no known connection does not leave. Without source NAT that is only what comes from

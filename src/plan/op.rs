@@ -7,6 +7,9 @@ use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{Address, Attach, ChainName, ForeignTable, Link, PolicyRule, Route, Rule, Table};
 use crate::net::{Family, IpNet, Mac, destination_text};
 
+/// TCP's protocol number.
+const TCP: u8 = 6;
+
 /// An operation and where it acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Op {
@@ -64,6 +67,15 @@ pub enum Action {
     TableDelete(ForeignTable),
     /// Deletes the conntrack entries that have an address of this prefix in either tuple.
     ConntrackPurge(IpNet),
+    /// Forgets every connection that was begun to a port of an address.
+    ConntrackPurgePort {
+        /// The address.
+        address: IpAddr,
+        /// Protocol number: TCP or UDP.
+        protocol: u8,
+        /// The port.
+        port: u16,
+    },
     /// Announces an address (gratuitous ARP or unsolicited neighbour advertisement).
     Announce(DeviceName, IpAddr),
 }
@@ -124,6 +136,10 @@ impl fmt::Display for Op {
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
+            Action::ConntrackPurgePort { address, protocol, port } => {
+                let protocol = if *protocol == TCP { "tcp" } else { "udp" };
+                write!(f, "conntrack -D -d {address} -p {protocol} --dport {port}")
+            }
             Action::TableDelete(table) => write!(f, "nft delete {table}"),
             Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),
             Action::Announce(device, address) if address.is_ipv4() => write!(f, "arping -U -I {device} {address}"),

@@ -20,7 +20,7 @@
 //! | [`Phase::Plug`] | devices, up | without an address yet, and with the rules for what they carry |
 //! | [`Phase::Adjust`] | MTU, up, sysctls of devices | before they have an address |
 //! | [`Phase::Address`] | addresses | new before old: IPv4 loses a device's routes and neighbours with its last address |
-//! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses | their rules are gone, no new connection can have them |
+//! | [`Phase::ForgetReplaced`] | conntrack of replaced addresses, and again of ports that were led elsewhere | their rules are gone, no new connection can have them |
 //! | [`Phase::Replace`] | addresses that others have replaced | last trace of what was to be purged |
 //! | [`Phase::Neighbour`] | permanent neighbours; rules that a namespace is born with, if somebody took them | before anything is sent to them; a route by a gateway needs them |
 //! | [`Phase::Route`] | routes: on the link, then by a gateway | a gateway has to be on some link; a table is full before a rule leads to it |

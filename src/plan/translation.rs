@@ -34,6 +34,8 @@ pub(super) struct Changes {
     withdrawn: BTreeSet<IpAddr>,
     /// Fences around fixed addresses that lose a floating IP without changing their way.
     pub(super) fences: Vec<PolicyRule>,
+    /// Ports of floating IPs that are no longer led to where they were: address, protocol number, port.
+    ports: BTreeSet<(IpAddr, u8, u16)>,
     /// Subnets whose connections out of the gateway are untranslated ones, and must not be for long.
     pub(super) bare: BTreeSet<IpNet>,
 }
@@ -60,6 +62,9 @@ pub(super) fn changes<'a>(
             let steered = |fixed: IpAddr| {
                 is.rules.iter().any(|rule| rule.table == FIP_TABLE && rule.from == Some(host_net(fixed)))
             };
+            let (led, led_on) = (forwardings(is), forwardings(wanted));
+            let lost = led.difference(&led_on).filter(|_| forgets(name, deviations));
+            changes.ports = lost.map(|(from, _)| *from).collect();
             let (is, wanted) = (pairs(is), pairs(wanted));
             for (_, floating, fixed) in is.symmetric_difference(&wanted) {
                 changes.fixed.insert(*fixed);
@@ -87,6 +92,12 @@ pub(super) fn forget<'a>(
 ) {
     for net in &changes.bare {
         steps.push(Phase::Forget, name, Action::ConntrackPurge(*net));
+    }
+    for (address, protocol, port) in &changes.ports {
+        let forget = Action::ConntrackPurgePort { address: *address, protocol: *protocol, port: *port };
+        // Nothing keeps a connection from beginning before the rule is gone, so they are forgotten once more after it.
+        steps.push(Phase::Forget, name, forget.clone());
+        steps.push(Phase::ForgetReplaced, name, forget);
     }
     let mut purge = |phase, address: &IpAddr| steps.push(phase, name, Action::ConntrackPurge(host_net(*address)));
     for address in &changes.withdrawn {
@@ -135,6 +146,8 @@ fn pairs(state: &NamespaceState) -> BTreeSet<Pair> {
     nat_rules(state)
         .filter_map(|rule| match &rule.target {
             Target::Snat(to) => Some((Direction::Outward, to.address, address_in(rule, Direction::Outward)?)),
+            // A port forwarding is not all of its address.
+            Target::Dnat(to) if to.ports.is_some() => None,
             Target::Dnat(to) => Some((Direction::Inward, address_in(rule, Direction::Inward)?, to.address)),
             Target::Jump(_)
             | Target::Accept
@@ -148,6 +161,23 @@ fn pairs(state: &NamespaceState) -> BTreeSet<Pair> {
             | Target::NoTrack
             | Target::Unknown(_)
             | Target::None => None,
+        })
+        .collect()
+}
+
+/// A port forwarding: address, protocol number and port, and where they are led to.
+type Forwarding = ((IpAddr, u8, u16), (IpAddr, u16));
+
+fn forwardings(state: &NamespaceState) -> BTreeSet<Forwarding> {
+    nat_rules(state)
+        .filter_map(|rule| {
+            let Target::Dnat(to) = &rule.target else { return None };
+            let (protocol, port) = rule.matches.iter().find_map(|condition| {
+                let What::DestinationPort(protocol, ports) = &condition.what else { return None };
+                Some((*protocol, ports.first))
+            })?;
+            let from = (address_in(rule, Direction::Inward)?, protocol, port);
+            Some((from, (to.address, to.ports.as_ref()?.first)))
         })
         .collect()
 }

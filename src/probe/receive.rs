@@ -100,8 +100,13 @@ impl Engine<'_> {
         let attempt = self.attempts.get(index)?;
         let fits = match (attempt.protocol, segment, mark.part) {
             (Protocol::Icmp, Segment::Echo { .. }, _) | (Protocol::Udp(_), Segment::Udp { .. }, _) => true,
-            (Protocol::Tcp(port), Segment::Tcp { ports, .. }, Part::Request) => mark.firm || ports.1 == port,
-            (Protocol::Tcp(port), Segment::Tcp { ports, .. }, Part::Answer) => mark.firm || ports.0 == port,
+            // What is no stranger's has one of its ports still: a port forwarding alters the one, source NAT the other.
+            (Protocol::Tcp(port), Segment::Tcp { ports, .. }, Part::Request) => {
+                mark.firm || ports.1 == port || ports.0 == attempt.port
+            }
+            (Protocol::Tcp(port), Segment::Tcp { ports, .. }, Part::Answer) => {
+                mark.firm || ports.0 == port || ports.1 == attempt.port
+            }
             (Protocol::Icmp | Protocol::Udp(_) | Protocol::Tcp(_) | Protocol::Arp, _, _) => false,
         };
         fits.then_some(index)

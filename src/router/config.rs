@@ -99,6 +99,9 @@ pub struct RouterConfig {
     /// Extra routes.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    /// Port forwardings that this host serves. A real agent fetches them apart from the router dict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_forwardings: Vec<PortForwardingConfig>,
 }
 
 fn yes() -> bool {
@@ -220,6 +223,23 @@ pub struct FloatingIpConfig {
     /// Address scope of the fixed address.
     #[serde(default)]
     pub fixed_ip_address_scope: Option<String>,
+}
+
+/// A port forwarding. Reference: `neutron-snat-side` 9.6.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortForwardingConfig {
+    /// Its id; the first eight characters name its chain.
+    pub id: Id,
+    /// The address outside.
+    pub floating_ip_address: IpAddr,
+    /// Protocol number: TCP or UDP.
+    pub protocol: u8,
+    /// The port outside.
+    pub external_port: u16,
+    /// The address inside.
+    pub internal_ip_address: IpAddr,
+    /// The port inside.
+    pub internal_port: u16,
 }
 
 /// An extra route.

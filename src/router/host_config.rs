@@ -9,7 +9,7 @@ use super::config::{
     AddressScopes, AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouteConfig, RouterConfig,
     SubnetConfig,
 };
-use super::placement::floating_ips;
+use super::placement::{floating_ips, port_forwardings};
 use crate::api::{AddressPair, AgentMode, Intent, Router, Snat, Subnet};
 use crate::name::{HostName, Id, Name};
 use crate::net::{Family, Mac, family_of};
@@ -80,6 +80,7 @@ fn router_config(intent: &Intent, host: &HostName, name: &Name, router: &Router)
             .iter()
             .map(|route| RouteConfig { destination: route.destination, nexthop: route.next_hop })
             .collect(),
+        port_forwardings: port_forwardings(intent, host, name, router),
     }
 }
 

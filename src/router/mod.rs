@@ -12,8 +12,8 @@ mod tests;
 mod topology;
 
 pub use config::{
-    AddressScopes, AgentOptions, FixedIp, FloatingIpConfig, HostConfig, NeighbourPort, PortConfig, RouteConfig,
-    RouterConfig, SubnetConfig,
+    AddressScopes, AgentOptions, FixedIp, FloatingIpConfig, HostConfig, NeighbourPort, PortConfig,
+    PortForwardingConfig, RouteConfig, RouterConfig, SubnetConfig,
 };
 pub use host_config::host_config;
 pub use order::{affected, order};

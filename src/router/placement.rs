@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::config::FloatingIpConfig;
-use crate::api::{AgentMode, Intent};
+use super::config::{FloatingIpConfig, PortForwardingConfig};
+use crate::api::{AgentMode, Intent, PortForwarding, Router};
 use crate::name::{HostName, Id, Name};
-use crate::net::Family;
+use crate::net::{Family, Mac};
 
 /// The server's marker for a floating IP that the gateway host serves. Neutron: `FLOATING_IP_HOST_NEEDS_BINDING`.
 const NEEDS_BINDING: &str = "FLOATING_IP_HOST_NEEDS_BINDING";
+
+/// TCP's protocol number.
+const TCP: u8 = 6;
 
 /// The router's floating IPs that are delivered to `host`.
 pub(super) fn floating_ips(intent: &Intent, host: &HostName, router: &Name) -> Vec<FloatingIpConfig> {
@@ -21,6 +24,36 @@ pub(super) fn floating_ips(intent: &Intent, host: &HostName, router: &Name) -> V
             annotated(intent, host, *address, port, *fixed)
         })
         .collect()
+}
+
+/// The port forwardings that a host serves: those of the router, if it has the router's gateway.
+pub(super) fn port_forwardings(
+    intent: &Intent,
+    host: &HostName,
+    name: &Name,
+    router: &Router,
+) -> Vec<PortForwardingConfig> {
+    let serves = router.gateway.as_ref().is_some_and(|gateway| gateway.host.as_ref() == Some(host));
+    let carried = intent.floating_ips.iter().filter(|(address, _)| serves && intent.router_of(**address) == Some(name));
+    carried
+        .flat_map(|(address, floating_ip)| floating_ip.forwardings.iter().map(|forwarding| (*address, forwarding)))
+        .map(|(floating_ip_address, forwarding)| PortForwardingConfig {
+            id: forwarding_id(floating_ip_address, forwarding),
+            floating_ip_address,
+            protocol: forwarding.protocol,
+            external_port: forwarding.external_port,
+            internal_ip_address: forwarding.address,
+            internal_port: forwarding.internal_port,
+        })
+        .collect()
+}
+
+/// Six digits of its own and the floating IP's, as short as the name of its chain asks for.
+fn forwarding_id(address: IpAddr, forwarding: &PortForwarding) -> Id {
+    let name = format!("{address}/{}/{}", forwarding.protocol, forwarding.external_port);
+    let [.., a, b, c] = Mac::derived("pf", &name).0;
+    let kind = if forwarding.protocol == TCP { "t" } else { "u" };
+    Id::new(format!("{kind}-{a:02x}{b:02x}{c:02x}")).expect("letters and digits make an identifier")
 }
 
 /// One floating IP as `host` sees it, if it does.

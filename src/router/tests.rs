@@ -353,7 +353,7 @@ fn the_target_of_a_live_migration_is_told_of_the_floating_ip() {
         fips.map(|fip| (fip.host, fip.dest_host)).collect::<Vec<_>>()
     };
     let both = (Some("cmp1".to_owned()), Some("cmp4".to_owned()));
-    assert_eq!(served("cmp1"), [both.clone()]);
+    assert_eq!(served("cmp1"), std::slice::from_ref(&both));
     assert_eq!(served("cmp4"), [both]);
     assert_eq!(served("cmp2"), []);
 }

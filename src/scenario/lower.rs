@@ -7,7 +7,7 @@ use super::yaml::Node;
 use super::{updates, values};
 use crate::api::{
     AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object,
-    ObjectKind, Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
@@ -200,17 +200,39 @@ pub(super) fn routes_set(router: &Name, node: &Node, intent: &Intent) -> Event {
     Event::RouterUpdated(router.clone(), Router { routes: routes(node), ..current })
 }
 
+/// The first port of `instance`, or `port`.
+fn target_port(node: &Node, intent: &Intent) -> Option<Name> {
+    match (named(node, "instance"), named(node, "port")) {
+        (Some(instance), None) => {
+            let first = intent.instances.get(&instance).and_then(|found| found.ports.first().cloned());
+            Some(first.unwrap_or(instance))
+        }
+        (None, Some(port)) => Some(port),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
 /// Who gets a floating IP; the first port of an instance.
 pub(super) fn associated(floating_ip: IpAddr, node: &Node, intent: &Intent) -> Option<Event> {
-    let port = match (named(node, "instance"), named(node, "port")) {
-        (Some(instance), None) => {
-            intent.instances.get(&instance).and_then(|found| found.ports.first().cloned()).unwrap_or(instance)
-        }
-        (None, Some(port)) => port,
-        (Some(_), Some(_)) | (None, None) => return None,
-    };
+    let port = target_port(node, intent)?;
     let fixed_address = node.get("fixed_address").and_then(address);
     Some(Event::FloatingIpAssociated { floating_ip, port, fixed_address })
+}
+
+/// The port forwardings of a floating IP, if the node says them.
+pub(super) fn port_forwardings(floating_ip: IpAddr, node: &Node, intent: &Intent) -> Option<Event> {
+    let list = node.get("port_forwardings")?;
+    let forwardings = list.items().iter().filter_map(|item| port_forwarding(item, intent)).collect();
+    Some(Event::PortForwardingsSet { floating_ip, router: named(node, "router"), forwardings })
+}
+
+fn port_forwarding(item: &Node, intent: &Intent) -> Option<PortForwarding> {
+    let number = |key: &str| values::port(item.get(key)?.text()?).ok();
+    let port = target_port(item, intent)?;
+    let address = *intent.ports.get(&port)?.addresses.iter().find(|address| address.is_ipv4())?;
+    let protocol = if item.get("protocol")?.text()? == "tcp" { values::TCP } else { values::UDP };
+    let (external_port, internal_port) = (number("external_port")?, number("internal_port")?);
+    Some(PortForwarding { protocol, external_port, port, address, internal_port })
 }
 
 /// Order in which `delete` makes its calls: what depends on others first.

@@ -142,7 +142,7 @@ fn name_of(path: &str) -> String {
     parts.get(below..).unwrap_or_default().join("/")
 }
 
-/// Protocol number and port of every TCP and UDP flow that the file names, and tcp/80 and udp/9000: what nodes listen on.
+/// Protocol number and port of every TCP and UDP flow that the file names, where port forwardings lead to, and tcp/80 and udp/9000: what nodes listen on.
 pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let port = |protocol: Protocol| match protocol {
         Protocol::Tcp(port) => Some((values::TCP, port)),
@@ -154,5 +154,11 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
         Expected::Flow(flow) => flow.protocol,
         Expected::State(_) => None,
     });
-    named.chain(Protocol::MATRIX).filter_map(port).collect()
+    let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
+    let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {
+        let Event::PortForwardingsSet { forwardings, .. } = event else { return None };
+        Some(forwardings)
+    });
+    let inside = forwarded.flatten().map(|forwarding| (forwarding.protocol, forwarding.internal_port));
+    named.chain(Protocol::MATRIX).filter_map(port).chain(inside).collect()
 }

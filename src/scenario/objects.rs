@@ -122,9 +122,13 @@ impl Builder<'_> {
 
     fn associate_new(&mut self, table: &Table, entry: &Entry) {
         let Ok(address) = values::address(&entry.key) else { return };
-        if let Some(event) = lower::associated(address, &entry.value, &self.world.intent) {
+        let intent = &self.world.intent;
+        let associated = lower::associated(address, &entry.value, intent);
+        let events: Vec<Event> =
+            associated.into_iter().chain(lower::port_forwardings(address, &entry.value, intent)).collect();
+        if !events.is_empty() {
             let needs = std::iter::once(address.to_string()).chain(self.needs(&entry.value, table)).collect();
-            self.call(Call { events: vec![event], needs, place: entry.key_span.clone(), node: &entry.value });
+            self.call(Call { events, needs, place: entry.key_span.clone(), node: &entry.value });
         }
     }
 
@@ -170,7 +174,10 @@ impl Builder<'_> {
                     .error(place, "only an upstream router has `routes`")
                     .help("write them at the machine with `gateway_of`");
             }
-            Section::FloatingIps => self.check_target(node, &place, false),
+            Section::FloatingIps => {
+                self.check_target(node, &place, false);
+                self.check_forwardings(node, &place);
+            }
             Section::Hosts
             | Section::Networks
             | Section::Subnets
@@ -179,6 +186,24 @@ impl Builder<'_> {
             | Section::Instances
             | Section::Outside
             | Section::AddressScopes => {}
+        }
+    }
+
+    /// Each port forwarding has one target, and a router is named for port forwardings alone.
+    pub(super) fn check_forwardings(&mut self, node: &Node, place: &Span) {
+        for item in node.get("port_forwardings").map(Node::items).unwrap_or_default() {
+            let first = item.span.start..item.span.end.min(item.span.start + 1);
+            let one = item.get("instance").is_some() != item.get("port").is_some();
+            if !one && matches!(item.value, Value::Map(_)) {
+                self.notes
+                    .error(first, "a port forwarding leads to an `instance` or a `port`, one of them")
+                    .help("an instance stands for its first port");
+            }
+        }
+        if node.get("router").is_some() && node.get("port_forwardings").is_none() {
+            self.notes
+                .error(place.clone(), "`router` is for `port_forwardings`")
+                .help("remove it: the router of an associated floating IP follows from its port");
         }
     }
 

@@ -138,6 +138,9 @@ impl Builder<'_> {
         if verb.key == "update" {
             needs.extend(self.updated_names(node));
             self.check_own_ports(node);
+            for entry in node.get("floating_ips").map(Node::entries).unwrap_or_default() {
+                self.check_forwardings(&entry.value, &entry.key_span);
+            }
         }
         if verb.key == "migrate"
             && let Some(stage) = node.get("stage")

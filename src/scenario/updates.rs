@@ -1,6 +1,8 @@
 //! `update` to the events of the API: each object as it is to be, made of what it is and of the attributes that are named.
 
-use super::lower::{address, addresses, also, boolean, closed, mode, named, pairs, routes, says_none, settings_after};
+use super::lower::{
+    address, addresses, also, boolean, closed, mode, named, pairs, port_forwardings, routes, says_none, settings_after,
+};
 use super::values;
 use super::yaml::Node;
 use crate::api::{Event, Instance, Intent, Network, Node as Machine, Port, Router};
@@ -15,7 +17,7 @@ pub(super) fn events(node: &Node, intent: &Intent) -> Vec<Event> {
         Some(vec![Event::ModeConfigured(HostName::from(name), mode(new)?)])
     }));
     events.extend(each(node, "networks", |name, new| {
-        let network = network(new, intent.networks.get(&name)?.clone());
+        let network = network(new, intent.networks.get(&name)?);
         Some(vec![Event::NetworkUpdated(name, network)])
     }));
     events.extend(subnets(node, intent));
@@ -25,6 +27,11 @@ pub(super) fn events(node: &Node, intent: &Intent) -> Vec<Event> {
         Some(vec![Event::PortUpdated(name, port)])
     }));
     events.extend(each(node, "instances", |name, new| instance(name, new, intent)));
+    for entry in node.get("floating_ips").map(Node::entries).unwrap_or_default() {
+        if let Ok(address) = values::address(&entry.key) {
+            events.extend(port_forwardings(address, &entry.value, intent));
+        }
+    }
     events.extend(each(node, "outside", |name, new| {
         let machine = machine(new, intent.outside.get(&name)?.clone());
         Some(vec![Event::NodeUpdated(name, machine)])
@@ -39,10 +46,10 @@ fn each(node: &Node, section: &str, calls: impl Fn(Name, &Node) -> Option<Vec<Ev
     calls.flatten().collect()
 }
 
-fn network(new: &Node, before: Network) -> Network {
+fn network(new: &Node, before: &Network) -> Network {
     let mtu = new.get("mtu").and_then(Node::text).and_then(|text| values::integer(text, 0, u32::MAX).ok());
     let admin_down = !boolean(new, "admin_state_up", !before.admin_down);
-    Network { mtu: mtu.unwrap_or(before.mtu), admin_down, ..before }
+    Network { mtu: mtu.unwrap_or(before.mtu), admin_down, ..before.clone() }
 }
 
 /// All in one call, as subnets of one pool change.

@@ -290,6 +290,8 @@ fn remedy(rejected: &Rejected) -> &'static str {
         RejectedKind::NetworkAddressScopeAffinityError => {
             "give all subnets of the network and family the same `address_scope`, in one `update`"
         }
+        RejectedKind::FipInUseByPortForwarding => "take its port forwardings away first: `port_forwardings: []`",
+        RejectedKind::PortHasPortForwarding => "take the port forwardings that lead to it away first",
         RejectedKind::GatewayIpInUse => "detach the subnet, or choose a router port",
     }
 }

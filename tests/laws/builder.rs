@@ -111,6 +111,7 @@ fn router(number: u8, choice: &RouterChoice) -> RouterConfig {
     };
     let gateway = choice.gateway.as_ref();
     RouterConfig {
+        port_forwardings: Vec::new(),
         id: name.parse().unwrap(),
         distributed: true,
         enable_snat: gateway.is_none_or(|gateway| gateway.snat),

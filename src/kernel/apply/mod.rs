@@ -149,6 +149,10 @@ async fn apply_inside(
             conntrack::purge(netns.nf(), net)?;
             Ok(())
         }
+        Action::ConntrackPurgePort { address, protocol, port } => {
+            conntrack::purge_port(netns.nf(), *address, *protocol, *port)?;
+            Ok(())
+        }
         Action::Announce(device, address) => {
             link::ready(surroundings, host, netns, device).await?;
             announce(netns, device, *address)

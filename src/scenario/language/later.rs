@@ -8,8 +8,6 @@ const LATER: &[(&str, &str)] = &[
     // attributes
     ("subnets", "ipv6_mode"),
     ("instances", "behind"),
-    ("floating_ips", "router"),
-    ("floating_ips", "port_forwardings"),
     // keys of a step
     ("step", "crash"),
     ("step", "during"),
@@ -37,7 +35,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "open_flow"),
     ("step", "close_flow"),
     ("create", "hosts"),
-    ("update", "floating_ips"),
     ("delete", "hosts"),
     // flows
     ("protocol", "nd"),

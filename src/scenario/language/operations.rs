@@ -1,8 +1,8 @@
 //! What changes: the keys of a step and of its operations.
 
 use super::sections::{
-    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORTS, ROUTERS,
-    SETTINGS, SUBNETS,
+    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
+    PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
 };
 use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
@@ -177,6 +177,13 @@ static INSTANCE_CHANGE: Record = Record {
     doc: "What changes on an instance, and on its port where that is its own.",
     keys: &[NEW_ADDRESS, NEW_PAIRS, ALSO, CLOSED],
 };
+static FLOATING_IP_CHANGES: Table = Table { section: Section::FloatingIps, record: &FLOATING_IP_CHANGE };
+static FLOATING_IP_CHANGE: Record = Record {
+    title: "update of a floating IP",
+    context: "floating_ips",
+    doc: "What changes on a floating IP; whom it stands for has the operation `associate`.",
+    keys: &[ROUTER_OF_FORWARDINGS, PORT_FORWARDINGS],
+};
 static NODE_CHANGES: Table = Table { section: Section::Outside, record: &NODE_CHANGE };
 static NODE_CHANGE: Record = Record {
     title: "update of a machine outside",
@@ -203,6 +210,7 @@ pub(in crate::scenario) static UPDATE: Record = Record {
         key("routers", Type::Table(&ROUTER_CHANGES), Need::Optional, "Routers to change."),
         key("ports", Type::Table(&PORT_CHANGES), Need::Optional, "Ports to change."),
         key("instances", Type::Table(&INSTANCE_CHANGES), Need::Optional, "Instances to change."),
+        key("floating_ips", Type::Table(&FLOATING_IP_CHANGES), Need::Optional, "Floating IPs to change."),
         key("outside", Type::Table(&NODE_CHANGES), Need::Optional, "Machines outside to change."),
     ],
 };

@@ -315,8 +315,36 @@ static FLOATING_IP: Record = Record {
         ),
         key("port", Type::Name(&[Section::Ports]), Need::Optional, "The port it stands for."),
         key("fixed_address", Type::Address, Need::Default("the first"), "Which of the port's addresses."),
+        ROUTER_OF_FORWARDINGS,
+        PORT_FORWARDINGS,
     ],
 };
+pub(super) const ROUTER_OF_FORWARDINGS: Key = key(
+    "router",
+    Type::Name(&[Section::Routers]),
+    Need::Optional,
+    "With `port_forwardings`: the router that carries them all.",
+);
+pub(super) const PORT_FORWARDINGS: Key = key(
+    "port_forwardings",
+    Type::List(&ONE_PORT_FORWARDING),
+    Need::Default("[]"),
+    "Ports of the floating IP that are led to ports of several, on the gateway's host.",
+);
+static ONE_PORT_FORWARDING: Type = Type::Map(&PORT_FORWARDING);
+static PORT_FORWARDING: Record = Record {
+    title: "port forwarding",
+    context: "port_forwardings",
+    doc: "A port of the floating IP, and whose port it is led to.",
+    keys: &[
+        key("protocol", Type::Choice(PROTOCOLS), Need::Required, "`tcp` or `udp`."),
+        key("external_port", Type::Integer(1, 65535), Need::Required, "The port of the floating IP."),
+        key("instance", Type::Name(&[Section::Instances]), Need::Optional, "Whom it is led to, by its first port."),
+        key("port", Type::Name(&[Section::Ports]), Need::Optional, "Or the port it is led to."),
+        key("internal_port", Type::Integer(1, 65535), Need::Required, "The port number there."),
+    ],
+};
+static PROTOCOLS: &[Choice] = &[Choice { word: "tcp", doc: "TCP" }, Choice { word: "udp", doc: "UDP" }];
 
 pub(super) static OUTSIDE: Table = Table { section: Section::Outside, record: &NODE };
 static NODE: Record = Record {
