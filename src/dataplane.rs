@@ -5,6 +5,7 @@ use crate::name::{HostName, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 
 /// Something that holds namespaces and carries packets.
 pub trait Dataplane {
@@ -32,6 +33,24 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+
+    /// Counts, on every provider segment that stands, what hosts send by these classes from now on.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`]; then it is counted as before.
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError>;
+
+    /// Frames that must not be there and were captured since this was last asked. Costs next to nothing while there are none.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError>;
+
+    /// What was counted since this was last asked.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError>;
 }
 
 /// An operation that failed.
@@ -73,6 +92,14 @@ pub enum DataplaneError {
         host: HostName,
         /// Each with its reason.
         failed: Vec<FailedOp>,
+    },
+    /// The watch could not be set up or read.
+    #[error("failed to {doing}: {reason}")]
+    Watch {
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's reason.
+        reason: String,
     },
     /// The harness could not send or read.
     #[error("failed to probe: {0}")]

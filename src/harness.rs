@@ -19,6 +19,7 @@ use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -209,6 +210,18 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
+        self.lab.watch(classification)
+    }
+
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
+        self.lab.caught()
+    }
+
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
+        self.lab.counted()
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
 use crate::namespace::Kind;
+use crate::watch::Finding;
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one.
 pub const FORMAT: u32 = 1;
@@ -62,6 +63,9 @@ pub struct StepRecord {
     pub owners: BTreeMap<IpAddr, String>,
     /// What stands in each router namespace after the step: `cmp1/qrouter-r1` to lines by kind.
     pub state: BTreeMap<String, Vec<Line>>,
+    /// What the watch found that must not be there, expected or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<Finding>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }
@@ -126,6 +130,8 @@ pub enum FailureKind {
     Api,
     /// Something was left after everything was deleted.
     Residue,
+    /// A frame on a provider segment that must not be there, or one that was expected and was not.
+    Watch,
     /// A probe for whose fate there is no evidence: a defect of the harness.
     NoEvidence,
 }

@@ -27,6 +27,7 @@ use crate::net::Mac;
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 
 mod fabric;
 mod host;
@@ -36,6 +37,7 @@ mod node;
 mod ports;
 mod settle;
 mod shape;
+mod watch;
 
 /// How many connections a namespace tracks.
 const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
@@ -57,6 +59,7 @@ pub struct Lab {
     /// One for the life of the lab, so that no probe repeats another's tuple.
     counters: RefCell<Counters>,
     wire: LinuxWire,
+    watch: watch::Watch,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
 }
@@ -82,6 +85,7 @@ impl Lab {
             nodes: RefCell::default(),
             counters: RefCell::default(),
             wire: LinuxWire::default(),
+            watch: watch::Watch::default(),
             taps: RefCell::default(),
         })
     }
@@ -136,6 +140,7 @@ impl Dataplane for Lab {
     fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
         if self.shaped.borrow().as_ref() == Some(topology) {
             self.untap();
+            self.watch.restart_clock();
             return Ok(());
         }
         self.shaped.replace(None);
@@ -154,6 +159,7 @@ impl Dataplane for Lab {
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
         }
+        self.watch.restart_clock();
         shaped
     }
 
@@ -204,6 +210,18 @@ impl Dataplane for Lab {
         let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
         self.forget_connections().map_err(DataplaneError::Probe)?;
         Ok(reports)
+    }
+
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
+        self.watch.classify(&self.fabric.borrow(), classification)
+    }
+
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
+        self.watch.caught(&self.fabric.borrow())
+    }
+
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
+        self.watch.counted(&self.fabric.borrow())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod lines;
 mod matrix;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -62,6 +63,7 @@ struct Driver<'a> {
     /// What each host was last told.
     configs: BTreeMap<HostName, HostConfig>,
     observed: BTreeMap<HostName, HostState>,
+    watch: watch::Watch,
 }
 
 impl<'a> Driver<'a> {
@@ -73,6 +75,7 @@ impl<'a> Driver<'a> {
             topology: Topology::default(),
             configs: BTreeMap::new(),
             observed: BTreeMap::new(),
+            watch: watch::Watch::default(),
         }
     }
 
@@ -83,6 +86,7 @@ impl<'a> Driver<'a> {
         let hosts = self.scenario.intent.host_order.iter().cloned().collect();
         self.move_to(self.scenario.intent.clone(), &hosts, &mut record);
         self.check(&mut record);
+        self.watch_judge(None, &mut record);
         record
     }
 
@@ -101,6 +105,7 @@ impl<'a> Driver<'a> {
         self.check(&mut record);
         self.probe(step, &mut record);
         Self::judge_state(step, &mut record);
+        self.watch_judge(Some(step), &mut record);
         record
     }
 
@@ -112,30 +117,40 @@ impl<'a> Driver<'a> {
         }
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
-        self.intent = next;
+        let before = std::mem::replace(&mut self.intent, next);
         self.configs =
             self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
         }
+        self.watch_change(&before, &order.iter().collect(), record);
         for host in order {
-            self.reconcile(&host, record);
+            if self.reconcile(&host, record) {
+                self.watch_converged(&host, record);
+            }
         }
+        // A segment that goes takes its counters along.
+        self.watch_read(record);
         if let Err(error) = self.dataplane.shape(&topology) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
         }
         self.topology = topology;
     }
 
-    /// Reads what is there, works out what should be, does the difference.
-    fn reconcile(&self, host: &HostName, record: &mut StepRecord) {
+    /// Reads what is there, works out what should be, does the difference. Says whether that went well.
+    fn reconcile(&self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
-        let Some(config) = self.configs.get(host) else { return };
+        let Some(config) = self.configs.get(host) else { return true };
         let mut ops = Vec::new();
+        let mut watched = Ok(());
+        let failures = record.failures.len();
         let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
             Ok(desired) => self.dataplane.apply(host, &planned(config, &observed, &desired), &mut |op| {
                 ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
+                if watched.is_ok() {
+                    watched = self.watch_op(Some((host, op)));
+                }
             }),
             Err(error) => {
                 record.failures.push(undesirable(host, &error));
@@ -145,9 +160,10 @@ impl<'a> Driver<'a> {
         if !ops.is_empty() || result.is_err() {
             record.hosts.push(HostRecord { host: host.to_string(), ops });
         }
-        if let Err(error) = result {
-            record.failures.push(dataplane_failure(&error));
-        }
+        record
+            .failures
+            .extend([result, watched].into_iter().filter_map(Result::err).map(|error| dataplane_failure(&error)));
+        record.failures.len() == failures
     }
 
     /// What holds after every step, unasked: observed is desired, and there is nothing left to do.
@@ -253,6 +269,7 @@ impl<'a> Driver<'a> {
         let hosts = empty.host_order.iter().cloned().collect();
         self.move_to(empty, &hosts, &mut record);
         self.check(&mut record);
+        self.watch_judge(None, &mut record);
         for (place, lines) in &record.state {
             let mut left = failure(FailureKind::Residue, None, format!("{place} is left after everything was deleted"));
             left.details = lines.iter().filter(|line| !line.constant).map(|line| line.text.clone()).collect();
@@ -308,6 +325,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         probes: Vec::new(),
         owners: BTreeMap::new(),
         state: BTreeMap::new(),
+        watch: Vec::new(),
         failures: Vec::new(),
     }
 }

@@ -82,7 +82,9 @@ impl Decoder {
                 self.end(target, &expression);
             }
             Expression::Target(ref found) => self.end(self.target(found), &expression),
-            Expression::Write { .. } | Expression::Other { .. } => self.unknown(&expression),
+            Expression::Write { .. } | Expression::CountBy(_) | Expression::Log { .. } | Expression::Other { .. } => {
+                self.unknown(&expression)
+            }
         }
     }
 

@@ -1,0 +1,93 @@
+//! The watch on every provider segment of the lab.
+//!
+//! In: a classification. Out: counts and captured frames, with the time since the first new classification of a change.
+//! Never: a request to the kernel for what is classified as before.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::fabric::Fabric;
+use super::make::reason;
+use crate::dataplane::DataplaneError;
+use crate::kernel::nft::Sender;
+use crate::kernel::watch::WatchError;
+use crate::name::{HostName, Id};
+use crate::watch::{Captured, Classification, Count, Rule};
+
+/// What was last classified how.
+#[derive(Default)]
+pub(super) struct Watch {
+    standing: RefCell<BTreeMap<(Id, HostName), (u64, Vec<Rule>)>>,
+    since: Cell<Option<Instant>>,
+}
+
+fn failed(doing: &'static str) -> impl Fn(WatchError) -> DataplaneError {
+    move |error| DataplaneError::Watch { doing, reason: reason(&error) }
+}
+
+impl Watch {
+    /// Starts the clock of a change: the lab has its shape.
+    pub(super) fn restart_clock(&self) {
+        #[expect(clippy::disallowed_methods, reason = "the time since a change is for reports")]
+        self.since.set(Some(Instant::now()));
+    }
+
+    /// Classifies what is to be classified otherwise than it is. A segment made anew knows nothing.
+    pub(super) fn classify(&self, fabric: &Fabric, wanted: &Classification) -> Result<(), DataplaneError> {
+        let mut standing = self.standing.borrow_mut();
+        standing.retain(|(segment, _), (inode, _)| {
+            fabric.segments.get(segment).is_some_and(|segment| segment.plug.netns.inode() == *inode)
+        });
+        for (id, hosts) in &wanted.segments {
+            let Some(segment) = fabric.segments.get(id) else { continue };
+            let inode = segment.plug.netns.inode();
+            let key = |host: &HostName| (id.clone(), host.clone());
+            let others = hosts
+                .iter()
+                .filter(|(host, rules)| standing.get(&key(host)).is_none_or(|(_, standing)| standing != *rules));
+            let senders: Vec<Sender<'_>> = others
+                .filter_map(|(host, rules)| Some(Sender { group: fabric.hosts.get(host)?.group(), host, rules }))
+                .collect();
+            if senders.is_empty() {
+                continue;
+            }
+            segment.watch.classify(&senders).map_err(failed("classify what hosts send"))?;
+            standing.extend(senders.iter().map(|one| (key(one.host), (inode, one.rules.to_vec()))));
+        }
+        Ok(())
+    }
+
+    /// Frames that were captured.
+    pub(super) fn caught(&self, fabric: &Fabric) -> Result<Vec<Captured>, DataplaneError> {
+        let mut all = Vec::new();
+        for (id, segment) in &fabric.segments {
+            for caught in segment.watch.caught().map_err(failed("read captured frames"))? {
+                let after = self.since.get().map(|since| since.elapsed()).unwrap_or_default();
+                all.push(Captured {
+                    network: id.clone(),
+                    host: caught.host,
+                    class: caught.class,
+                    frame: caught.frame,
+                    after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// What was counted.
+    pub(super) fn counted(&self, fabric: &Fabric) -> Result<Vec<Count>, DataplaneError> {
+        let standing = self.standing.borrow();
+        let mut all = Vec::new();
+        for (id, segment) in &fabric.segments {
+            if !standing.keys().any(|(watched, _)| watched == id) {
+                continue;
+            }
+            let counts = segment.watch.count().map_err(failed("read the watch's counters"))?;
+            let count = |(host, class, frames)| Count { network: id.clone(), host, class, frames };
+            all.extend(counts.into_iter().map(count));
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,142 @@
+//! From what is in force to who may send what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Class, Classification, Rule, Says};
+use crate::api::{Intent, NodePlace, Snat};
+use crate::name::{HostName, Id, Name};
+use crate::net::{Family, IpNet, Ipv4Net, Ipv6Net, Mac, family_of, host_net};
+
+/// IPv4 link-local addresses, of which the links between router and fip namespaces are made. RFC 3927.
+const LINK_LOCAL_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16);
+/// RFC 4291, 2.5.6.
+const LINK_LOCAL_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+
+/// An address that a router's port may send from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Legal {
+    mac: Mac,
+    source: IpNet,
+    class: Class,
+}
+
+/// The rules for every host and provider segment. `acting` are the intents that a host may be acting upon, the newest
+/// last; who owns an address is what `newest` says.
+pub fn classification(newest: &Intent, acting: &BTreeMap<HostName, Vec<&Intent>>) -> Classification {
+    let networks: BTreeSet<&Name> = std::iter::once(newest)
+        .chain(acting.values().flatten().copied())
+        .flat_map(|intent| intent.networks.iter().filter(|(_, network)| network.external).map(|(name, _)| name))
+        .collect();
+    let segment = |network: &Name| {
+        let hosts = acting.iter().map(|(host, intents)| {
+            let legal: BTreeSet<Legal> = intents.iter().flat_map(|intent| legal(intent, network, host)).collect();
+            (host.clone(), rules(&legal, &Outlook::new(newest, acting, network), host))
+        });
+        (Id::from(network), hosts.collect())
+    };
+    Classification { segments: networks.into_iter().map(segment).collect() }
+}
+
+/// What a host may send from onto a network.
+fn legal(intent: &Intent, network: &Name, host: &HostName) -> Vec<Legal> {
+    let mut all = Vec::new();
+    for (name, router) in &intent.routers {
+        let Some(gateway) = router.gateway.as_ref() else { continue };
+        if gateway.network != *network || gateway.host.as_ref() != Some(host) {
+            continue;
+        }
+        let mac = Mac::gateway(name.as_str());
+        let own = |address: &IpAddr| Legal { mac, source: host_net(*address), class: Class::GatewaySnat };
+        all.extend(gateway.addresses.iter().map(own));
+        let behind = intent.router_ports(router).flat_map(|port| subnets_at(intent, port.network, &port.addresses));
+        let routed = router.routes.iter().map(|route| route.destination);
+        let bare = behind.chain(routed).filter(|net| gateway.snat == Snat::Disabled || family_of(net) == Family::V6);
+        all.extend(bare.map(|source| Legal { mac, source, class: Class::Untranslated }));
+    }
+    if let Some(port) = intent.agent_gateways.get(&(network.clone(), host.clone())) {
+        let own = |address: &IpAddr| Legal { mac: port.mac, source: host_net(*address), class: Class::AgentAddress };
+        all.extend(port.addresses.iter().map(own));
+    }
+    let floating = intent.floating_ips.keys().filter(|address| intent.external_network_of(**address) == Some(network));
+    all.extend(floating.filter_map(|address| {
+        let (owner, mac) = floating_owner(intent, network, *address)?;
+        (owner == *host).then(|| Legal { mac, source: host_net(*address), class: Class::FloatingIp })
+    }));
+    all
+}
+
+fn subnets_at(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<IpNet> {
+    let subnet = |address: &IpAddr| intent.subnet_at(network, *address).map(|(_, subnet)| subnet.cidr);
+    addresses.iter().filter_map(subnet).collect()
+}
+
+/// The host and port that serve an associated floating IP.
+fn floating_owner(intent: &Intent, network: &Name, address: IpAddr) -> Option<(HostName, Mac)> {
+    let router = intent.router_of(address)?;
+    if intent.served_centrally(address) {
+        let host = intent.routers.get(router)?.gateway.as_ref()?.host.clone()?;
+        return Some((host, Mac::gateway(router.as_str())));
+    }
+    let (port, _) = intent.floating_ips.get(&address)?.target.as_ref()?;
+    let host = intent.host_of_port(port)?.clone();
+    let mac = intent.agent_gateways.get(&(network.clone(), host.clone()))?.mac;
+    Some((host, mac))
+}
+
+/// What is known of a network as a whole.
+struct Outlook {
+    /// Who has which address of the routers' side.
+    owners: BTreeMap<IpAddr, HostName>,
+    /// Addresses of machines outside.
+    outside: BTreeSet<IpNet>,
+    /// The network's prefixes.
+    prefixes: BTreeSet<IpNet>,
+}
+
+impl Outlook {
+    fn new(newest: &Intent, acting: &BTreeMap<HostName, Vec<&Intent>>, network: &Name) -> Self {
+        let hosts = newest.host_order.iter();
+        let owners = hosts.flat_map(|host| {
+            let single = |legal: &Legal| legal.class != Class::Untranslated;
+            let own = legal(newest, network, host).into_iter().filter(single);
+            own.map(|legal| (legal.source.addr(), host.clone())).collect::<Vec<_>>()
+        });
+        let all: Vec<&Intent> = std::iter::once(newest).chain(acting.values().flatten().copied()).collect();
+        let reachable = |place: &NodePlace| match place {
+            NodePlace::On(on) | NodePlace::Behind(on) | NodePlace::GatewayOf(on) => on == network,
+        };
+        let nodes = all.iter().flat_map(|intent| intent.outside.values()).filter(|node| reachable(&node.place));
+        let outside =
+            nodes.flat_map(|node| node.addresses.iter().map(|a| host_net(*a)).chain(node.also.iter().copied()));
+        let prefixes = all.iter().flat_map(|intent| intent.subnets_of(network).map(|(_, subnet)| subnet.cidr));
+        Self { owners: owners.collect(), outside: outside.collect(), prefixes: prefixes.collect() }
+    }
+}
+
+/// A host's rules. Claims come first, so that a neighbour advertisement is judged by what it claims.
+fn rules(legal: &BTreeSet<Legal>, outlook: &Outlook, host: &HostName) -> Vec<Rule> {
+    let macs: BTreeSet<Mac> = legal.iter().map(|one| one.mac).collect();
+    let mut rules = Vec::new();
+    let by = |says: fn(IpNet) -> Says| move |mac, net, class| Rule { mac, says: says(net), class };
+    for (rule, claim) in [(by(Says::Claim), true), (by(Says::Packet), false)] {
+        let own = legal.iter().filter(|one| !claim || one.class != Class::Untranslated);
+        rules.extend(own.map(|one| rule(Some(one.mac), one.source, one.class)));
+        let nobody = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        rules.extend(nobody.map(|address| rule(None, host_net(address), Class::Other)));
+        let device = |mac: &Mac| rule(Some(*mac), host_net(mac.link_local().into()), Class::Other);
+        rules.extend(macs.iter().map(device));
+        let link_local = [IpNet::from(LINK_LOCAL_V4), IpNet::from(LINK_LOCAL_V6)];
+        rules.extend(link_local.map(|net| rule(None, net, Class::LinkLocalTransit)));
+        rules.extend(outlook.owners.iter().map(|(address, owner)| {
+            let class = if claim || owner == host { Class::TwoOwners } else { Class::WrongHost };
+            rule(None, host_net(*address), class)
+        }));
+        let outside = if claim { Class::TwoOwners } else { Class::Other };
+        rules.extend(outlook.outside.iter().map(|net| rule(None, *net, outside)));
+        rules.extend(outlook.prefixes.iter().map(|net| rule(None, *net, Class::WithdrawnAddress)));
+        rules.extend(Family::BOTH.map(|family| rule(None, family.any(), Class::TenantSource)));
+    }
+    rules.push(Rule { mac: None, says: Says::Anything, class: Class::Other });
+    rules
+}
