@@ -12,7 +12,7 @@ use crate::api::Intent;
 use crate::name::HostName;
 use crate::plan::Op;
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::Step;
+use crate::scenario::{Expectation, Expected, Step, WatchExpectation};
 use crate::watch::{self, Count, Evidence};
 
 /// What the watch knows of a run.
@@ -80,17 +80,35 @@ impl Driver<'_> {
 
     /// Ends a step: what was found goes into the record, and what was not expected is a failure. `step` is none for what is
     /// built before the first and taken down after the last.
-    pub(super) fn watch_judge(&mut self, _step: Option<&Step>, record: &mut StepRecord) {
+    pub(super) fn watch_judge(&mut self, step: Option<&Step>, record: &mut StepRecord) {
         self.watch_read(record);
         let counts = std::mem::take(&mut self.watch.counts);
         let evidence = self.watch.evidence.take();
         let mut owners = std::mem::take(&mut self.watch.owners);
         owners.extend(matrix::owners(&self.intent));
         record.watch = watch::findings(&counts, &evidence, &owners);
-        for finding in &record.watch {
-            for sentence in finding.sentences() {
-                record.failures.push(failure(FailureKind::Watch, None, sentence));
+        let mut failures = Vec::new();
+        let expected: Vec<_> = step.into_iter().flat_map(expectations).collect();
+        let all = || record.watch.iter().flat_map(|finding| finding.sentences().into_iter().map(move |one| (finding, one)));
+        for (finding, (sighted, sentence)) in all() {
+            if !expected.iter().any(|(_, expected)| expected.covers(finding, sighted)) {
+                failures.push(failure(FailureKind::Watch, None, sentence));
             }
         }
+        for (expectation, expected) in expected.iter().filter(|(_, expected)| expected.class.is_some()) {
+            if !all().any(|(finding, (sighted, _))| expected.covers(finding, sighted)) {
+                let text = format!("`{}`: the watch saw no such frame", expectation.text);
+                failures.push(failure(FailureKind::Watch, Some(expectation.line), text));
+            }
+        }
+        record.failures.extend(failures);
     }
+}
+
+/// What a step says of the watch.
+fn expectations(step: &Step) -> impl Iterator<Item = (&Expectation, &WatchExpectation)> {
+    step.expectations.iter().filter_map(|one| match &one.what {
+        Expected::Watch(expected) => Some((one, expected)),
+        Expected::Flow(_) | Expected::State(_) => None,
+    })
 }

@@ -24,6 +24,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 mod values;
+mod watch;
 mod words;
 mod world;
 mod yaml;
@@ -33,6 +34,7 @@ use std::collections::BTreeSet;
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
     Source, Speaker, StateExpectation, StatePlace, Target,
+    WatchExpectation,
 };
 pub use header::Story;
 pub use judge::addresses_of;
@@ -151,7 +153,7 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
     let named = expectations.filter_map(|expectation| match &expectation.what {
         Expected::Flow(flow) => flow.protocol,
-        Expected::State(_) => None,
+        Expected::State(_) | Expected::Watch(_) => None,
     });
     named.chain(Protocol::MATRIX).filter_map(port).collect()
 }

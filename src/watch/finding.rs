@@ -1,6 +1,6 @@
 //! What was found in a step: counters and evidence brought together, with a sentence for a reviewer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
@@ -99,19 +99,30 @@ impl Finding {
     /// One sentence for each sender:
     /// `tenant source left: vm1 10.0.1.11 -> web 198.51.100.2 udp/9000 on public, from net1, 3 frames, first 1.8 ms after "ip
     /// route add default ..." on cmp1`. What was counted but not captured is the last one.
-    pub fn sentences(&self) -> Vec<String> {
+    pub fn sentences(&self) -> Vec<(Option<&Sighted>, String)> {
         let place = format!("on {}, from {}", self.network, self.host);
-        let mut all: Vec<String> =
-            self.sighted.iter().map(|one| format!("{} {one} {place}{}", self.verb(), one.tail())).collect();
+        let sentence = |one: &Sighted| format!("{} {one} {place}{}", self.verb(), one.tail());
+        let mut all: Vec<_> = self.sighted.iter().map(|one| (Some(one), sentence(one))).collect();
         let missed = self.frames.saturating_sub(self.captured);
         if missed > 0 {
-            all.push(format!("{} {place}: {}, counted but not captured", self.verb(), frames(missed)));
+            all.push((None, format!("{} {place}: {}, counted but not captured", self.verb(), frames(missed))));
         }
         let unread = self.captured.saturating_sub(self.sighted.iter().map(|one| one.frames).sum());
         if unread > 0 {
-            all.push(format!("{} {place}: {}, captured but cut short", self.verb(), frames(unread)));
+            all.push((None, format!("{} {place}: {}, captured but cut short", self.verb(), frames(unread))));
         }
         all
+    }
+
+    /// What was found in the words of the scenario language, without number and time, in order: `tenant source from vm1 via net1
+    /// on public`.
+    pub fn words(&self) -> BTreeSet<String> {
+        let Self { network, host, class, .. } = self;
+        if self.sighted.is_empty() {
+            return [format!("{class} via {host} on {network}")].into();
+        }
+        let from = |one: &Sighted| one.from.clone().unwrap_or_else(|| one.source.to_string());
+        self.sighted.iter().map(|one| format!("{class} from {} via {host} on {network}", from(one))).collect()
     }
 
     fn verb(&self) -> String {
