@@ -341,6 +341,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }
     }
