@@ -1,7 +1,7 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
 use crate::flow::{Flow, ProbeReport};
-use crate::name::{HostName, NamespaceName};
+use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
@@ -45,6 +45,12 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Watch`].
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError>;
+
+    /// Sends one frame, as it is, onto a provider segment from a host's end of it, for the watch to see.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError>;
 
     /// What was counted since this was last asked.
     ///

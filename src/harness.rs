@@ -14,7 +14,7 @@ use crate::deviation::Switches;
 use crate::flow::{Flow, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
-use crate::name::HostName;
+use crate::name::{HostName, Id};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
@@ -49,6 +49,9 @@ pub struct Overrides {
     /// Deviations from the real agent.
     #[serde(default)]
     pub deviations: Switches,
+    /// Prove that the watch sees, before the first step and after the last.
+    #[serde(default)]
+    pub prove_watch: bool,
 }
 
 /// What the child says.
@@ -157,7 +160,8 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let record = run::run(&scenario, &dataplane, &mut |step| {
+    let options = run::Options { prove_watch: overrides.prove_watch };
+    let record = run::run(&scenario, options, &dataplane, &mut |step| {
         if let Err(error) = say(*out.borrow_mut(), &Said::Step(Box::new(step.clone()))) {
             broken.set(Some(error));
         }
@@ -218,6 +222,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
         self.lab.caught()
+    }
+
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        Dataplane::emit(&self.lab, network, host, frame)
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

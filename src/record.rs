@@ -66,6 +66,9 @@ pub struct StepRecord {
     /// What the watch found that must not be there, expected or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<Finding>,
+    /// How many frames were sent to prove that the watch sees, when that was asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proved: u32,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }
@@ -132,8 +135,15 @@ pub enum FailureKind {
     Residue,
     /// A frame on a provider segment that must not be there, or one that was expected and was not.
     Watch,
+    /// A frame that was sent for the watch to see, and was not seen as what it was.
+    Unproved,
     /// A probe for whose fate there is no evidence: a defect of the harness.
     NoEvidence,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The record's JSON schema.

@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     /// Switch deviations from the real agent, over what the scenarios say: `none`, or `drop-invalid=false,...`.
     #[arg(long, value_name = "LIST")]
     deviations: Option<Switches>,
+    /// Before the first step and after the last, prove that the watch sees: send a frame of every class from every host's end of every
+    /// provider segment.
+    #[arg(long)]
+    prove_watch: bool,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -122,7 +126,10 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                         text: one.text.clone(),
                         log: arguments.log.clone(),
                         hold: None,
-                        overrides: Overrides { deviations: arguments.deviations.clone().unwrap_or_default() },
+                        overrides: Overrides {
+                            deviations: arguments.deviations.clone().unwrap_or_default(),
+                            prove_watch: arguments.prove_watch,
+                        },
                     };
                     let result = harness::run_scenario(program, &job, &mut |_step| {});
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);

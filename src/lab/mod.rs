@@ -220,6 +220,11 @@ impl Dataplane for Lab {
         self.watch.caught(&self.fabric.borrow())
     }
 
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        let own = self.runtime.block_on(self.watch.end(&self.indexes, &self.fabric.borrow(), network, host))?;
+        own.emit(frame)
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.watch.counted(&self.fabric.borrow())
     }

@@ -5,22 +5,47 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::fabric::Fabric;
-use super::make::reason;
+use super::make::{Indexes, failed as failed_topology, plugged, reason};
+use super::settle::settle;
 use crate::dataplane::DataplaneError;
 use crate::kernel::nft::Sender;
+use crate::kernel::{Netns, apply, links};
 use crate::kernel::watch::WatchError;
-use crate::name::{HostName, Id};
+use crate::name::{DeviceName, HostName, Id};
+use crate::net::Mac;
 use crate::watch::{Captured, Classification, Count, Rule};
+
+/// What the device of a host's end of a segment is called, before the network's name.
+const DEVICE_PREFIX: &str = "watch-";
 
 /// What was last classified how.
 #[derive(Default)]
 pub(super) struct Watch {
+    /// Devices by which frames are sent from a host's end of a segment, with the inode of the segment's namespace.
+    ends: RefCell<BTreeMap<(Id, HostName), (u64, End)>>,
     standing: RefCell<BTreeMap<(Id, HostName), (u64, Vec<Rule>)>>,
     since: Cell<Option<Instant>>,
 }
+
+/// A device in a host's own namespace that is plugged into a segment as the host's routers are.
+#[derive(Clone)]
+pub(super) struct End {
+    netns: Rc<Netns>,
+    device: DeviceName,
+}
+
+impl End {
+    pub(super) fn emit(&self, frame: &[u8]) -> Result<(), DataplaneError> {
+        let sent = apply::emit(&self.netns, &self.device, frame);
+        sent.map_err(|failure| DataplaneError::Watch { doing: EMIT, reason: failure.reason() })
+    }
+}
+
+const EMIT: &str = "send a frame onto a provider segment";
 
 fn failed(doing: &'static str) -> impl Fn(WatchError) -> DataplaneError {
     move |error| DataplaneError::Watch { doing, reason: reason(&error) }
@@ -56,6 +81,42 @@ impl Watch {
             standing.extend(senders.iter().map(|one| (key(one.host), (inode, one.rules.to_vec()))));
         }
         Ok(())
+    }
+
+    /// A host's end of a segment, made when it is first needed. What it sends teaches the segment's bridge nothing.
+    pub(super) async fn end(
+        &self,
+        indexes: &Indexes,
+        fabric: &Fabric,
+        network: &Id,
+        host: &HostName,
+    ) -> Result<End, DataplaneError> {
+        let key = (network.clone(), host.clone());
+        let nowhere = || DataplaneError::Watch { doing: EMIT, reason: format!("{host} has no end of {network}") };
+        let segment = fabric.segments.get(network).ok_or_else(nowhere)?;
+        let plug = fabric.plug(host, network).ok_or_else(nowhere)?;
+        let netns = Rc::clone(&fabric.hosts.get(host).ok_or_else(nowhere)?.netns);
+        let inode = plug.netns.inode();
+        if let Some((_, end)) = self.ends.borrow().get(&key).filter(|(known, _)| *known == inode) {
+            return Ok(end.clone());
+        }
+        let device = DeviceName::cut(DEVICE_PREFIX, network.as_str());
+        let near = links::End {
+            name: device.as_str(),
+            index: indexes.next(),
+            mac: Mac::derived("watch", &format!("{network}/{host}")),
+            mtu: segment.mtu,
+        };
+        let made = async {
+            let port = plugged(indexes, &netns, near, &plug).await?;
+            links::port_flags(plug.netns.handle(), port, false, false, false).await
+        };
+        made.await.map_err(failed_topology(EMIT))?;
+        let both = [(host.to_string(), Rc::clone(&netns)), (format!("seg-{network}"), Rc::clone(&plug.netns))];
+        settle(&both).await?;
+        let end = End { netns, device };
+        self.ends.borrow_mut().insert(key, (inode, end.clone()));
+        Ok(end)
     }
 
     /// Frames that were captured.

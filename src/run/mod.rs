@@ -5,6 +5,7 @@
 
 mod lines;
 mod matrix;
+mod proof;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +25,25 @@ use crate::router::{self, HostConfig};
 use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 
+pub use proof::{Proved, prove};
+
+/// What a run does besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Before the first step and after the last, frames of every class are sent from every host's end of every provider
+    /// segment: the watch must see each.
+    pub prove_watch: bool,
+}
+
 /// Runs a scenario to its end, telling each step as it is done.
-pub fn run(scenario: &Scenario, dataplane: &dyn Dataplane, told: &mut dyn FnMut(&StepRecord)) -> Record {
+pub fn run(
+    scenario: &Scenario,
+    options: Options,
+    dataplane: &dyn Dataplane,
+    told: &mut dyn FnMut(&StepRecord),
+) -> Record {
     let _span = info_span!("run", scenario = %scenario.name).entered();
-    let mut driver = Driver::new(scenario, dataplane);
+    let mut driver = Driver::new(scenario, options, dataplane);
     let mut steps = vec![driver.build()];
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
@@ -64,10 +80,11 @@ struct Driver<'a> {
     configs: BTreeMap<HostName, HostConfig>,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
+    options: Options,
 }
 
 impl<'a> Driver<'a> {
-    fn new(scenario: &'a Scenario, dataplane: &'a dyn Dataplane) -> Self {
+    fn new(scenario: &'a Scenario, options: Options, dataplane: &'a dyn Dataplane) -> Self {
         Self {
             scenario,
             dataplane,
@@ -76,6 +93,7 @@ impl<'a> Driver<'a> {
             configs: BTreeMap::new(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
+            options,
         }
     }
 
@@ -87,6 +105,7 @@ impl<'a> Driver<'a> {
         self.move_to(self.scenario.intent.clone(), &hosts, &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);
+        self.watch_proof(&mut record);
         record
     }
 
@@ -260,6 +279,7 @@ impl<'a> Driver<'a> {
     fn take_down(&mut self, number: usize) -> StepRecord {
         let mut record = blank(number, None, 0);
         let _span = info_span!("step", number).entered();
+        self.watch_proof(&mut record);
         let empty = Intent {
             host_order: self.intent.host_order.clone(),
             hosts: self.intent.hosts.clone(),
@@ -326,6 +346,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         owners: BTreeMap::new(),
         state: BTreeMap::new(),
         watch: Vec::new(),
+        proved: 0,
         failures: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::proof::prove;
 use super::{Driver, dataplane_failure, failure, matrix};
 use crate::api::Intent;
 use crate::name::HostName;
@@ -102,6 +103,23 @@ impl Driver<'_> {
             }
         }
         record.failures.extend(failures);
+    }
+}
+
+impl Driver<'_> {
+    /// If the run is to prove it: every frame that must be seen is.
+    pub(super) fn watch_proof(&self, record: &mut StepRecord) {
+        if !self.options.prove_watch || !record.failures.is_empty() {
+            return;
+        }
+        match prove(self.dataplane, &self.intent) {
+            Ok(proved) => {
+                record.proved += proved.frames;
+                let unseen = proved.unproved.into_iter();
+                record.failures.extend(unseen.map(|text| failure(FailureKind::Unproved, None, text)));
+            }
+            Err(error) => record.failures.push(dataplane_failure(&error)),
+        }
     }
 }
 

@@ -15,10 +15,10 @@ const LINK_LOCAL_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0
 
 /// An address that a router's port may send from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Legal {
-    mac: Mac,
-    source: IpNet,
-    class: Class,
+pub(super) struct Legal {
+    pub(super) mac: Mac,
+    pub(super) source: IpNet,
+    pub(super) class: Class,
 }
 
 /// The rules for every host and provider segment. `acting` are the intents that a host may be acting upon, the newest
@@ -39,7 +39,7 @@ pub fn classification(newest: &Intent, acting: &BTreeMap<HostName, Vec<&Intent>>
 }
 
 /// What a host may send from onto a network.
-fn legal(intent: &Intent, network: &Name, host: &HostName) -> Vec<Legal> {
+pub(super) fn legal(intent: &Intent, network: &Name, host: &HostName) -> Vec<Legal> {
     let mut all = Vec::new();
     for (name, router) in &intent.routers {
         let Some(gateway) = router.gateway.as_ref() else { continue };

@@ -11,10 +11,10 @@
 mod classify;
 mod decode;
 mod finding;
+mod proof;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use crate::net::{IpNet, Mac};
 pub use classify::classification;
 pub use decode::{Decoded, decode};
 pub use finding::{Evidence, Finding, Sighted, findings};
+pub use proof::{Proof, proofs};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -100,19 +101,6 @@ impl Class {
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// There is no class of that name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no class `{0}`")]
-pub struct NoClass(pub String);
-
-impl FromStr for Class {
-    type Err = NoClass;
-
-    fn from_str(text: &str) -> Result<Self, NoClass> {
-        Self::ALL.into_iter().find(|class| class.name() == text).ok_or_else(|| NoClass(text.to_owned()))
     }
 }
 

@@ -37,6 +37,19 @@ const ADVERTISEMENT_LENGTH: u16 = 24 + 8;
 
 /// Sends what announces `address` on `device`.
 pub(super) fn announce(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), ApplyFailure> {
+    transmit(netns, device, |mac| frames(mac, address))
+}
+
+/// Sends a frame, as it is, out of a device.
+pub fn emit(netns: &Netns, device: &DeviceName, frame: &[u8]) -> Result<(), ApplyFailure> {
+    transmit(netns, device, |_own| vec![frame.to_vec()])
+}
+
+fn transmit(
+    netns: &Netns,
+    device: &DeviceName,
+    frames: impl FnOnce(MacAddr) -> Vec<Vec<u8>>,
+) -> Result<(), ApplyFailure> {
     let open = netns.announcer().is_none();
     let (socket, device) = netns.run_in(|| look_inside(device, open))?.map_err(ApplyFailure::Send)?;
     if let Some(socket) = socket {
@@ -44,7 +57,7 @@ pub(super) fn announce(netns: &Netns, device: &DeviceName, address: IpAddr) -> R
     }
     let socket = netns.announcer().ok_or(ApplyFailure::Send(Errno::EBADF))?;
     let mac = MacAddr::from(device.addr().ok_or(ApplyFailure::Send(Errno::ENODEV))?);
-    for frame in frames(mac, address) {
+    for frame in frames(mac) {
         sendto(socket.as_raw_fd(), &frame, &device, MsgFlags::empty()).map_err(ApplyFailure::Send)?;
     }
     Ok(())

@@ -109,13 +109,18 @@ pub fn counters(socket: &Socket) -> Result<BTreeMap<String, u64>, NftError> {
 
 /// The name of a host's counter for a class, which is also what its evidence is labelled with.
 fn label(host: &HostName, class: Class) -> String {
-    format!("{host}.{}", class.name().replace(' ', "-"))
+    format!("{host}.{}", word(class))
 }
 
 /// Whose and which class's a label is.
 pub fn class_of(label: &str) -> Option<(HostName, Class)> {
     let (host, class) = label.rsplit_once('.')?;
-    Some((HostName::new(host).ok()?, class.replace('-', " ").parse().ok()?))
+    let class = Class::ALL.into_iter().find(|known| word(*known) == class)?;
+    Some((HostName::new(host).ok()?, class))
+}
+
+fn word(class: Class) -> String {
+    class.name().replace(' ', "-")
 }
 
 fn expressions(host: &HostName, rule: &Rule) -> Vec<Expression> {

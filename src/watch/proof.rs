@@ -1,0 +1,168 @@
+//! Frames that prove that the watch sees: for each segment, host and class, made from what was asked for and not from the
+//! rules that are to be proved.
+//!
+//! In: an [`Intent`] that every host has converged to. Out: frames with the class that each must be counted as. Never: a frame
+//! that anybody would take for his: its destination is a MAC that nobody has.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Class;
+use super::classify::{Legal, legal};
+use crate::api::Intent;
+use crate::name::{HostName, Id, Name};
+use crate::net::{Family, IpNet, Mac, family_of};
+
+/// A MAC that no device has: not one of Neutron's, locally administered.
+const NOBODY: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// The MAC of a port that is none of the routers'.
+const STRANGER: Mac = Mac([0x02, 0, 0, 0, 0, 0x02]);
+/// IP protocol for experiments (RFC 3692), which has no checksum of its own.
+const EXPERIMENTAL: u8 = 253;
+const ICMPV6: u8 = 58;
+const ADVERTISEMENT: u8 = 136;
+/// EtherTypes; the last one is for experiments (IEEE 802).
+const ARP: u16 = 0x0806;
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const LOCAL_EXPERIMENT: u16 = 0x88b5;
+
+/// A frame that must be counted, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The provider segment.
+    pub network: Id,
+    /// The host from whose end it is sent.
+    pub host: HostName,
+    /// What it is.
+    pub class: Class,
+    /// The frame.
+    pub frame: Vec<u8>,
+}
+
+/// All of them: every address that a host may send from by its own packet and, where it may claim it, claim; every address of
+/// another host; and for each family an address that nobody has, a tenant's and a link-local one.
+pub fn proofs(intent: &Intent) -> Vec<Proof> {
+    let external = || intent.networks.iter().filter(|(_, network)| network.external).map(|(name, _)| name);
+    let pairs = external().flat_map(|network| intent.host_order.iter().map(move |host| (network, host)));
+    pairs.flat_map(|(network, host)| of_host(intent, network, host)).collect()
+}
+
+fn of_host(intent: &Intent, network: &Name, host: &HostName) -> Vec<Proof> {
+    let mut all = vec![(Class::Other, frame(STRANGER, LOCAL_EXPERIMENT, &[0; 46]))];
+    let mut both = |class, mac, address| {
+        all.push((class, packet(mac, address)));
+        all.push((class, claim(mac, address)));
+    };
+    for other in &intent.host_order {
+        for Legal { mac, source, class } in legal(intent, network, other) {
+            match (class, other == host) {
+                (Class::Untranslated, _) => {}
+                (class, true) => {
+                    both(class, mac, source.addr());
+                    both(Class::TwoOwners, STRANGER, source.addr());
+                }
+                (_, false) => {
+                    both(Class::WrongHost, mac, source.addr());
+                }
+            }
+        }
+    }
+    for (_, subnet) in intent.subnets_of(network) {
+        if let Some(free) = free_address(intent, network, &subnet.cidr) {
+            both(Class::WithdrawnAddress, STRANGER, free);
+        }
+        match family_of(&subnet.cidr) {
+            Family::V4 => {
+                both(Class::TenantSource, STRANGER, Ipv4Addr::new(10, 255, 255, 1).into());
+                both(Class::LinkLocalTransit, STRANGER, Ipv4Addr::new(169, 254, 64, 1).into());
+            }
+            Family::V6 => {
+                both(Class::TenantSource, STRANGER, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into());
+                both(Class::LinkLocalTransit, STRANGER, NOBODY.link_local().into());
+            }
+        }
+    }
+    // Who claims what another host has is a second owner, whatever he sends else.
+    let judged = |(class, frame): (Class, Vec<u8>)| {
+        let claims = class == Class::WrongHost && is_claim(&frame);
+        (if claims { Class::TwoOwners } else { class }, frame)
+    };
+    let place = |(class, frame)| Proof { network: Id::from(network), host: host.clone(), class, frame };
+    all.into_iter().map(judged).map(place).collect()
+}
+
+/// The last address of a prefix that nobody has.
+fn free_address(intent: &Intent, network: &Name, cidr: &IpNet) -> Option<IpAddr> {
+    let held = intent.holders(network);
+    let candidates: Vec<IpAddr> = match cidr {
+        IpNet::V4(net) => {
+            let last = u32::from(net.broadcast());
+            (1..=256).map(|back| Ipv4Addr::from(last.saturating_sub(back)).into()).collect()
+        }
+        IpNet::V6(net) => {
+            let last = u128::from(net.broadcast());
+            (1..=256).map(|back| Ipv6Addr::from(last.saturating_sub(back)).into()).collect()
+        }
+    };
+    candidates.into_iter().find(|address| cidr.contains(address) && !held.contains_key(address))
+}
+
+fn frame(source: Mac, kind: u16, body: &[u8]) -> Vec<u8> {
+    [&NOBODY.0[..], &source.0, &kind.to_be_bytes(), body].concat()
+}
+
+fn is_claim(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&ARP.to_be_bytes()) || frame.get(20) == Some(&ICMPV6)
+}
+
+/// An IP packet from an address to an address for documentation (RFC 5737, RFC 3849).
+fn packet(mac: Mac, source: IpAddr) -> Vec<u8> {
+    match source {
+        IpAddr::V4(source) => {
+            let head = |sum: [u8; 2]| {
+                let fixed = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, EXPERIMENTAL];
+                [&fixed[..], &sum, &source.octets(), &Ipv4Addr::new(192, 0, 2, 1).octets()].concat()
+            };
+            frame(mac, IPV4, &head(checksum(&head([0; 2]))))
+        }
+        IpAddr::V6(source) => {
+            let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            let fixed = [0x60, 0, 0, 0, 0, 0, EXPERIMENTAL, 64];
+            frame(mac, IPV6, &[&fixed[..], &source.octets(), &to.octets()].concat())
+        }
+    }
+}
+
+/// An ARP reply, or an unsolicited neighbour advertisement.
+fn claim(mac: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => {
+            let head = [0, 1, 8, 0, 6, 4, 0, 2];
+            let owner = [&mac.0[..], &address.octets()].concat();
+            frame(mac, ARP, &[&head[..], &owner, &owner].concat())
+        }
+        IpAddr::V6(address) => {
+            let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
+            let option = [&[2, 1][..], &mac.0].concat();
+            let advertisement = |sum: [u8; 2]| {
+                [&[ADVERTISEMENT, 0][..], &sum, &[0x20, 0, 0, 0], &address.octets(), &option].concat()
+            };
+            // Pseudo header: addresses, length, next header. RFC 8200, 8.1.
+            let pseudo = [&address.octets()[..], &to, &[0, 0, 0, 32, 0, 0, 0, ICMPV6]].concat();
+            let sum = checksum(&[pseudo, advertisement([0; 2])].concat());
+            let fixed = [0x60, 0, 0, 0, 0, 32, ICMPV6, 255];
+            frame(mac, IPV6, &[&fixed[..], &address.octets(), &to, &advertisement(sum)].concat())
+        }
+    }
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks_exact(2).map(|pair| pair.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [_, _, high, low] = (!sum).to_be_bytes();
+    [high, low]
+}
