@@ -13,7 +13,8 @@ use super::make::{Indexes, failed as failed_topology, plugged, reason};
 use super::settle::settle;
 use crate::dataplane::DataplaneError;
 use crate::kernel::nft::Sender;
-use crate::kernel::{Netns, apply, links};
+use crate::kernel::apply::{ApplyFailure, Emitter};
+use crate::kernel::links;
 use crate::kernel::watch::WatchError;
 use crate::name::{DeviceName, HostName, Id};
 use crate::net::Mac;
@@ -26,26 +27,17 @@ const DEVICE_PREFIX: &str = "watch-";
 #[derive(Default)]
 pub(super) struct Watch {
     /// Devices by which frames are sent from a host's end of a segment, with the inode of the segment's namespace.
-    ends: RefCell<BTreeMap<(Id, HostName), (u64, End)>>,
+    ends: RefCell<BTreeMap<(Id, HostName), (u64, Emitter)>>,
     standing: RefCell<BTreeMap<(Id, HostName), (u64, Vec<Rule>)>>,
     since: Cell<Option<Instant>>,
 }
 
-/// A device in a host's own namespace that is plugged into a segment as the host's routers are.
-#[derive(Clone)]
-pub(super) struct End {
-    netns: Rc<Netns>,
-    device: DeviceName,
-}
-
-impl End {
-    pub(super) fn emit(&self, frame: &[u8]) -> Result<(), DataplaneError> {
-        let sent = apply::emit(&self.netns, &self.device, frame);
-        sent.map_err(|failure| DataplaneError::Watch { doing: EMIT, reason: failure.reason() })
-    }
-}
-
+/// What is being done when a frame is sent.
 const EMIT: &str = "send a frame onto a provider segment";
+
+pub(super) fn unsent(failure: ApplyFailure) -> DataplaneError {
+    DataplaneError::Watch { doing: EMIT, reason: failure.reason() }
+}
 
 fn failed(doing: &'static str) -> impl Fn(WatchError) -> DataplaneError {
     move |error| DataplaneError::Watch { doing, reason: reason(&error) }
@@ -90,7 +82,7 @@ impl Watch {
         fabric: &Fabric,
         network: &Id,
         host: &HostName,
-    ) -> Result<End, DataplaneError> {
+    ) -> Result<Emitter, DataplaneError> {
         let key = (network.clone(), host.clone());
         let nowhere = || DataplaneError::Watch { doing: EMIT, reason: format!("{host} has no end of {network}") };
         let segment = fabric.segments.get(network).ok_or_else(nowhere)?;
@@ -114,7 +106,7 @@ impl Watch {
         made.await.map_err(failed_topology(EMIT))?;
         let both = [(host.to_string(), Rc::clone(&netns)), (format!("seg-{network}"), Rc::clone(&plug.netns))];
         settle(&both).await?;
-        let end = End { netns, device };
+        let end = Emitter::new(&netns, &device).map_err(unsent)?;
         self.ends.borrow_mut().insert(key, (inode, end.clone()));
         Ok(end)
     }

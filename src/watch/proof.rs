@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Class;
 use super::classify::{Legal, legal};
-use crate::api::Intent;
+use crate::api::{Intent, NodePlace};
 use crate::name::{HostName, Id, Name};
-use crate::net::{Family, IpNet, Mac, family_of};
+use crate::net::{IpNet, Mac};
 
 /// A MAC that no device has: not one of Neutron's, locally administered.
 const NOBODY: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
@@ -39,8 +39,9 @@ pub struct Proof {
     pub frame: Vec<u8>,
 }
 
-/// All of them: every address that a host may send from by its own packet and, where it may claim it, claim; every address of
-/// another host; and for each family an address that nobody has, a tenant's and a link-local one.
+/// All of them, a packet and a claim (ARP, neighbour advertisement) each: from every address that the host may send from, by
+/// its owner and by another port; from every address of another host and of machines outside; from an address of the
+/// network that nobody has, a tenant's, a link-local one, and none.
 pub fn proofs(intent: &Intent) -> Vec<Proof> {
     let external = || intent.networks.iter().filter(|(_, network)| network.external).map(|(name, _)| name);
     let pairs = external().flat_map(|network| intent.host_order.iter().map(move |host| (network, host)));
@@ -49,46 +50,61 @@ pub fn proofs(intent: &Intent) -> Vec<Proof> {
 
 fn of_host(intent: &Intent, network: &Name, host: &HostName) -> Vec<Proof> {
     let mut all = vec![(Class::Other, frame(STRANGER, LOCAL_EXPERIMENT, &[0; 46]))];
-    let mut both = |class, mac, address| {
-        all.push((class, packet(mac, address)));
-        all.push((class, claim(mac, address)));
-    };
     for other in &intent.host_order {
-        for Legal { mac, source, class } in legal(intent, network, other) {
-            match (class, other == host) {
-                (Class::Untranslated, _) => {}
-                (class, true) => {
-                    both(class, mac, source.addr());
-                    both(Class::TwoOwners, STRANGER, source.addr());
-                }
-                (_, false) => {
-                    both(Class::WrongHost, mac, source.addr());
-                }
-            }
+        for owned in legal(intent, network, other) {
+            all.extend(if other == host { of_owner(&owned) } else { of_other(&owned) });
         }
     }
+    let mut both = |class: Class, address: IpAddr| all.extend(said(class, class, STRANGER, address));
+    both(Class::Other, Ipv4Addr::UNSPECIFIED.into());
+    both(Class::Other, Ipv6Addr::UNSPECIFIED.into());
+    both(Class::TenantSource, Ipv4Addr::new(10, 255, 255, 1).into());
+    both(Class::TenantSource, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into());
+    both(Class::LinkLocalTransit, Ipv4Addr::new(169, 254, 64, 1).into());
+    both(Class::LinkLocalTransit, NOBODY.link_local().into());
     for (_, subnet) in intent.subnets_of(network) {
         if let Some(free) = free_address(intent, network, &subnet.cidr) {
-            both(Class::WithdrawnAddress, STRANGER, free);
-        }
-        match family_of(&subnet.cidr) {
-            Family::V4 => {
-                both(Class::TenantSource, STRANGER, Ipv4Addr::new(10, 255, 255, 1).into());
-                both(Class::LinkLocalTransit, STRANGER, Ipv4Addr::new(169, 254, 64, 1).into());
-            }
-            Family::V6 => {
-                both(Class::TenantSource, STRANGER, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into());
-                both(Class::LinkLocalTransit, STRANGER, NOBODY.link_local().into());
-            }
+            both(Class::WithdrawnAddress, free);
         }
     }
-    // Who claims what another host has is a second owner, whatever he sends else.
-    let judged = |(class, frame): (Class, Vec<u8>)| {
-        let claims = class == Class::WrongHost && is_claim(&frame);
-        (if claims { Class::TwoOwners } else { class }, frame)
-    };
+    for address in outside(intent, network) {
+        all.extend(said(Class::Other, Class::TwoOwners, STRANGER, address));
+    }
     let place = |(class, frame)| Proof { network: Id::from(network), host: host.clone(), class, frame };
-    all.into_iter().map(judged).map(place).collect()
+    all.into_iter().map(place).collect()
+}
+
+/// From an address by its owner, and by another port of the same host.
+fn of_owner(owned: &Legal) -> Vec<(Class, Vec<u8>)> {
+    let Legal { mac, source, class } = *owned;
+    if class == Class::Untranslated {
+        return source.hosts().next().map(|address| (class, packet(mac, address))).into_iter().collect();
+    }
+    let own = said(class, class, mac, source.addr());
+    let device = said(Class::Other, Class::Other, mac, mac.link_local().into());
+    own.into_iter().chain(said(Class::TwoOwners, Class::TwoOwners, STRANGER, source.addr())).chain(device).collect()
+}
+
+/// From an address of another host.
+fn of_other(owned: &Legal) -> Vec<(Class, Vec<u8>)> {
+    if owned.class == Class::Untranslated {
+        return Vec::new();
+    }
+    said(Class::WrongHost, Class::TwoOwners, owned.mac, owned.source.addr()).into()
+}
+
+/// A packet from an address, and a claim to it.
+fn said(packet_is: Class, claim_is: Class, mac: Mac, address: IpAddr) -> [(Class, Vec<u8>); 2] {
+    [(packet_is, packet(mac, address)), (claim_is, claim(mac, address))]
+}
+
+/// Addresses of machines outside.
+fn outside(intent: &Intent, network: &Name) -> Vec<IpAddr> {
+    let here = |place: &NodePlace| match place {
+        NodePlace::On(on) | NodePlace::Behind(on) | NodePlace::GatewayOf(on) => on == network,
+    };
+    let nodes = intent.outside.values().filter(|node| here(&node.place));
+    nodes.flat_map(|node| node.addresses.iter().copied().chain(node.also.iter().map(IpNet::addr))).collect()
 }
 
 /// The last address of a prefix that nobody has.
@@ -109,10 +125,6 @@ fn free_address(intent: &Intent, network: &Name, cidr: &IpNet) -> Option<IpAddr>
 
 fn frame(source: Mac, kind: u16, body: &[u8]) -> Vec<u8> {
     [&NOBODY.0[..], &source.0, &kind.to_be_bytes(), body].concat()
-}
-
-fn is_claim(frame: &[u8]) -> bool {
-    frame.get(12..14) == Some(&ARP.to_be_bytes()) || frame.get(20) == Some(&ICMPV6)
 }
 
 /// An IP packet from an address to an address for documentation (RFC 5737, RFC 3849).

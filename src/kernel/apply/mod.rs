@@ -20,7 +20,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 pub use address::add as add_address;
-pub use announce::emit;
+pub use announce::Emitter;
 pub use route::replace as replace_route;
 
 use super::Surroundings;
