@@ -145,7 +145,7 @@ fn packet(mac: Mac, source: IpAddr) -> Vec<u8> {
     }
 }
 
-/// An ARP reply, or an unsolicited neighbour advertisement.
+/// An ARP reply, or an unsolicited neighbour advertisement, which comes from the device's link-local address.
 fn claim(mac: Mac, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => {
@@ -160,10 +160,11 @@ fn claim(mac: Mac, address: IpAddr) -> Vec<u8> {
                 [&[ADVERTISEMENT, 0][..], &sum, &[0x20, 0, 0, 0], &address.octets(), &option].concat()
             };
             // Pseudo header: addresses, length, next header. RFC 8200, 8.1.
-            let pseudo = [&address.octets()[..], &to, &[0, 0, 0, 32, 0, 0, 0, ICMPV6]].concat();
+            let source = mac.link_local().octets();
+            let pseudo = [&source[..], &to, &[0, 0, 0, 32, 0, 0, 0, ICMPV6]].concat();
             let sum = checksum(&[pseudo, advertisement([0; 2])].concat());
             let fixed = [0x60, 0, 0, 0, 0, 32, ICMPV6, 255];
-            frame(mac, IPV6, &[&fixed[..], &address.octets(), &to, &advertisement(sum)].concat())
+            frame(mac, IPV6, &[&fixed[..], &source, &to, &advertisement(sum)].concat())
         }
     }
 }

@@ -78,6 +78,7 @@ impl Decoder {
                     Verdict::Drop => Target::Drop,
                     Verdict::Return => Target::Return,
                     Verdict::Jump(chain) => Target::Jump(chain.clone()),
+                    Verdict::Goto(_) => Target::Unknown(expression.unknown_text()),
                 };
                 self.end(target, &expression);
             }

@@ -76,6 +76,8 @@ pub(super) enum Verdict {
     Drop,
     Return,
     Jump(String),
+    /// As a jump, but the end of that chain is the end of this one too.
+    Goto(String),
 }
 
 /// An xtables structure.
@@ -166,7 +168,7 @@ impl Expression {
             Self::Verdict(verdict) => {
                 let to = to.nested_data_immediate().push_dreg(VERDICT).nested_data().nested_verdict();
                 let to = to.push_code(verdict.code());
-                if let Verdict::Jump(chain) = verdict {
+                if let Verdict::Jump(chain) | Verdict::Goto(chain) = verdict {
                     to.push_chain_bytes(chain.as_bytes());
                 }
             }
@@ -251,6 +253,7 @@ impl Verdict {
             Self::Drop => 0,
             Self::Accept => 1,
             Self::Jump(_) => -3,
+            Self::Goto(_) => -4,
             Self::Return => -5,
         };
         u32::from_ne_bytes(code.to_ne_bytes())

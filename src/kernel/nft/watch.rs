@@ -3,7 +3,7 @@
 //!
 //! In: classification rules for each host, whose ports are known by their device group from the moment they are ports.
 //! Out: named counters. Never: a frame changed or dropped, and never a rule removed: a host that is classified anew gets a
-//! new chain, and a jump to it in front of all older ones, in one transaction. A removal would make the next transaction
+//! new chain, and a goto to it in front of all older ones, in one transaction. A removal would make the next transaction
 //! anywhere wait for a grace period, and a frame in flight would find no rule. The counters are those of the table and go on.
 
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ pub fn watch(socket: &Socket, generation: u32, senders: &[Sender<'_>]) -> Result
         let dispatch = [
             Expression::Meta(META_IN_GROUP),
             Expression::Compare { not: false, value: sender.group.to_ne_bytes().to_vec() },
-            Expression::Verdict(Verdict::Jump(chain)),
+            Expression::Verdict(Verdict::Goto(chain)),
         ];
         let cause = Cause::Rule(BASE.to_owned(), 0);
         transaction.new_rule(BRIDGE, (TABLE, BASE), (&dispatch, None), Place::Start, &cause);
