@@ -222,7 +222,7 @@ impl Dataplane for Lab {
 
     fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         let own = self.runtime.block_on(self.watch.end(&self.indexes, &self.fabric.borrow(), network, host))?;
-        own.emit(frame).map_err(watch::unsent)
+        own.emit(frame).map_err(|failure| watch::unsent(&failure))
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -12,9 +12,9 @@ use super::fabric::Fabric;
 use super::make::{Indexes, failed as failed_topology, plugged, reason};
 use super::settle::settle;
 use crate::dataplane::DataplaneError;
-use crate::kernel::nft::Sender;
 use crate::kernel::apply::{ApplyFailure, Emitter};
 use crate::kernel::links;
+use crate::kernel::nft::Sender;
 use crate::kernel::watch::WatchError;
 use crate::name::{DeviceName, HostName, Id};
 use crate::net::Mac;
@@ -23,19 +23,22 @@ use crate::watch::{Captured, Classification, Count, Rule};
 /// What the device of a host's end of a segment is called, before the network's name.
 const DEVICE_PREFIX: &str = "watch-";
 
+/// Something for each host's end of each segment, with the inode of the segment's namespace: one of the same name may be another.
+type Ends<T> = BTreeMap<(Id, HostName), (u64, T)>;
+
 /// What was last classified how.
 #[derive(Default)]
 pub(super) struct Watch {
-    /// Devices by which frames are sent from a host's end of a segment, with the inode of the segment's namespace.
-    ends: RefCell<BTreeMap<(Id, HostName), (u64, Emitter)>>,
-    standing: RefCell<BTreeMap<(Id, HostName), (u64, Vec<Rule>)>>,
+    /// Devices by which frames are sent.
+    ends: RefCell<Ends<Emitter>>,
+    standing: RefCell<Ends<Vec<Rule>>>,
     since: Cell<Option<Instant>>,
 }
 
 /// What is being done when a frame is sent.
 const EMIT: &str = "send a frame onto a provider segment";
 
-pub(super) fn unsent(failure: ApplyFailure) -> DataplaneError {
+pub(super) fn unsent(failure: &ApplyFailure) -> DataplaneError {
     DataplaneError::Watch { doing: EMIT, reason: failure.reason() }
 }
 
@@ -106,7 +109,7 @@ impl Watch {
         made.await.map_err(failed_topology(EMIT))?;
         let both = [(host.to_string(), Rc::clone(&netns)), (format!("seg-{network}"), Rc::clone(&plug.netns))];
         settle(&both).await?;
-        let end = Emitter::new(&netns, &device).map_err(unsent)?;
+        let end = Emitter::new(&netns, &device).map_err(|failure| unsent(&failure))?;
         self.ends.borrow_mut().insert(key, (inode, end.clone()));
         Ok(end)
     }

@@ -34,9 +34,10 @@ pub fn prove(dataplane: &dyn Dataplane, intent: &Intent) -> Result<Proved, Datap
         let (counts, caught) = look(dataplane, &proof)?;
         proved.frames = proved.frames.saturating_add(1);
         if let Some(text) = wrong(&proof, &counts, &caught) {
-            let what = watch::decode(&proof.frame).map_or_else(|| "a frame without addresses".to_owned(), |one| {
-                format!("{} from {}", one.what, one.source)
-            });
+            let what = watch::decode(&proof.frame).map_or_else(
+                || "a frame without addresses".to_owned(),
+                |one| format!("{} from {}", one.what, one.source),
+            );
             let Proof { network, host, class, .. } = &proof;
             proved.unproved.push(format!("the watch is blind on {network} to {host}: {what} is {class}, but {text}"));
         }

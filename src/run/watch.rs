@@ -90,7 +90,8 @@ impl Driver<'_> {
         record.watch = watch::findings(&counts, &evidence, &owners);
         let mut failures = Vec::new();
         let expected: Vec<_> = step.into_iter().flat_map(expectations).collect();
-        let all = || record.watch.iter().flat_map(|finding| finding.sentences().into_iter().map(move |one| (finding, one)));
+        let all =
+            || record.watch.iter().flat_map(|finding| finding.sentences().into_iter().map(move |one| (finding, one)));
         for (finding, (sighted, sentence)) in all() {
             if !expected.iter().any(|(_, expected)| expected.covers(finding, sighted)) {
                 failures.push(failure(FailureKind::Watch, None, sentence));

@@ -26,7 +26,8 @@ pub(super) fn read(mut words: Words, world: &World, notes: &mut Notes) -> Option
         notes.error(more.span, "`silent` stands alone").help("write a violation to say what is seen");
         return None;
     }
-    let mut expected = WatchExpectation { class: Some(class(&first, &mut words, notes)?), ..WatchExpectation::default() };
+    let mut expected =
+        WatchExpectation { class: Some(class(&first, &mut words, notes)?), ..WatchExpectation::default() };
     while let Some(word) = words.take() {
         let free = match word.text.as_str() {
             "from" => expected.from.is_none(),

@@ -140,3 +140,96 @@ fn rules(legal: &BTreeSet<Legal>, outlook: &Outlook, host: &HostName) -> Vec<Rul
     rules.push(Rule { mac: None, says: Says::Anything, class: Class::Other });
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::sample::{BASIC, after, host, intent};
+
+    /// The class of a frame from an address, of a host's own port or of another's.
+    fn class(rules: &[Rule], mac: Mac, says: fn(IpNet) -> Says, address: &str) -> Class {
+        let said = says(host_net(address.parse().unwrap()));
+        let holds = |rule: &&Rule| {
+            let inside = match (rule.says, said) {
+                (Says::Claim(net), Says::Claim(one)) | (Says::Packet(net), Says::Packet(one)) => net.contains(&one),
+                (Says::Anything, _) => true,
+                (Says::Claim(_) | Says::Packet(_), _) => false,
+            };
+            inside && rule.mac.is_none_or(|only| only == mac)
+        };
+        rules.iter().find(holds).unwrap().class
+    }
+
+    fn of<'a>(classification: &'a Classification, name: &str) -> &'a [Rule] {
+        &classification.segments["public"][&host(name)]
+    }
+
+    fn settled(intent: &Intent) -> Classification {
+        classification(intent, &intent.host_order.iter().map(|host| (host.clone(), vec![intent])).collect())
+    }
+
+    fn with_floating_ip() -> Intent {
+        after(&after(&intent(BASIC), "fip 203.0.113.101"), "associate 203.0.113.101 vm1")
+    }
+
+    fn gateway() -> Mac {
+        Mac::gateway("r1")
+    }
+
+    fn agent(host: &str) -> Mac {
+        Mac::derived("fg", &format!("public/{host}"))
+    }
+
+    #[test]
+    fn each_host_may_send_its_own() {
+        let intent = with_floating_ip();
+        let all = settled(&intent);
+        let (net1, cmp1, cmp2) = (of(&all, "net1"), of(&all, "cmp1"), of(&all, "cmp2"));
+        for says in [Says::Packet, Says::Claim] {
+            assert_eq!(class(net1, gateway(), says, "203.0.113.10"), Class::GatewaySnat);
+            assert_eq!(class(net1, agent("cmp1"), says, "203.0.113.10"), Class::TwoOwners);
+            assert_eq!(class(cmp1, agent("cmp1"), says, "203.0.113.101"), Class::FloatingIp);
+            assert_eq!(class(cmp1, agent("cmp1"), says, "203.0.113.99"), Class::WithdrawnAddress);
+            assert_eq!(class(cmp1, agent("cmp1"), says, "169.254.106.114"), Class::LinkLocalTransit);
+            assert_eq!(class(cmp1, agent("cmp1"), says, "10.0.1.11"), Class::TenantSource);
+            assert_eq!(class(cmp1, agent("cmp1"), says, "0.0.0.0"), Class::Other);
+            let own = agent("cmp1").link_local().to_string();
+            assert_eq!(class(cmp1, agent("cmp1"), says, &own), Class::Other);
+            assert_eq!(class(cmp1, gateway(), says, &own), Class::LinkLocalTransit);
+        }
+        assert_eq!(class(cmp2, agent("cmp2"), Says::Packet, "203.0.113.101"), Class::WrongHost);
+        assert_eq!(class(cmp2, agent("cmp2"), Says::Claim, "203.0.113.101"), Class::TwoOwners);
+        // A packet that a router sends back; nobody else may claim its sender's address.
+        assert_eq!(class(net1, gateway(), Says::Packet, "198.51.100.2"), Class::Other);
+        assert_eq!(class(net1, gateway(), Says::Claim, "203.0.113.200"), Class::TwoOwners);
+    }
+
+    #[test]
+    fn tenants_may_leave_where_nothing_translates_them() {
+        let off = settled(&after(&intent(BASIC), "gateway r1 snat=off"));
+        let bare = |host, mac, address| class(of(&off, host), mac, Says::Packet, address);
+        assert_eq!(bare("net1", gateway(), "10.0.1.11"), Class::Untranslated);
+        assert_eq!(bare("net1", gateway(), "10.0.3.11"), Class::TenantSource);
+        assert_eq!(bare("cmp1", agent("cmp1"), "10.0.1.11"), Class::TenantSource);
+        assert_eq!(class(of(&off, "net1"), gateway(), Says::Claim, "10.0.1.11"), Class::TenantSource);
+    }
+
+    #[test]
+    fn during_a_change_what_was_legal_stays_so_until_the_host_has_converged() {
+        let before = with_floating_ip();
+        let moved = after(&before, "associate 203.0.113.101 vm2");
+        let from = |all: &Classification, name: &str| class(of(all, name), agent(name), Says::Packet, "203.0.113.101");
+        let acting = |converged: &[&str]| {
+            let intents = |name: &HostName| {
+                if converged.contains(&name.as_str()) { vec![&moved] } else { vec![&before, &moved] }
+            };
+            classification(&moved, &moved.host_order.iter().map(|host| (host.clone(), intents(host))).collect())
+        };
+        let begun = acting(&[]);
+        assert_eq!((from(&begun, "cmp1"), from(&begun, "cmp2")), (Class::FloatingIp, Class::FloatingIp));
+        assert_eq!(from(&begun, "net2"), Class::WrongHost);
+        assert_eq!(class(of(&begun, "cmp1"), agent("cmp1"), Says::Packet, "10.0.1.11"), Class::TenantSource);
+        assert_eq!(from(&acting(&["cmp1"]), "cmp1"), Class::WrongHost);
+        assert_eq!(from(&settled(&after(&moved, "disassociate 203.0.113.101")), "cmp2"), Class::WithdrawnAddress);
+    }
+}

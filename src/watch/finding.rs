@@ -162,3 +162,63 @@ impl Sighted {
         format!(", {}, {first}", frames(self.frames))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(class: Class, frames: u64) -> Count {
+        Count { network: Id::new("public").unwrap(), host: HostName::new("net1").unwrap(), class, frames }
+    }
+
+    fn captured(class: Class, source: u8) -> Captured {
+        let head = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 1, source, 198, 51, 100, 2, 0, 9, 0x23, 0x28];
+        let frame = [&[2; 12][..], &[8, 0], &head].concat();
+        let Count { network, host, class, .. } = count(class, 0);
+        Captured { network, host, class, frame, after_us: 1_850 }
+    }
+
+    fn sentences(counts: &[Count], evidence: &[Evidence]) -> Vec<String> {
+        let owners = [("10.0.1.11", "vm1"), ("198.51.100.2", "web")];
+        let owners = owners.map(|(address, name)| (address.parse().unwrap(), name.to_owned())).into();
+        let found = findings(counts, evidence, &owners);
+        found.iter().flat_map(Finding::sentences).map(|(_, sentence)| sentence).collect()
+    }
+
+    #[test]
+    fn a_finding_says_who_what_where_how_often_and_when() {
+        let op = (HostName::new("cmp1").unwrap(), "ip route replace default dev rfp-r1\nmore".to_owned());
+        let class = Class::TenantSource;
+        let evidence = [
+            (captured(class, 11), Some(op)),
+            (captured(class, 11), None),
+            (captured(class, 12), None),
+            (Captured { frame: vec![0; 14], ..captured(class, 12) }, None),
+        ];
+        let counts = [count(class, 8), count(Class::GatewaySnat, 3)];
+        let op = "first 1.8 ms into the change, after \"ip route replace default dev rfp-r1\" on cmp1";
+        let place = "on public, from net1";
+        assert_eq!(
+            sentences(&counts, &evidence),
+            [
+                format!("tenant source left: vm1 10.0.1.11 -> web 198.51.100.2 udp/9000 {place}, 2 frames, {op}"),
+                format!(
+                    "tenant source left: 10.0.1.12 -> web 198.51.100.2 udp/9000 {place}, 1 frame, after everything had settled"
+                ),
+                format!("tenant source left: {place}: 4 frames, counted but not captured"),
+                format!("tenant source left: {place}: 1 frame, captured but cut short"),
+            ]
+        );
+    }
+
+    #[test]
+    fn in_the_words_of_the_language_there_is_neither_number_nor_time() {
+        let class = Class::TwoOwners;
+        let evidence = [(captured(class, 12), None), (captured(class, 11), None), (captured(class, 11), None)];
+        let owners = BTreeMap::from([("10.0.1.11".parse().unwrap(), "vm1".to_owned())]);
+        let words = |evidence: &[Evidence]| findings(&[count(class, 9)], evidence, &owners)[0].words();
+        let told = ["two owners from 10.0.1.12 via net1 on public", "two owners from vm1 via net1 on public"];
+        assert_eq!(words(&evidence).into_iter().collect::<Vec<_>>(), told);
+        assert_eq!(words(&[]).into_iter().collect::<Vec<_>>(), ["two owners via net1 on public"]);
+    }
+}

@@ -156,9 +156,8 @@ fn claim(mac: Mac, address: IpAddr) -> Vec<u8> {
         IpAddr::V6(address) => {
             let to = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
             let option = [&[2, 1][..], &mac.0].concat();
-            let advertisement = |sum: [u8; 2]| {
-                [&[ADVERTISEMENT, 0][..], &sum, &[0x20, 0, 0, 0], &address.octets(), &option].concat()
-            };
+            let advertisement =
+                |sum: [u8; 2]| [&[ADVERTISEMENT, 0][..], &sum, &[0x20, 0, 0, 0], &address.octets(), &option].concat();
             // Pseudo header: addresses, length, next header. RFC 8200, 8.1.
             let source = mac.link_local().octets();
             let pseudo = [&source[..], &to, &[0, 0, 0, 32, 0, 0, 0, ICMPV6]].concat();

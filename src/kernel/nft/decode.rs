@@ -84,7 +84,7 @@ impl Decoder {
             }
             Expression::Target(ref found) => self.end(self.target(found), &expression),
             Expression::Write { .. } | Expression::CountBy(_) | Expression::Log { .. } | Expression::Other { .. } => {
-                self.unknown(&expression)
+                self.unknown(&expression);
             }
         }
     }

@@ -25,9 +25,9 @@ pub(super) const GET_TABLE: u16 = NFTABLES | 1;
 pub(super) const GET_CHAIN: u16 = NFTABLES | 4;
 /// NFT_MSG_GETRULE
 pub(super) const GET_RULE: u16 = NFTABLES | 7;
-const NEW_OBJECT: u16 = NFTABLES | 18;
+const NEW_OBJECT: u16 = NFTABLES | 0x12;
 /// NFT_MSG_GETOBJ
-pub(super) const GET_OBJECT: u16 = NFTABLES | 19;
+pub(super) const GET_OBJECT: u16 = NFTABLES | 0x13;
 /// NFT_MSG_GETGEN
 pub(super) const GET_GENERATION: u16 = NFTABLES | 16;
 
