@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::flow::{Flow, ProbeReport};
-use crate::name::{HostName, NamespaceName};
+use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 
 /// Something that holds namespaces and carries packets.
 pub trait Dataplane {
@@ -35,6 +36,30 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+
+    /// Counts, on every provider segment that stands, what hosts send by these classes from now on.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`]; then it is counted as before.
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError>;
+
+    /// Frames that must not be there and were captured since this was last asked. Costs next to nothing while there are none.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError>;
+
+    /// Sends one frame, as it is, onto a provider segment from a host's end of it, for the watch to see.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError>;
+
+    /// What was counted since this was last asked.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError>;
 }
 
 /// What a replay needs besides: the kernel's own words, programs, and a clock.
@@ -120,6 +145,14 @@ pub enum DataplaneError {
         host: HostName,
         /// Each with its reason.
         failed: Vec<FailedOp>,
+    },
+    /// The watch could not be set up or read.
+    #[error("failed to {doing}: {reason}")]
+    Watch {
+        /// What was being done.
+        doing: &'static str,
+        /// The kernel's reason.
+        reason: String,
     },
     /// The harness could not send or read.
     #[error("failed to probe: {0}")]

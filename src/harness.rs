@@ -15,12 +15,13 @@ use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
-use crate::name::HostName;
+use crate::name::{HostName, Id};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -66,6 +67,9 @@ pub struct Overrides {
     /// How iptables rules are written and read.
     #[serde(default)]
     pub rules: Option<RuleBackend>,
+    /// Prove that the watch sees, before the first step and after the last.
+    #[serde(default)]
+    pub prove_watch: bool,
 }
 
 /// What the child says.
@@ -200,7 +204,8 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let record = run::run(&scenario, &dataplane, &mut |step| {
+    let options = run::Options { prove_watch: overrides.prove_watch };
+    let record = run::run(&scenario, options, &dataplane, &mut |step| {
         if let Err(error) = say(*out.borrow_mut(), &Said::Step(Box::new(step.clone()))) {
             broken.set(Some(error));
         }
@@ -320,6 +325,22 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
+        self.lab.watch(classification)
+    }
+
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
+        self.lab.caught()
+    }
+
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        Dataplane::emit(&self.lab, network, host, frame)
+    }
+
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
+        self.lab.counted()
     }
 }
 

@@ -21,6 +21,7 @@
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
 //! | [`topology`] | what the lab consists of besides routers |
 //! | [`api`] | what tenants and operators ask for: objects, events, the intent in force |
+//! | [`watch`] | what each frame is that a host sends onto a provider segment, from the intents it may be acting upon |
 //! | [`router`] | the server's view of each host: which routers it has, and the dict its agent is sent |
 //! | [`namespace`] | what must stand in each namespace: the agent itself, as a function |
 //! | [`plan`] | from observed to desired in operations, ordered so that stopping anywhere leaks nothing |
@@ -62,6 +63,7 @@ pub mod topology;
 
 pub mod api;
 pub mod router;
+pub mod watch;
 
 pub mod namespace;
 pub mod plan;

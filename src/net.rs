@@ -122,6 +122,11 @@ impl Mac {
         Self([0xfa, 0x16, 0x3f, a, b, c])
     }
 
+    /// A router's gateway port's MAC.
+    pub fn gateway(router: &str) -> Self {
+        Self::derived("qg", router)
+    }
+
     /// The IPv6 link-local address that the kernel makes of it (modified EUI-64).
     pub fn link_local(self) -> Ipv6Addr {
         let [first, second, third, fourth, fifth, sixth] = self.0;

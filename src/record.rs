@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
 use crate::namespace::Kind;
+use crate::watch::Finding;
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one.
 pub const FORMAT: u32 = 1;
@@ -62,6 +63,12 @@ pub struct StepRecord {
     pub owners: BTreeMap<IpAddr, String>,
     /// What stands in each router namespace after the step: `cmp1/qrouter-r1` to lines by kind.
     pub state: BTreeMap<String, Vec<Line>>,
+    /// What the watch found that must not be there, expected or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<Finding>,
+    /// How many frames were sent to prove that the watch sees, when that was asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proved: u32,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }
@@ -126,8 +133,17 @@ pub enum FailureKind {
     Api,
     /// Something was left after everything was deleted.
     Residue,
+    /// A frame on a provider segment that must not be there, or one that was expected and was not.
+    Watch,
+    /// A frame that was sent for the watch to see, and was not seen as what it was.
+    Unproved,
     /// A probe for whose fate there is no evidence: a defect of the harness.
     NoEvidence,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The record's JSON schema.

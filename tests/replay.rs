@@ -11,11 +11,12 @@ use std::process::{Command, Output};
 use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
-use dvrlab::name::{HostName, NamespaceName};
+use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
 use dvrlab::topology::Topology;
+use dvrlab::watch::{Captured, Classification, Count};
 use inside::inside;
 use serde_json::{Value, json};
 
@@ -189,6 +190,22 @@ impl Dataplane for Meddled {
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.lab.send(flows)
+    }
+
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
+        self.lab.watch(classification)
+    }
+
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
+        self.lab.caught()
+    }
+
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        Dataplane::emit(&self.lab, network, host, frame)
+    }
+
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
+        self.lab.counted()
     }
 }
 

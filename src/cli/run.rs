@@ -47,6 +47,10 @@ pub(super) struct Arguments {
     /// A scenario that this machine cannot run is counted, and is no reason for exit code 3.
     #[arg(long)]
     allow_unsupported: bool,
+    /// Before the first step and after the last, prove that the watch sees: send a frame of every class from every host's end of every
+    /// provider segment.
+    #[arg(long)]
+    prove_watch: bool,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -132,6 +136,7 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                         overrides: Overrides {
                             deviations: arguments.deviations.clone().unwrap_or_default(),
                             rules: arguments.rules,
+                            prove_watch: arguments.prove_watch,
                         },
                     };
                     let result = harness::run_scenario(program, &job, &mut |_step| {});

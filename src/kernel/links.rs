@@ -117,9 +117,9 @@ pub async fn set_up(handle: &Handle, index: u32, up: bool) -> Result<(), Netlink
     set(handle, if up { builder.up() } else { builder.down() }.build()).await
 }
 
-/// Makes a device a port of a bridge of its namespace, and up.
-pub async fn plug(handle: &Handle, index: u32, bridge: u32) -> Result<(), NetlinkError> {
-    set(handle, LinkUnspec::new_with_index(index).controller(bridge).up().build()).await
+/// Makes a device a port of a bridge of its namespace, in a device group, and up: the kernel does it in this order.
+pub async fn plug(handle: &Handle, index: u32, bridge: u32, group: u32) -> Result<(), NetlinkError> {
+    set(handle, LinkUnspec::new_with_index(index).link_group(group).controller(bridge).up().build()).await
 }
 
 /// Sets whether a bridge port learns source MACs, answers neighbour requests from the fdb, and is kept from other isolated

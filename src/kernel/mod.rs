@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod watch;
 pub mod wire;
 
 pub use netns::Netns;
@@ -57,4 +58,10 @@ pub struct Plug {
     pub netns: Rc<Netns>,
     /// The bridge's device index.
     pub bridge: u32,
+    /// The device group that the port on the bridge gets: the host's on a provider segment, by which the watch knows whose a
+    /// frame is; else [`NO_GROUP`].
+    pub group: u32,
 }
+
+/// The device group that every device is born in.
+pub const NO_GROUP: u32 = 0;

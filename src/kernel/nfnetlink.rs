@@ -145,6 +145,15 @@ pub(crate) fn nest(bytes: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8
     overwrite(bytes, start, &length.to_ne_bytes());
 }
 
+/// Appends an attribute with its value, for those that the crate cannot write.
+pub(crate) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    align(bytes);
+    let length = u16::try_from(ATTRIBUTE + value.len()).expect("an attribute is below 64 KiB");
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+}
+
 /// The value of an attribute, for those that the crate cannot read.
 pub(crate) fn find(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     while let Some((&[l0, l1, k0, k1], _)) = attributes.split_first_chunk::<ATTRIBUTE>() {
@@ -226,6 +235,48 @@ pub(crate) fn transact(socket: &Socket, messages: &Messages) -> Result<Vec<Refus
         }
     }
     Ok(refusals)
+}
+
+/// What reading events came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Everything that the kernel had to say.
+    All,
+    /// The socket could not hold some of it.
+    NotAll,
+}
+
+/// Gives every message that the kernel sent unasked to `each`; never waits.
+pub(crate) fn events(
+    socket: &Socket,
+    mut each: impl FnMut(&Message<'_>) -> Result<(), NfnetlinkError>,
+) -> Result<Heard, NfnetlinkError> {
+    let mut heard = Heard::All;
+    let mut datagram = Vec::with_capacity(RECEIVE_BYTES);
+    loop {
+        match receive(socket, &mut datagram) {
+            Ok(true) => {}
+            Ok(false) => return Ok(heard),
+            Err(NfnetlinkError::Receive(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                heard = Heard::NotAll;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let mut rest = datagram.as_slice();
+        while let Some(raw) = next(&mut rest)? {
+            match raw.kind {
+                DONE => {}
+                ERROR => {
+                    let code = raw.error()?;
+                    if code != 0 {
+                        return Err(NfnetlinkError::Refused(io::Error::from_raw_os_error(code)));
+                    }
+                }
+                _other => each(&raw.message()?)?,
+            }
+        }
+    }
 }
 
 /// Sends one request, whose attributes `fill` appends, with [`DUMP`], [`ACK`] or neither, and gives every message of the answer to `each`.

@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use crate::kernel::nft::NetdevChain;
-use crate::kernel::{Netns, Plug};
+use crate::kernel::watch::WatchPost;
+use crate::kernel::{NO_GROUP, Netns, Plug};
 use crate::name::{HostName, Id, Name};
 use crate::net::Mac;
 use crate::topology::{NodeAttach, NodeTopology};
@@ -62,6 +63,8 @@ pub(super) struct Tunnel {
 pub(super) struct Segment {
     pub(super) plug: Plug,
     pub(super) mtu: u32,
+    /// What counts and captures the frames of hosts on it.
+    pub(super) watch: WatchPost,
 }
 
 /// A machine.
@@ -110,14 +113,23 @@ impl Fabric {
     /// What a router's device on `network` is plugged into: the host's bridge, else the provider segment.
     pub(super) fn plug(&self, host: &HostName, network: &Id) -> Option<Plug> {
         let tenant = self.hosts.get(host).and_then(|host| host.plug(network));
-        tenant.or_else(|| Some(self.segments.get(network)?.plug.clone()))
+        tenant.or_else(|| {
+            let plug = self.segments.get(network)?.plug.clone();
+            let group = self.hosts.get(host).map_or(NO_GROUP, Host::group);
+            Some(Plug { group, ..plug })
+        })
     }
 }
 
 impl Host {
+    /// The device group of its ports on provider segments: a number that no other host has.
+    pub(super) fn group(&self) -> u32 {
+        self.eth0
+    }
+
     fn plug(&self, network: &Id) -> Option<Plug> {
         let bridge = self.networks.get(network)?.bridge;
-        Some(Plug { netns: Rc::clone(&self.netns), bridge })
+        Some(Plug { netns: Rc::clone(&self.netns), bridge, group: NO_GROUP })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End, Vxlan};
 use crate::kernel::nft::{NetdevChain, NftError, replace_netdev};
-use crate::kernel::{Netns, Plug, apply};
+use crate::kernel::{NO_GROUP, Netns, Plug, apply};
 use crate::name::{DeviceName, HostName, Id};
 use crate::namespace::Route;
 use crate::net::{Ipv4Net, Mac, TABLE_MAIN};
@@ -33,7 +33,7 @@ pub(super) async fn underlay(stock: &Stock<'_>, indexes: &Indexes) -> Result<Plu
     let netns = stock.namespace("underlay", &SWITCH_SYSCTLS)?;
     let end = bridge_end("underlay", indexes.next(), UNDERLAY_MTU);
     links::bridge(netns.handle(), end).await.map_err(failed("make the underlay"))?;
-    Ok(Plug { netns, bridge: end.index })
+    Ok(Plug { netns, bridge: end.index, group: NO_GROUP })
 }
 
 /// A bridge's own MAC says nothing: it has no address.

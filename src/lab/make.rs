@@ -121,7 +121,7 @@ pub(super) async fn plugged(indexes: &Indexes, netns: &Netns, near: End<'_>, plu
     let name = format!("t{port}");
     let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: PORT_MTU };
     links::veth(netns.handle(), near, true, &*plug.netns, far).await?;
-    links::plug(plug.netns.handle(), port, plug.bridge).await?;
+    links::plug(plug.netns.handle(), port, plug.bridge, plug.group).await?;
     links::neighbour_timing(netns.handle(), near.index).await?;
     Ok(port)
 }

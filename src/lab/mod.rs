@@ -29,6 +29,7 @@ use crate::net::Mac;
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
 use crate::topology::Topology;
+use crate::watch::{Captured, Classification, Count};
 
 mod bench;
 mod fabric;
@@ -39,6 +40,7 @@ mod node;
 mod ports;
 mod settle;
 mod shape;
+mod watch;
 
 /// How many connections a namespace tracks.
 const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
@@ -64,6 +66,7 @@ pub struct Lab {
     rules: RuleBackend,
     /// When it was made.
     started: Instant,
+    watch: watch::Watch,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
 }
@@ -99,6 +102,7 @@ impl Lab {
             wire: LinuxWire::default(),
             started: kernel::now(),
             rules,
+            watch: watch::Watch::default(),
             taps: RefCell::default(),
         })
     }
@@ -168,6 +172,7 @@ impl Dataplane for Lab {
     fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
         if self.shaped.borrow().as_ref() == Some(topology) {
             self.untap();
+            self.watch.restart_clock();
             return Ok(());
         }
         self.shaped.replace(None);
@@ -186,6 +191,7 @@ impl Dataplane for Lab {
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
         }
+        self.watch.restart_clock();
         shaped
     }
 
@@ -236,6 +242,23 @@ impl Dataplane for Lab {
         let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
         self.forget_connections().map_err(DataplaneError::Probe)?;
         Ok(reports)
+    }
+
+    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
+        self.watch.classify(&self.fabric.borrow(), classification)
+    }
+
+    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
+        self.watch.caught(&self.fabric.borrow())
+    }
+
+    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        let own = self.runtime.block_on(self.watch.end(&self.indexes, &self.fabric.borrow(), network, host))?;
+        own.emit(frame).map_err(|failure| watch::unsent(&failure))
+    }
+
+    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
+        self.watch.counted(&self.fabric.borrow())
     }
 }
 

@@ -18,7 +18,8 @@ use super::{host, node};
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::request::acknowledged;
-use crate::kernel::{Netns, Plug, links};
+use crate::kernel::watch::WatchPost;
+use crate::kernel::{NO_GROUP, Netns, Plug, links};
 use crate::name::{HostName, Id};
 use crate::topology::Topology;
 
@@ -166,5 +167,6 @@ async fn new_segment(stock: &Stock<'_>, indexes: &Indexes, id: &Id, mtu: u32) ->
     let netns = stock.namespace(&format!("seg-{id}"), &SWITCH_SYSCTLS)?;
     let end = host::bridge_end("br", indexes.next(), mtu);
     links::bridge(netns.handle(), end).await.map_err(failed(format!("make segment {id}")))?;
-    Ok(Segment { plug: Plug { netns, bridge: end.index }, mtu })
+    let watch = WatchPost::open(&netns).map_err(failed(format!("watch segment {id}")))?;
+    Ok(Segment { plug: Plug { netns, bridge: end.index, group: NO_GROUP }, mtu, watch })
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::flow::{ProbeReport, Protocol, Verdict, through, via};
 use crate::record::{Record, StepRecord};
+use crate::watch::Finding;
 
 /// One line of the table, for one or more protocols that fared alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub fn reach(record: &Record) -> String {
         } else {
             text.push_str("  nothing changed\n");
         }
+        for found in watched(step) {
+            line!(text, "  {found}");
+        }
         for (key, row) in &before {
             if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
                 line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
@@ -61,6 +65,11 @@ pub fn step_title(step: &StepRecord) -> String {
         Some(name) => format!("step {} ({name})", step.number),
         None => format!("step {}", step.number),
     }
+}
+
+/// What the watch found, as an expectation would say it: `watch: tenant source from vm1 via net1 on public`.
+pub(super) fn watched(step: &StepRecord) -> impl Iterator<Item = String> {
+    step.watch.iter().flat_map(Finding::words).map(|words| format!("watch: {words}"))
 }
 
 /// Adds rows in columns.

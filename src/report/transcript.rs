@@ -1,6 +1,6 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use super::reach::{rows, step_title, table};
+use super::reach::{rows, step_title, table, watched};
 use crate::record::{Outcome, Record, StepRecord};
 
 /// How much of a step is shown.
@@ -36,6 +36,11 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
     }
     if detail >= Detail::Reach && !step.probes.is_empty() {
         reachability(&mut text, step, before);
+    }
+    if detail >= Detail::Reach {
+        for found in watched(step) {
+            line!(text, "    {found}");
+        }
     }
     for failure in &step.failures {
         text.push_str(&failure_text(failure));

@@ -62,8 +62,7 @@ fn router_config(intent: &Intent, host: &HostName, name: &Name, router: &Router)
         id: name.into(),
         distributed: true,
         enable_snat: gateway.is_none_or(|found| found.snat == Snat::Enabled),
-        gw_port: gateway
-            .map(|g| port_config(intent, name, &g.network, Mac::derived("qg", name.as_str()), &g.addresses)),
+        gw_port: gateway.map(|g| port_config(intent, name, &g.network, Mac::gateway(name.as_str()), &g.addresses)),
         gw_port_host: gateway.and_then(|found| found.host.clone()),
         interfaces: interfaces
             .iter()

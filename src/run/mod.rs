@@ -5,6 +5,8 @@
 
 mod lines;
 mod matrix;
+mod proof;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,10 +25,25 @@ use crate::router::{self, HostConfig};
 use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 
+pub use proof::{Proved, prove};
+
+/// What a run does besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Before the first step and after the last, frames of every class are sent from every host's end of every provider
+    /// segment: the watch must see each.
+    pub prove_watch: bool,
+}
+
 /// Runs a scenario to its end, telling each step as it is done.
-pub fn run(scenario: &Scenario, dataplane: &dyn Dataplane, told: &mut dyn FnMut(&StepRecord)) -> Record {
+pub fn run(
+    scenario: &Scenario,
+    options: Options,
+    dataplane: &dyn Dataplane,
+    told: &mut dyn FnMut(&StepRecord),
+) -> Record {
     let _span = info_span!("run", scenario = %scenario.name).entered();
-    let mut driver = Driver::new(scenario, dataplane);
+    let mut driver = Driver::new(scenario, options, dataplane);
     let mut steps = vec![driver.build()];
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
@@ -62,10 +79,12 @@ struct Driver<'a> {
     /// What each host was last told.
     configs: BTreeMap<HostName, HostConfig>,
     observed: BTreeMap<HostName, HostState>,
+    watch: watch::Watch,
+    options: Options,
 }
 
 impl<'a> Driver<'a> {
-    fn new(scenario: &'a Scenario, dataplane: &'a dyn Dataplane) -> Self {
+    fn new(scenario: &'a Scenario, options: Options, dataplane: &'a dyn Dataplane) -> Self {
         Self {
             scenario,
             dataplane,
@@ -73,6 +92,8 @@ impl<'a> Driver<'a> {
             topology: Topology::default(),
             configs: BTreeMap::new(),
             observed: BTreeMap::new(),
+            watch: watch::Watch::default(),
+            options,
         }
     }
 
@@ -83,6 +104,8 @@ impl<'a> Driver<'a> {
         let hosts = self.scenario.intent.host_order.iter().cloned().collect();
         self.move_to(self.scenario.intent.clone(), &hosts, &mut record);
         self.check(&mut record);
+        self.watch_judge(None, &mut record);
+        self.watch_proof(&mut record);
         record
     }
 
@@ -101,6 +124,7 @@ impl<'a> Driver<'a> {
         self.check(&mut record);
         self.probe(step, &mut record);
         Self::judge_state(step, &mut record);
+        self.watch_judge(Some(step), &mut record);
         record
     }
 
@@ -112,30 +136,40 @@ impl<'a> Driver<'a> {
         }
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
-        self.intent = next;
+        let before = std::mem::replace(&mut self.intent, next);
         self.configs =
             self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
         }
+        self.watch_change(&before, &order.iter().collect(), record);
         for host in order {
-            self.reconcile(&host, record);
+            if self.reconcile(&host, record) {
+                self.watch_converged(&host, record);
+            }
         }
+        // A segment that goes takes its counters along.
+        self.watch_read(record);
         if let Err(error) = self.dataplane.shape(&topology) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
         }
         self.topology = topology;
     }
 
-    /// Reads what is there, works out what should be, does the difference.
-    fn reconcile(&self, host: &HostName, record: &mut StepRecord) {
+    /// Reads what is there, works out what should be, does the difference. Says whether that went well.
+    fn reconcile(&self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
-        let Some(config) = self.configs.get(host) else { return };
+        let Some(config) = self.configs.get(host) else { return true };
         let mut ops = Vec::new();
+        let mut watched = Ok(());
+        let failures = record.failures.len();
         let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
             Ok(desired) => self.dataplane.apply(host, &planned(config, &observed, &desired), &mut |op| {
                 ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
+                if watched.is_ok() {
+                    watched = self.watch_op(Some((host, op)));
+                }
             }),
             Err(error) => {
                 record.failures.push(undesirable(host, &error));
@@ -145,9 +179,10 @@ impl<'a> Driver<'a> {
         if !ops.is_empty() || result.is_err() {
             record.hosts.push(HostRecord { host: host.to_string(), ops });
         }
-        if let Err(error) = result {
-            record.failures.push(dataplane_failure(&error));
-        }
+        record
+            .failures
+            .extend([result, watched].into_iter().filter_map(Result::err).map(|error| dataplane_failure(&error)));
+        record.failures.len() == failures
     }
 
     /// What holds after every step, unasked: observed is desired, and there is nothing left to do.
@@ -244,6 +279,7 @@ impl<'a> Driver<'a> {
     fn take_down(&mut self, number: usize) -> StepRecord {
         let mut record = blank(number, None, 0);
         let _span = info_span!("step", number).entered();
+        self.watch_proof(&mut record);
         let empty = Intent {
             host_order: self.intent.host_order.clone(),
             hosts: self.intent.hosts.clone(),
@@ -253,6 +289,7 @@ impl<'a> Driver<'a> {
         let hosts = empty.host_order.iter().cloned().collect();
         self.move_to(empty, &hosts, &mut record);
         self.check(&mut record);
+        self.watch_judge(None, &mut record);
         for (place, lines) in &record.state {
             let mut left = failure(FailureKind::Residue, None, format!("{place} is left after everything was deleted"));
             left.details = lines.iter().filter(|line| !line.constant).map(|line| line.text.clone()).collect();
@@ -308,6 +345,8 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         probes: Vec::new(),
         owners: BTreeMap::new(),
         state: BTreeMap::new(),
+        watch: Vec::new(),
+        proved: 0,
         failures: Vec::new(),
     }
 }

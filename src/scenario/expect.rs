@@ -8,7 +8,7 @@ use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
-use super::{outcome, state, subject};
+use super::{outcome, state, subject, watch};
 use crate::flow::{Flow, Protocol};
 
 /// Reads the map below `expect`. What is wrong is noted and left out.
@@ -17,6 +17,8 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
     for entry in node.entries() {
         if entry.key.contains("->") {
             all.extend(flow(entry, source, world, notes));
+        } else if entry.key == watch::SUBJECT {
+            all.extend(watched(entry, source, world, notes));
         } else {
             all.extend(states(entry, source, world, notes));
         }
@@ -139,6 +141,25 @@ fn beyond_arp(delivery: &Delivery) -> Option<&'static str> {
 
 fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
     let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
+    sentences(entry, source, notes, |words, notes| state::read(&place, words, notes).map(Expected::State))
+}
+
+fn watched(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
+    let all = sentences(entry, source, notes, |words, notes| watch::read(words, world, notes).map(Expected::Watch));
+    let silent = |one: &&Expectation| matches!(&one.what, Expected::Watch(watch) if watch.class.is_none());
+    if let (Some(silent), true) = (all.iter().find(silent), all.len() > 1) {
+        notes.error(silent.span.clone(), "`silent` stands alone").help("leave it out where a violation is expected");
+    }
+    all
+}
+
+/// One sentence, or a list of them.
+fn sentences(
+    entry: &Entry,
+    source: &str,
+    notes: &mut Notes,
+    mut read: impl FnMut(Words, &mut Notes) -> Option<Expected>,
+) -> Vec<Expectation> {
     if matches!(&entry.value.value, Value::List(items) if items.is_empty()) {
         notes
             .error(entry.value.span.clone(), "this list is empty")
@@ -147,8 +168,8 @@ fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<
     let mut all = Vec::new();
     for item in entry.value.items() {
         if let Some(words) = Words::of_value(item) {
-            let fact = state::read(&place, words, notes);
-            all.extend(fact.map(|fact| expectation(entry, item, source, Expected::State(fact))));
+            let what = read(words, notes);
+            all.extend(what.map(|what| expectation(entry, item, source, what)));
         } else {
             let first = item.span.start..item.span.end.min(item.span.start + 1);
             notes

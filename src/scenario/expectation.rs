@@ -6,6 +6,7 @@ use super::note::Span;
 use crate::flow::{Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
+use crate::watch::Class;
 
 /// One sentence below `expect`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Expected {
     Flow(FlowExpectation),
     /// Objects in namespaces.
     State(StateExpectation),
+    /// Frames that must not be on a provider segment, and are.
+    Watch(WatchExpectation),
 }
 
 /// What becomes of the flows of a line.
@@ -176,6 +179,19 @@ pub struct StateExpectation {
     pub kind: Kind,
     /// Words that occur in the printed line, in this order, gaps allowed; may be empty.
     pub pattern: Vec<String>,
+}
+
+/// What the watch must see; what is absent is not judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchExpectation {
+    /// The violation; none for `silent`.
+    pub class: Option<Class>,
+    /// `from`: the node whose address is the source.
+    pub from: Option<Name>,
+    /// `via`: the host that sends it.
+    pub via: Option<HostName>,
+    /// `on`: the external network.
+    pub on: Option<Name>,
 }
 
 /// Where objects are looked up.

@@ -25,6 +25,7 @@ mod subject;
 mod tests;
 mod updates;
 mod values;
+mod watch;
 mod words;
 mod world;
 mod yaml;
@@ -34,6 +35,7 @@ use std::collections::BTreeSet;
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
     Source, Speaker, StateExpectation, StatePlace, Target,
+    WatchExpectation,
 };
 pub use header::Story;
 pub use judge::addresses_of;
@@ -152,7 +154,7 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
     let named = expectations.filter_map(|expectation| match &expectation.what {
         Expected::Flow(flow) => flow.protocol,
-        Expected::State(_) => None,
+        Expected::State(_) | Expected::Watch(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
     let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {

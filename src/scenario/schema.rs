@@ -124,10 +124,21 @@ fn expect() -> Value {
         "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`; one or a list.",
         "anyOf": [fact, { "type": "array", "items": fact, "minItems": 1 }]
     });
+    let sighting = json!({
+        "type": "string",
+        "pattern": r"^\s*(silent|tenant\s+source|link-local\s+transit|wrong\s+host|withdrawn\s+address|two\s+owners)(\s|$)"
+    });
+    let watch = json!({
+        "description": "What hosts send onto provider segments and must not: `silent` (the default), or a violation (`tenant source`, \
+            `link-local transit`, `wrong host`, `withdrawn address`, `two owners`) with `from NODE`, `via HOST`, `on NETWORK`, which \
+            must then be seen, and no other; one or a list.",
+        "anyOf": [sighting, { "type": "array", "items": sighting, "minItems": 1 }]
+    });
     json!({
         "type": "object",
         "minProperties": 1,
-        "patternProperties": { "->": flow, "^[^>]*$": place },
+        "properties": { "watch": watch },
+        "patternProperties": { "->": flow, "^(?!watch$)[^>]*$": place },
         "additionalProperties": false
     })
 }

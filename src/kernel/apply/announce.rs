@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -40,17 +41,43 @@ const ADVERTISEMENT_LENGTH: u16 = 24 + 8;
 /// # Errors
 /// [`ApplyFailure`] if there is no such device, or the kernel does not send.
 pub fn announce(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), ApplyFailure> {
+    let device = prepare(netns, device)?;
+    let mac = MacAddr::from(device.addr().ok_or(ApplyFailure::Send(Errno::ENODEV))?);
+    frames(mac, address).iter().try_for_each(|frame| send(netns, &device, frame))
+}
+
+/// A device that frames are sent out of as they are.
+#[derive(Clone)]
+pub struct Emitter {
+    netns: Rc<Netns>,
+    device: LinkAddr,
+}
+
+impl Emitter {
+    /// Looks the device up, which must not be made anew while this is used.
+    pub fn new(netns: &Rc<Netns>, device: &DeviceName) -> Result<Self, ApplyFailure> {
+        Ok(Self { netns: Rc::clone(netns), device: prepare(netns, device)? })
+    }
+
+    /// Sends a frame.
+    pub fn emit(&self, frame: &[u8]) -> Result<(), ApplyFailure> {
+        send(&self.netns, &self.device, frame)
+    }
+}
+
+/// Opens the namespace's packet socket if there is none yet, and gives the device's link address.
+fn prepare(netns: &Netns, device: &DeviceName) -> Result<LinkAddr, ApplyFailure> {
     let open = netns.announcer().is_none();
     let (socket, device) = netns.run_in(|| look_inside(device, open))?.map_err(ApplyFailure::Send)?;
     if let Some(socket) = socket {
         netns.set_announcer(socket);
     }
+    Ok(device)
+}
+
+fn send(netns: &Netns, device: &LinkAddr, frame: &[u8]) -> Result<(), ApplyFailure> {
     let socket = netns.announcer().ok_or(ApplyFailure::Send(Errno::EBADF))?;
-    let mac = MacAddr::from(device.addr().ok_or(ApplyFailure::Send(Errno::ENODEV))?);
-    for frame in frames(mac, address) {
-        sendto(socket.as_raw_fd(), &frame, &device, MsgFlags::empty()).map_err(ApplyFailure::Send)?;
-    }
-    Ok(())
+    sendto(socket.as_raw_fd(), frame, device, MsgFlags::empty()).map(drop).map_err(ApplyFailure::Send)
 }
 
 /// In the namespace: a packet socket that receives nothing, if there is none yet, and the device's link address.

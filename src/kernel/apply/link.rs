@@ -70,7 +70,7 @@ async fn add_port(
     // A bridge forwards by what it learns; the port's own MAC is never used and only has to differ from the device's.
     let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: near.mtu };
     links::veth(netns.handle(), near, up, &*plug.netns, far).await?;
-    links::plug(plug.netns.handle(), port, plug.bridge).await?;
+    links::plug(plug.netns.handle(), port, plug.bridge, plug.group).await?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use nix::errno::Errno;
 
 pub use address::add as add_address;
 pub use announce::announce;
+pub use announce::Emitter;
 pub use route::replace as replace_route;
 
 use super::Surroundings;

@@ -78,11 +78,14 @@ impl Decoder {
                     Verdict::Drop => Target::Drop,
                     Verdict::Return => Target::Return,
                     Verdict::Jump(chain) => Target::Jump(chain.clone()),
+                    Verdict::Goto(_) => Target::Unknown(expression.unknown_text()),
                 };
                 self.end(target, &expression);
             }
             Expression::Target(ref found) => self.end(self.target(found), &expression),
-            Expression::Write { .. } | Expression::Other { .. } => self.unknown(&expression),
+            Expression::Write { .. } | Expression::CountBy(_) | Expression::Log { .. } | Expression::Other { .. } => {
+                self.unknown(&expression);
+            }
         }
     }
 

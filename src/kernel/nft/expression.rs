@@ -10,6 +10,8 @@ use crate::kernel::nfnetlink::{find, nest};
 const REGISTER: u32 = 1;
 /// The register of verdicts (NFT_REG_VERDICT).
 const VERDICT: u32 = 0;
+/// NFT_OBJECT_COUNTER.
+pub(super) const COUNTER_OBJECT: u32 = 1;
 /// NFTA_LIST_ELEM.
 const LIST_ELEMENT: u16 = 1;
 /// NFTA_EXPR_DATA.
@@ -25,6 +27,8 @@ pub(super) const META_OUT_NAME: u32 = 7;
 pub(super) const META_PROTOCOL: u32 = 1;
 /// Meta key: transport protocol.
 pub(super) const META_L4PROTO: u32 = 16;
+/// Meta key: device group of the device it came in by, host order.
+pub(super) const META_IN_GROUP: u32 = 21;
 /// Payload base: Ethernet header.
 pub(super) const LINK_HEADER: u32 = 0;
 /// Payload base: IP or ARP header.
@@ -51,6 +55,10 @@ pub(super) enum Expression {
     Load(Vec<u8>),
     /// Counts packets and bytes.
     Counter,
+    /// Counts with the table's counter of that name.
+    CountBy(String),
+    /// Shows the beginning of the packet to the listeners of a log group, at once, with a text of at most 127 bytes.
+    Log { group: u16, prefix: String, bytes: u32 },
     /// Ends the rule.
     Verdict(Verdict),
     /// A match of xtables.
@@ -68,6 +76,8 @@ pub(super) enum Verdict {
     Drop,
     Return,
     Jump(String),
+    /// As a jump, but the end of that chain is the end of this one too.
+    Goto(String),
 }
 
 /// An xtables structure.
@@ -101,6 +111,8 @@ impl Expression {
             }
             Self::Load(value) => format!("load {}", hex(value)),
             Self::Counter => "counter".to_owned(),
+            Self::CountBy(name) => format!("counter {name}"),
+            Self::Log { group, prefix, bytes } => format!("log {group} {bytes} {prefix}"),
             Self::Verdict(verdict) => format!("verdict {verdict:?}"),
             Self::Match(xt) | Self::Target(xt) => format!("{} {} {}", xt.name, xt.revision, hex(&xt.info)),
             Self::Other { name, hex } => format!("{name} {hex}"),
@@ -146,10 +158,17 @@ impl Expression {
             Self::Counter => {
                 to.nested_data_counter().push_bytes(0).push_packets(0);
             }
+            Self::CountBy(name) => {
+                to.nested_data_objref().push_imm_type(COUNTER_OBJECT).push_imm_name_bytes(name.as_bytes());
+            }
+            Self::Log { group, prefix, bytes } => {
+                let to = to.nested_data_log().push_group(*group).push_prefix_bytes(prefix.as_bytes());
+                to.push_snaplen(*bytes).push_qthreshold(1);
+            }
             Self::Verdict(verdict) => {
                 let to = to.nested_data_immediate().push_dreg(VERDICT).nested_data().nested_verdict();
                 let to = to.push_code(verdict.code());
-                if let Verdict::Jump(chain) = verdict {
+                if let Verdict::Jump(chain) | Verdict::Goto(chain) = verdict {
                     to.push_chain_bytes(chain.as_bytes());
                 }
             }
@@ -234,6 +253,7 @@ impl Verdict {
             Self::Drop => 0,
             Self::Accept => 1,
             Self::Jump(_) => -3,
+            Self::Goto(_) => -4,
             Self::Return => -5,
         };
         u32::from_ne_bytes(code.to_ne_bytes())

@@ -1,11 +1,11 @@
 //! Message types and flags of nf_tables, and a transaction whose refusals find back to their causes.
 
-use netlink_bindings::nftables::{PushBatchAttrs, PushChainAttrs, PushRuleAttrs, PushTableAttrs};
+use netlink_bindings::nftables::{PushBatchAttrs, PushChainAttrs, PushObjAttrs, PushRuleAttrs, PushTableAttrs};
 use netlink_sys::Socket;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use super::error::{Cause, NftError, Refused};
-use super::expression::Expression;
+use super::expression::{COUNTER_OBJECT, Expression};
 use crate::kernel::nfnetlink::{APPEND, CREATE, Messages, nest, transact};
 
 /// Subsystem 10 (NFNL_SUBSYS_NFTABLES), in the upper byte of a message type.
@@ -25,6 +25,9 @@ pub(super) const GET_TABLE: u16 = NFTABLES | 1;
 pub(super) const GET_CHAIN: u16 = NFTABLES | 4;
 /// NFT_MSG_GETRULE
 pub(super) const GET_RULE: u16 = NFTABLES | 7;
+const NEW_OBJECT: u16 = NFTABLES | 0x12;
+/// NFT_MSG_GETOBJ
+pub(super) const GET_OBJECT: u16 = NFTABLES | 0x13;
 /// NFT_MSG_GETGEN
 pub(super) const GET_GENERATION: u16 = NFTABLES | 16;
 
@@ -32,6 +35,9 @@ pub(super) const GET_GENERATION: u16 = NFTABLES | 16;
 pub(super) const EVERY_FAMILY: u8 = 0;
 /// NFPROTO_NETDEV
 pub(super) const NETDEV: u8 = 5;
+
+/// NFPROTO_BRIDGE
+pub(super) const BRIDGE: u8 = 7;
 
 /// NF_ACCEPT as a chain's policy.
 pub(super) const POLICY_ACCEPT: u32 = 1;
@@ -56,6 +62,8 @@ pub(super) struct Base<'a> {
 pub(super) enum Place {
     /// Behind all others.
     End,
+    /// In front of all others.
+    Start,
     /// In front of the rule with this handle.
     Before(u64),
 }
@@ -93,6 +101,14 @@ impl Transaction {
     pub(super) fn delete_table(&mut self, family: u8, table: &str, cause: &Cause) {
         self.push((DELETE_TABLE, 0), family, cause, |bytes| {
             PushTableAttrs::new(bytes).push_name_bytes(table.as_bytes());
+        });
+    }
+
+    /// A named counter; an existing one goes on counting.
+    pub(super) fn new_counter(&mut self, family: u8, (table, name): (&str, &str), cause: &Cause) {
+        self.push((NEW_OBJECT, CREATE), family, cause, |bytes| {
+            let to = PushObjAttrs::new(bytes).push_table_bytes(table.as_bytes()).push_name_bytes(name.as_bytes());
+            to.push_type(COUNTER_OBJECT).nested_data_counter();
         });
     }
 

@@ -12,6 +12,7 @@ mod expression;
 mod message;
 mod netdev;
 mod read;
+mod watch;
 mod xt;
 
 #[cfg(test)]
@@ -24,3 +25,4 @@ pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};
 pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, delete_table, replace_netdev};
 pub use read::{Tables, read};
+pub use watch::{EVIDENCE_BYTES, EVIDENCE_GROUP, Sender, class_of, counters, watch};

@@ -46,7 +46,6 @@ const LATER: &[(&str, &str)] = &[
     ("option", "for"),
     ("option", "over ipv6"),
     ("outcome", "hops"),
-    ("subject", "watch"),
     ("subject", "underlay"),
     ("subject", "address"),
     ("subject", "network"),
@@ -58,7 +57,6 @@ const LATER: &[(&str, &str)] = &[
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),
-    ("fact", "silent"),
     ("kind", "conntrack"),
     ("kind", "frame"),
 ];

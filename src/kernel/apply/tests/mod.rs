@@ -47,7 +47,7 @@ impl Surroundings for TestLab {
 
     fn plug(&self, _host: &HostName, network: &Id) -> Option<Plug> {
         let bridge = *self.bridges.get(network)?;
-        Some(Plug { netns: self.switch.clone(), bridge })
+        Some(Plug { netns: self.switch.clone(), bridge, group: crate::kernel::NO_GROUP })
     }
 
     fn rules(&self) -> RuleBackend {
