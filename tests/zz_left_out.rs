@@ -18,7 +18,8 @@ fn main() {
         left_out.push("comparing with iptables-save (package iptables)");
     }
     if !["ip", "iptables", "sysctl"].into_iter().all(here) {
-        left_out.push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
+        left_out
+            .push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
     }
     if left_out.is_empty() {
         println!("nothing was left out");
