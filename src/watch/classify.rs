@@ -29,9 +29,10 @@ pub fn classification(newest: &Intent, acting: &BTreeMap<HostName, Vec<&Intent>>
         .flat_map(|intent| intent.networks.iter().filter(|(_, network)| network.external).map(|(name, _)| name))
         .collect();
     let segment = |network: &Name| {
+        let outlook = Outlook::new(newest, acting, network);
         let hosts = acting.iter().map(|(host, intents)| {
             let legal: BTreeSet<Legal> = intents.iter().flat_map(|intent| legal(intent, network, host)).collect();
-            (host.clone(), rules(&legal, &Outlook::new(newest, acting, network), host))
+            (host.clone(), rules(&legal, &outlook, host))
         });
         (Id::from(network), hosts.collect())
     };
