@@ -53,7 +53,7 @@ pub trait Dataplane {
     ///
     /// # Errors
     /// [`DataplaneError::Watch`].
-    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError>;
+    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError>;
 
     /// What was counted since this was last asked.
     ///

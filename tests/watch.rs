@@ -294,8 +294,8 @@ impl Dataplane for Around<'_> {
         self.lab.caught()
     }
 
-    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
-        Dataplane::emit(self.lab, network, host, frame)
+    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        self.lab.inject(network, host, frame)
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
@@ -389,14 +389,14 @@ fn nothing_is_missed_under_load() {
         let of = |class| all.iter().find(|one| one.class == class && one.host == host("net1")).unwrap();
         let (bare, translated) = (of(Class::TenantSource), of(Class::GatewaySnat));
         for proof in [bare, translated] {
-            Dataplane::emit(&built.lab, &proof.network, &proof.host, &proof.frame).unwrap();
+            built.lab.inject(&proof.network, &proof.host, &proof.frame).unwrap();
         }
         seen(&built.lab);
         #[expect(clippy::disallowed_methods, reason = "the rate is told, not judged")]
         let start = Instant::now();
         for _ in 0..FRAMES {
             for proof in [bare, translated] {
-                Dataplane::emit(&built.lab, &proof.network, &proof.host, &proof.frame).unwrap();
+                built.lab.inject(&proof.network, &proof.host, &proof.frame).unwrap();
             }
         }
         let took: Duration = start.elapsed();

@@ -186,7 +186,7 @@ impl Objects {
             let (Some(here), Some(there)) = (namespaces.get(near.0), namespaces.get(far.0)) else { continue };
             links::veth(here.handle(), near.1.end(), near.1.up, there, far.1.end()).await?;
             if far.1.bridge != 0 {
-                links::plug(there.handle(), far.1.index, far.1.bridge, 0).await?;
+                links::plug(there.handle(), far.1.index, far.1.bridge, dvrlab::kernel::NO_GROUP).await?;
             } else if far.1.up {
                 links::set_up(there.handle(), far.1.index, true).await?;
             }

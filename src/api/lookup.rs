@@ -223,14 +223,16 @@ impl Intent {
         candidates().find(|(_, router)| owns_gateway(router)).or_else(|| candidates().next()).map(|(name, _)| name)
     }
 
-    /// Whether an associated floating IP is served by the gateway host instead of the instance's own: its port is unbound, or
-    /// bound to a host without external network.
+    /// Whether a floating IP in use is served by the gateway host instead of the instance's own: it forwards ports, or its port
+    /// is unbound, or bound to a host without external network.
     pub fn served_centrally(&self, floating_ip: IpAddr) -> bool {
-        self.floating_ips.get(&floating_ip).and_then(|f| f.target.as_ref()).is_some_and(|(port, _)| {
-            self.host_of_port(port)
-                .and_then(|host| self.hosts.get(host))
-                .is_none_or(|host| host.mode == AgentMode::DvrNoExternal)
-        })
+        let Some(found) = self.floating_ips.get(&floating_ip) else { return false };
+        !found.forwardings.is_empty()
+            || found.target.as_ref().is_some_and(|(port, _)| {
+                self.host_of_port(port)
+                    .and_then(|host| self.hosts.get(host))
+                    .is_none_or(|host| host.mode == AgentMode::DvrNoExternal)
+            })
     }
 
     /// Every address in use on a network, with its owner.

@@ -91,7 +91,7 @@ impl WatchPost {
             Ok(socket)
         })?;
         let log = log.map_err(WatchError::Open)?;
-        configure(&log).map_err(WatchError::Listen)?;
+        listen(&log).map_err(WatchError::Listen)?;
         Ok(Self { netns: Rc::clone(netns), log, generation: Cell::new(0), counted: RefCell::default() })
     }
 
@@ -151,7 +151,7 @@ fn read(attributes: &[u8]) -> Option<Caught> {
 }
 
 /// Has the kernel send what is logged for the group, each packet at once.
-fn configure(log: &Socket) -> Result<(), NfnetlinkError> {
+pub(crate) fn listen(log: &Socket) -> Result<(), NfnetlinkError> {
     let mut mode = EVIDENCE_BYTES.to_be_bytes().to_vec();
     mode.extend([COPY_PACKET, 0]);
     let mut messages = Messages::default();

@@ -252,7 +252,7 @@ impl Dataplane for Lab {
         self.watch.caught(&self.fabric.borrow())
     }
 
-    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         let own = self.runtime.block_on(self.watch.end(&self.indexes, &self.fabric.borrow(), network, host))?;
         own.emit(frame).map_err(|failure| watch::unsent(&failure))
     }

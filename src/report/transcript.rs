@@ -106,5 +106,7 @@ pub fn summary_line(record: &Record) -> String {
     let steps = record.steps.iter().filter(|step| step.is_told()).count();
     let probes: usize = record.steps.iter().map(|step| step.probes.len()).sum();
     let plural = if steps == 1 { "" } else { "s" };
-    format!("{word}  {}  {steps} step{plural}, {probes} probes", record.scenario)
+    let proved: u32 = record.steps.iter().map(|step| step.proved).sum();
+    let proof = if proved > 0 { format!(", watch proved by {proved} frames") } else { String::new() };
+    format!("{word}  {}  {steps} step{plural}, {probes} probes{proof}", record.scenario)
 }

@@ -30,7 +30,7 @@ pub fn prove(dataplane: &dyn Dataplane, intent: &Intent) -> Result<Proved, Datap
     dataplane.caught()?;
     dataplane.counted()?;
     for proof in watch::proofs(intent) {
-        dataplane.emit(&proof.network, &proof.host, &proof.frame)?;
+        dataplane.inject(&proof.network, &proof.host, &proof.frame)?;
         let (counts, caught) = look(dataplane, &proof)?;
         proved.frames = proved.frames.saturating_add(1);
         if let Some(text) = wrong(&proof, &counts, &caught) {

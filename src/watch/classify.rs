@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Class, Classification, Rule, Says};
-use crate::api::{Intent, NodePlace, Snat};
+use crate::api::{Intent, NodePlace, Router, Snat};
 use crate::name::{HostName, Id, Name};
 use crate::net::{Family, IpNet, Ipv4Net, Ipv6Net, Mac, family_of, host_net};
 
@@ -29,9 +29,10 @@ pub fn classification(newest: &Intent, acting: &BTreeMap<HostName, Vec<&Intent>>
         .flat_map(|intent| intent.networks.iter().filter(|(_, network)| network.external).map(|(name, _)| name))
         .collect();
     let segment = |network: &Name| {
+        let outlook = Outlook::new(newest, acting, network);
         let hosts = acting.iter().map(|(host, intents)| {
             let legal: BTreeSet<Legal> = intents.iter().flat_map(|intent| legal(intent, network, host)).collect();
-            (host.clone(), rules(&legal, &Outlook::new(newest, acting, network), host))
+            (host.clone(), rules(&legal, &outlook, host))
         });
         (Id::from(network), hosts.collect())
     };
@@ -52,7 +53,14 @@ pub(super) fn legal(intent: &Intent, network: &Name, host: &HostName) -> Vec<Leg
         let behind = intent.router_ports(router).flat_map(|port| subnets_at(intent, port.network, &port.addresses));
         let routed = router.routes.iter().map(|route| route.destination);
         let bare = behind.chain(routed).filter(|net| gateway.snat == Snat::Disabled || family_of(net) == Family::V6);
+        let bare = bare.chain(at_home(intent, router, network));
         all.extend(bare.map(|source| Legal { mac, source, class: Class::Untranslated }));
+    }
+    if let Some(port) = intent.agent_gateways.get(&(network.clone(), host.clone())) {
+        // Subnets of the network's own scope leave by the fip namespace of the host that they come from.
+        let out_by = |router: &&Router| router.gateway.as_ref().is_some_and(|gateway| gateway.network == *network);
+        let bare = intent.routers.values().filter(out_by).flat_map(|router| at_home(intent, router, network));
+        all.extend(bare.map(|source| Legal { mac: port.mac, source, class: Class::Untranslated }));
     }
     if let Some(port) = intent.agent_gateways.get(&(network.clone(), host.clone())) {
         let own = |address: &IpAddr| Legal { mac: port.mac, source: host_net(*address), class: Class::AgentAddress };
@@ -64,6 +72,15 @@ pub(super) fn legal(intent: &Intent, network: &Name, host: &HostName) -> Vec<Leg
         (owner == *host).then(|| Legal { mac, source: host_net(*address), class: Class::FloatingIp })
     }));
     all
+}
+
+/// IPv4 subnets of a router that are in the external network's address scope: routed without translation.
+fn at_home<'a>(intent: &'a Intent, router: &'a Router, external: &'a Name) -> impl Iterator<Item = IpNet> + 'a {
+    let outside = intent.address_scope_of(external, Family::V4);
+    let inside = move |network| outside.is_some() && intent.address_scope_of(network, Family::V4) == outside;
+    let ports = intent.router_ports(router).filter(move |port| inside(port.network));
+    let subnets = ports.flat_map(|port| subnets_at(intent, port.network, &port.addresses));
+    subnets.filter(|net| family_of(net) == Family::V4)
 }
 
 fn subnets_at(intent: &Intent, network: &Name, addresses: &[IpAddr]) -> Vec<IpNet> {

@@ -1,6 +1,6 @@
 //! The watch: what each frame is that a host sends onto a provider segment.
 //!
-//! In: the [`Intent`]s that a host may be acting upon. Out: a [`Classification`], for each segment and host an ordered list of
+//! In: the [`Intent`](crate::api::Intent)s that a host may be acting upon. Out: a [`Classification`], for each segment and host an ordered list of
 //! rules of which the first that matches names the frame's [`Class`]; and, of frames that were captured, what they were in
 //! words. Never: a packet, a clock, a look at what a router's rules are: a frame is judged by what was asked for alone.
 //!

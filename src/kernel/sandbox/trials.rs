@@ -20,10 +20,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::doctor::{Check, Outcome, chain, missing};
 use crate::kernel::nft::{self, FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule};
-use crate::name::DeviceName;
+use crate::kernel::watch::listen;
+use crate::name::{DeviceName, HostName};
 use crate::namespace::{ChainName, Hook, NatTarget, Rule, Table, Target, What, conntrack_state};
 use crate::net::{Family, Mac};
 use crate::plan::{ChainChange, RuleChanges};
+use crate::watch::{self, Class, Says};
 
 /// A thing to try: its name, how, what a lab cannot do without it, and the remedy.
 type Trial = (&'static str, fn() -> Tried, &'static str, &'static str);
@@ -37,7 +39,7 @@ const VETH: u32 = 102;
 const VXLAN: u32 = 104;
 
 /// In this order: later ones use devices of earlier ones.
-const TRIALS: [Trial; 14] = [
+const TRIALS: [Trial; 15] = [
     ("network namespace", network_namespace, NO_LAB, "as root: sysctl -w user.max_net_namespaces=100000"),
     ("bridge", bridge, NO_LAB, "load or build the kernel module `bridge` (CONFIG_BRIDGE)"),
     ("veth pair", veth, NO_LAB, "load or build the kernel module `veth` (CONFIG_VETH)"),
@@ -51,6 +53,7 @@ const TRIALS: [Trial; 14] = [
         "load or build the kernel module `nf_conntrack` (CONFIG_NF_CONNTRACK)",
     ),
     ("netdev hooks", netdev_hooks, NO_LAB, NF_TABLES_REMEDY),
+    ("bridge hooks and log", watch, NO_LAB, WATCH_REMEDY),
     ("NAT rules", nat_rules, NO_LAB, NF_TABLES_REMEDY),
     ("mark rules", mark_rules, "no address scopes, no metadata", NF_TABLES_REMEDY),
     ("no-track rules", notrack_rules, "no floating IPs", NF_TABLES_REMEDY),
@@ -61,6 +64,7 @@ const TRIALS: [Trial; 14] = [
 
 const NO_LAB: &str = "no lab can run";
 const NF_TABLES_REMEDY: &str = "load or build nf_tables with netdev ingress and egress, nft_compat, and the iptables extensions (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_EGRESS, CONFIG_NETFILTER_XT_*)";
+const WATCH_REMEDY: &str = "load or build nf_tables for bridges and its log (CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_LOG, CONFIG_NETFILTER_NETLINK_LOG)";
 const SYSCTL_REMEDY: &str = "start the container with a writable /proc/sys";
 
 /// Stage 2's part: tries each thing and writes a check a line.
@@ -129,6 +133,15 @@ fn bridge_netfilter() -> Tried {
 }
 
 /// What layer 2 of a distributed router needs: a source MAC replaced on the way out, a frame dropped on the way in.
+/// The watch on provider segments: rules in the bridge, and the kernel's log.
+fn watch() -> Tried {
+    let host = HostName::new("doctor")?;
+    let rules = [watch::Rule { mac: None, says: Says::Anything, class: Class::TenantSource }];
+    let sender = nft::Sender { group: 1, host: &host, rules: &rules };
+    nft::watch(&netfilter()?, 0, &[sender])?;
+    Ok(listen(&netfilter()?)?)
+}
+
 fn netdev_hooks() -> Tried {
     let device = DeviceName::new("ve0")?;
     let on = |hook, name: &str, action| NetdevChain {
