@@ -25,6 +25,6 @@ pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, Router, Section, ServerPort,
-    Settings, Snat, StaticRoute, Subnet,
+    AgentMode, FloatingIp, Gateway, Host, Instance, Ipv6Mode, Network, Node, NodePlace, Port, Router, Section,
+    ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node, NodePlace, Object, ObjectKind, Port, Router,
-    Section, Settings, Snat, StaticRoute, Subnet,
+    AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Network, Node, NodePlace, Object, ObjectKind, Port,
+    Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
@@ -90,7 +90,10 @@ fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
         Some(word) => Some(ip(word)),
     };
     let pools = rest.iter().skip(1).map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
-    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools: pools.collect() })
+    Object::Subnet(
+        name(text),
+        Subnet { network: name(network), cidr, gateway, pools: pools.collect(), ipv6_mode: Ipv6Mode::Static },
+    )
 }
 
 fn node(text: &str, place: &str, network: &str, words: &[&str]) -> Object {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::values;
 use super::yaml::Node;
 use crate::api::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object, ObjectKind,
-    Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Network, Node as Machine, NodePlace, Object,
+    ObjectKind, Port, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
@@ -114,7 +114,11 @@ fn subnet(node: &Node) -> Option<Subnet> {
         Some(value) => Some(address(value)?),
     };
     let pools = many(node, "allocation_pools", |item| values::range(item.text()?).ok());
-    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools })
+    let ipv6_mode = match node.get("ipv6_mode") {
+        None => Ipv6Mode::Static,
+        Some(value) => Ipv6Mode::ALL.into_iter().find(|(word, _)| value.text() == Some(word)).map(|(_, mode)| mode)?,
+    };
+    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools, ipv6_mode })
 }
 
 /// The first address that a port may have.

@@ -10,7 +10,6 @@ const LATER: &[(&str, &str)] = &[
     // attributes
     ("networks", "admin_state_up"),
     ("subnets", "address_scope"),
-    ("subnets", "ipv6_mode"),
     ("ports", "allowed_address_pairs"),
     ("ports", "admin_state_up"),
     ("instances", "allowed_address_pairs"),
@@ -58,14 +57,12 @@ const LATER: &[(&str, &str)] = &[
     ("delete", "hosts"),
     ("delete", "address_scopes"),
     // flows
-    ("protocol", "nd"),
     ("option", "size"),
     ("option", "bytes"),
     ("option", "df"),
     ("option", "count"),
     ("option", "at"),
     ("option", "for"),
-    ("option", "over ipv6"),
     ("outcome", "hops"),
     ("subject", "watch"),
     ("subject", "underlay"),

@@ -145,7 +145,7 @@ static SUBNET: Record = Record {
     doc: "A prefix on a network.",
     keys: &[
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The network it is on."),
-        key("cidr", Type::Prefix, Need::Required, "The prefix: `10.0.1.0/24`."),
+        key("cidr", Type::Prefix, Need::Required, "The prefix: `10.0.1.0/24`, `2001:db8:1::/64`."),
         key(
             "gateway",
             Type::OrNone(&Type::Address),
@@ -158,8 +158,21 @@ static SUBNET: Record = Record {
             Need::Default("all but the gateway"),
             "Where automatic addresses come from: `10.0.1.100-10.0.1.199`.",
         ),
+        key(
+            "ipv6_mode",
+            Type::Choice(IPV6_MODES),
+            Need::Default("static"),
+            "IPv6 only: how machines get their addresses (`ipv6_address_mode`).",
+        ),
     ],
 };
+
+static IPV6_MODES: &[Choice] = &[
+    Choice { word: "static", doc: "from the pools, by hand" },
+    Choice { word: "slaac", doc: "made of the machine's MAC, unless one is given" },
+    Choice { word: "dhcpv6-stateful", doc: "from the pools, by DHCPv6" },
+    Choice { word: "dhcpv6-stateless", doc: "as `slaac`; DHCPv6 has only further options" },
+];
 
 pub(super) static ROUTERS: Table = Table { section: Section::Routers, record: &ROUTER };
 static ROUTER: Record = Record {
@@ -194,7 +207,7 @@ static GATEWAY: Record = Record {
         key(
             "address",
             Type::OneOrMany(&Type::Address),
-            Need::Default("lowest free of the network's first subnet"),
+            Need::Default("lowest free of the network's first subnet of each family"),
             "The router's addresses on it.",
         ),
         key("snat", Type::Bool, Need::Default("true"), "The API's `enable_snat`."),
