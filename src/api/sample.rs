@@ -89,11 +89,11 @@ fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
         Some(&"none") => None,
         Some(word) => Some(ip(word)),
     };
-    let pools = rest.iter().skip(1).map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
-    Object::Subnet(
-        name(text),
-        Subnet { network: name(network), cidr, gateway, pools: pools.collect(), ipv6_mode: Ipv6Mode::Static },
-    )
+    let mode = rest.iter().find_map(|word| word.strip_prefix("mode=")).unwrap_or("static");
+    let (_, ipv6_mode) = Ipv6Mode::ALL.into_iter().find(|(word, _)| *word == mode).unwrap();
+    let pools = rest.iter().skip(1).filter(|word| !word.starts_with("mode="));
+    let pools = pools.map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
+    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools: pools.collect(), ipv6_mode })
 }
 
 fn node(text: &str, place: &str, network: &str, words: &[&str]) -> Object {

@@ -49,6 +49,7 @@ fn property(key: &Key) -> Value {
     schema
 }
 
+/// An IPv4 address.
 const FOUR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$";
 /// An address of either family.
 const ADDRESS: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$";
