@@ -59,6 +59,21 @@ pub struct Flow {
     pub ttl: Option<u8>,
 }
 
+impl Flow {
+    /// What it speaks, as the language writes it: `nd` is ARP's part in IPv6.
+    pub fn spoken(&self) -> String {
+        match self.protocol {
+            Protocol::Arp if self.to.is_ipv6() => "nd".to_owned(),
+            protocol @ (Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp) => protocol.to_string(),
+        }
+    }
+
+    /// What follows a target that is called by its name: nothing for IPv4, and nothing where the protocol says it.
+    pub fn over(&self) -> &'static str {
+        if self.to.is_ipv6() && self.protocol != Protocol::Arp { " over ipv6" } else { "" }
+    }
+}
+
 /// Where something was seen: a namespace of a host (`cmp1/qrouter-r1`), or a node (`web`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -129,8 +129,14 @@ impl Mac {
 
     /// The IPv6 link-local address that the kernel makes of it (modified EUI-64).
     pub fn link_local(self) -> Ipv6Addr {
+        self.eui64(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0))
+    }
+
+    /// The address with this MAC's modified EUI-64 as its lower half (RFC 4291, appendix A). The upper half is `prefix`'s.
+    pub fn eui64(self, prefix: Ipv6Addr) -> Ipv6Addr {
         let [first, second, third, fourth, fifth, sixth] = self.0;
-        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth])
+        let host = u64::from_be_bytes([first ^ 2, second, third, 0xff, 0xfe, fourth, fifth, sixth]);
+        Ipv6Addr::from((u128::from(prefix) >> 64 << 64) | u128::from(host))
     }
 }
 
@@ -197,6 +203,7 @@ mod tests {
         let mac: Mac = "fa:16:3e:0a:00:01".parse().unwrap();
         assert_eq!(mac.to_string(), "fa:16:3e:0a:00:01");
         assert_eq!(mac.link_local().to_string(), "fe80::f816:3eff:fe0a:1");
+        assert_eq!(mac.eui64("2001:db8:1::99".parse().unwrap()).to_string(), "2001:db8:1:0:f816:3eff:fe0a:1");
         for bad in ["", "fa:16", "fa:16:3e:0a:00:01:02", "fa:16:3e:0a:00:zz", "fa:16:3e:a:0:1"] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }

@@ -200,8 +200,8 @@ impl Dataplane for Meddled {
         self.lab.caught()
     }
 
-    fn emit(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
-        Dataplane::emit(&self.lab, network, host, frame)
+    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
+        self.lab.inject(network, host, frame)
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

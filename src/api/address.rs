@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::intent::{Intent, Rejected, RejectedKind};
 use super::lookup::Owner;
 use crate::name::Name;
-use crate::net::IpNet;
+use crate::net::{Family, IpNet, Mac, family_of};
 
 /// First and last address that a port may have: all but the network's own and IPv4's broadcast, where there is room.
 pub(super) fn usable(cidr: &IpNet) -> (IpAddr, IpAddr) {
@@ -65,6 +65,23 @@ impl Intent {
                 let reason = format!("subnet {subnet} has no free address left for {purpose}");
                 Rejected::new(RejectedKind::IpAddressGenerationFailure, reason)
             })
+    }
+
+    /// What a port gets that asks for no address: IPv4 from the network's first such subnet; IPv6 the one made of its MAC on
+    /// every subnet where addresses are made so, and one of the first other subnet. Neutron: `_allocate_ips_for_port`.
+    pub(super) fn automatic_addresses(&self, network: &Name, mac: Mac, purpose: &str) -> Result<Vec<IpAddr>, Rejected> {
+        let given = |family: Family| {
+            self.subnets_of(network).find(move |(_, s)| family_of(&s.cidr) == family && !s.ipv6_mode.is_automatic())
+        };
+        let first = Family::BOTH.into_iter().filter_map(given).map(|(subnet, _)| self.lowest_free(subnet, purpose));
+        let mut addresses: Vec<IpAddr> = first.collect::<Result<_, _>>()?;
+        for (_, subnet) in self.subnets_of(network).filter(|(_, subnet)| subnet.ipv6_mode.is_automatic()) {
+            if let IpAddr::V6(prefix) = subnet.cidr.addr() {
+                addresses.push(mac.eui64(prefix).into());
+            }
+        }
+        self.claim(network, &addresses)?;
+        Ok(addresses)
     }
 
     /// Whether every one of `wanted` lies in a subnet of the network, is fit for a port, and is free.

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use super::address::{behind_prefix, usable};
 use super::event::Object;
 use super::intent::{Intent, Rejected, RejectedKind};
-use super::resource::{Host, Network, Node, NodePlace, Router, Subnet};
+use super::resource::{Host, Ipv6Mode, Network, Node, NodePlace, Router, Subnet};
 use super::server_ports::is_automatic;
 use crate::name::{HostName, Name};
-use crate::net::IpNet;
+use crate::net::{Family, IpNet, family_of};
 
 /// First number past the VXLAN network identifiers, which have 24 bits.
 const VNI_END: u32 = 1 << 24;
+/// Bits of a prefix that leaves 64 for what is made of a MAC (RFC 4862, RFC 2464).
+const EUI64_PREFIX: u8 = 64;
 
 pub(super) fn invalid(reason: impl Into<String>) -> Rejected {
     Rejected::new(RejectedKind::InvalidInput, reason)
@@ -100,6 +102,7 @@ impl Intent {
         }
         self.check_gateway_place(name, subnet)?;
         self.check_address_scope(name, subnet)?;
+        check_ipv6_mode(name, subnet)?;
         self.check_gateway_overlap(name, subnet)?;
         let whole = usable(&cidr);
         let pools = if subnet.pools.is_empty() { vec![whole] } else { subnet.pools.clone() };
@@ -208,6 +211,20 @@ impl Intent {
             None => Ok(()),
         }
     }
+}
+
+/// Modes are for IPv6, and addresses made of MACs need 64 bits for them. Neutron: `_validate_ipv6_attributes`.
+fn check_ipv6_mode(name: &Name, subnet: &Subnet) -> Result<(), Rejected> {
+    let cidr = subnet.cidr;
+    if subnet.ipv6_mode != Ipv6Mode::Static && family_of(&cidr) == Family::V4 {
+        return Err(invalid(format!("subnet {name} has the ipv6_mode of an IPv6 subnet, but its cidr is {cidr}")));
+    }
+    if subnet.ipv6_mode.is_automatic() && cidr.prefix_len() != EUI64_PREFIX {
+        return Err(invalid(format!(
+            "addresses on subnet {name} are made of MACs, which needs a prefix of /{EUI64_PREFIX}, not {cidr}"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether two prefixes have an address in common.

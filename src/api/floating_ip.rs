@@ -13,6 +13,10 @@ impl Intent {
             let reason = format!("floating IP {address} is in no subnet of an external network");
             return Err(Rejected::new(RejectedKind::InvalidIpForNetwork, reason));
         };
+        if address.is_ipv6() {
+            let reason = format!("floating IP {address} is an IPv6 address: IPv6 is routed, never translated");
+            return Err(Rejected::new(RejectedKind::BadRequest, reason));
+        }
         self.claim(&network, &[address])?;
         self.floating_ips.insert(address, FloatingIp::default());
         Ok(())

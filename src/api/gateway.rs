@@ -6,6 +6,7 @@ use super::intent::{Intent, Rejected, RejectedKind};
 use super::resource::{AgentMode, Gateway, Snat};
 use super::router::check_apart;
 use crate::name::{HostName, Name};
+use crate::net::Mac;
 
 /// What is asked of a gateway; what is absent stays as it is.
 pub(super) struct GatewayRequest<'a> {
@@ -53,7 +54,8 @@ impl Intent {
 
     fn gateway_addresses(&self, router: &Name, network: &Name, asked: &[IpAddr]) -> Result<Vec<IpAddr>, Rejected> {
         if asked.is_empty() {
-            self.automatic_external(network, &format!("the gateway of router {router}"))
+            let mac = Mac::derived("qg", router.as_str());
+            self.automatic_external(network, mac, &format!("the gateway of router {router}"))
         } else {
             Ok(asked.to_vec())
         }

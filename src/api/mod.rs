@@ -29,6 +29,6 @@ pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Network, Node, NodePlace, Port, PortForwarding,
-    Router, Section, ServerPort, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Ipv6Mode, Network, Node, NodePlace, Port,
+    PortForwarding, Router, Section, ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -6,7 +6,6 @@ use super::create::invalid;
 use super::intent::{Intent, Rejected, RejectedKind};
 use super::resource::Port;
 use crate::name::Name;
-use crate::net::{Family, family_of};
 
 impl Intent {
     pub(super) fn create_port(&mut self, name: &Name, port: &Port) -> Result<(), Rejected> {
@@ -22,19 +21,12 @@ impl Intent {
         }
         self.claim(&port.network, &port.addresses)?;
         let addresses = if port.addresses.is_empty() {
-            self.automatic_addresses(name, &port.network)?
+            self.automatic_addresses(&port.network, port.mac, &format!("port {name}"))?
         } else {
             port.addresses.clone()
         };
         self.ports.insert(name.clone(), Port { addresses, ..port.clone() });
         Ok(())
-    }
-
-    /// The lowest free address of the network's first subnet of each family.
-    fn automatic_addresses(&self, port: &Name, network: &Name) -> Result<Vec<IpAddr>, Rejected> {
-        let purpose = format!("port {port}");
-        let first_of = |family: Family| self.subnets_of(network).find(move |(_, s)| family_of(&s.cidr) == family);
-        Family::BOTH.into_iter().filter_map(first_of).map(|(subnet, _)| self.lowest_free(subnet, &purpose)).collect()
     }
 
     /// Its addresses, address pairs and administrative state can change; addresses only if no router has the port, and not

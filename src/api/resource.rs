@@ -111,6 +111,40 @@ pub struct Subnet {
     pub pools: Vec<(IpAddr, IpAddr)>,
     /// Its address scope (in the API through its subnet pool).
     pub address_scope: Option<Name>,
+    /// How machines get their IPv6 addresses.
+    pub ipv6_mode: Ipv6Mode,
+}
+
+/// The API's `ipv6_address_mode` (and `ipv6_ra_mode`, which the language sets alike).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ipv6Mode {
+    /// By hand.
+    #[default]
+    Static,
+    /// From router advertisements.
+    Slaac,
+    /// From a DHCPv6 server.
+    Dhcpv6Stateful,
+    /// From router advertisements; only further options come from a DHCPv6 server.
+    Dhcpv6Stateless,
+}
+
+impl Ipv6Mode {
+    /// Every mode with its word.
+    pub const ALL: [(&str, Self); 4] = [
+        ("static", Self::Static),
+        ("slaac", Self::Slaac),
+        ("dhcpv6-stateful", Self::Dhcpv6Stateful),
+        ("dhcpv6-stateless", Self::Dhcpv6Stateless),
+    ];
+
+    /// Whether a machine makes its address of its MAC. Neutron: `is_auto_address_subnet`.
+    pub fn is_automatic(self) -> bool {
+        match self {
+            Self::Slaac | Self::Dhcpv6Stateless => true,
+            Self::Static | Self::Dhcpv6Stateful => false,
+        }
+    }
 }
 
 /// A router.

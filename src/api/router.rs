@@ -6,6 +6,7 @@ use super::create::overlap;
 use super::intent::{Intent, Rejected, RejectedKind};
 use super::resource::{Router, Subnet};
 use crate::name::Name;
+use crate::net::{Family, family_of};
 
 fn refused<T>(kind: RejectedKind, reason: String) -> Result<T, Rejected> {
     Err(Rejected::new(kind, reason))
@@ -105,6 +106,9 @@ impl Intent {
             let inside = ports.iter().any(|port| self.subnets_at(port).any(|(_, subnet)| subnet.cidr.contains(&hop)));
             let outside = router.gateway.as_ref().is_some_and(|g| self.subnet_at(&g.network, hop).is_some());
             let text = format!("the route {} via {hop} of router {name}", route.destination);
+            if family_of(&route.destination) != Family::of(hop) {
+                return refused(RejectedKind::InvalidRoutes, format!("{text} mixes IPv4 and IPv6"));
+            }
             if !inside && !outside {
                 let reason = format!("{text} has its next hop on no connected subnet");
                 return refused(RejectedKind::InvalidRoutes, reason);

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::{
-    AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node, NodePlace, Object, ObjectKind, Port, Router,
-    Section, Settings, Snat, StaticRoute, Subnet,
+    AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Network, Node, NodePlace, Object, ObjectKind, Port,
+    Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
@@ -89,9 +89,14 @@ fn subnet(text: &str, network: &str, cidr: &str, rest: &[&str]) -> Object {
         Some(&"none") => None,
         Some(word) => Some(ip(word)),
     };
-    let pools = rest.iter().skip(1).map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
-    let pools = pools.collect();
-    Object::Subnet(name(text), Subnet { network: name(network), cidr, gateway, pools, address_scope: None })
+    let mode = rest.iter().find_map(|word| word.strip_prefix("mode=")).unwrap_or("static");
+    let (_, ipv6_mode) = Ipv6Mode::ALL.into_iter().find(|(word, _)| *word == mode).unwrap();
+    let pools = rest.iter().skip(1).filter(|word| !word.starts_with("mode="));
+    let pools = pools.map(|pool| pool.split_once('-').map(|(a, b)| (ip(a), ip(b))).unwrap());
+    Object::Subnet(
+        name(text),
+        Subnet { network: name(network), cidr, gateway, pools: pools.collect(), address_scope: None, ipv6_mode },
+    )
 }
 
 fn node(text: &str, place: &str, network: &str, words: &[&str]) -> Object {

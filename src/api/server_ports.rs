@@ -96,17 +96,17 @@ impl Intent {
 
     fn new_agent_gateway(&self, network: &Name, host: &HostName) -> Result<ServerPort, Rejected> {
         let purpose = format!("the floating-IP agent gateway on {host}");
-        let addresses = self.automatic_external(network, &purpose)?;
-        Ok(ServerPort { addresses, mac: Mac::derived("fg", &format!("{network}/{host}")) })
+        let mac = Mac::derived("fg", &format!("{network}/{host}"));
+        Ok(ServerPort { addresses: self.automatic_external(network, mac, &purpose)?, mac })
     }
 
-    /// The lowest free address of an external network's first subnet.
-    pub(super) fn automatic_external(&self, network: &Name, purpose: &str) -> Result<Vec<IpAddr>, Rejected> {
-        let Some((subnet, _)) = self.subnets_of(network).next() else {
+    /// Addresses on an external network, of each family that it has.
+    pub(super) fn automatic_external(&self, network: &Name, mac: Mac, purpose: &str) -> Result<Vec<IpAddr>, Rejected> {
+        if self.subnets_of(network).next().is_none() {
             let reason = format!("network {network} has no subnet, so no address for {purpose}");
             return Err(Rejected::new(RejectedKind::IpAddressGenerationFailure, reason));
-        };
-        Ok(vec![self.lowest_free(subnet, purpose)?])
+        }
+        self.automatic_addresses(network, mac, purpose)
     }
 
     /// An external network has an upstream router while a subnet of it has a gateway address or a machine stands behind it.

@@ -105,7 +105,7 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     let protocol = match flow.protocol {
         Protocol::Tcp(80) => "tcp".to_owned(),
         Protocol::Udp(9000) => "udp".to_owned(),
-        other @ (Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp) => other.to_string(),
+        Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp => flow.spoken(),
     };
     let mut ends = flow.from.to_string();
     if let Some(source) = flow.source {
@@ -118,6 +118,9 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     }
     if let Some(ttl) = flow.ttl {
         put!(ends, " ttl {ttl}");
+    }
+    if owners.contains_key(&flow.to) {
+        ends.push_str(flow.over());
     }
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }

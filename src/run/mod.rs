@@ -242,7 +242,7 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.protocol),
+                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
             ));
         }
         self.judge_flows(step, &reports, record);

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenPort, Target};
-use super::judge::title;
+use super::judge::{first_address, title};
 use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
 use super::{outcome, state, subject, watch};
 use crate::flow::{Flow, Protocol};
+use crate::net::Family;
 
 /// Reads the map below `expect`. What is wrong is noted and left out.
 pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
@@ -54,11 +55,65 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
         targets: subject.targets,
         both: subject.both,
         protocol: subject.protocol,
+        family: subject.family,
         source_port: subject.source_port,
         ttl: subject.ttl,
         outcome,
     };
-    check_comparable(&flow, entry, world, notes).then(|| expectation(entry, &entry.value, source, Expected::Flow(flow)))
+    let sendable = check_families(&flow, entry, world, notes) && check_comparable(&flow, entry, world, notes);
+    sendable.then(|| expectation(entry, &entry.value, source, Expected::Flow(flow)))
+}
+
+/// Both ends of each flow have an address of its family.
+fn check_families(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &mut Notes) -> bool {
+    if !world.is_sound() {
+        return true;
+    }
+    let mut wrong = |word: &str, message: String, help: &str| {
+        let said = Words::of_key(entry).all().find(|w| w.text == word).map(|w| w.span.clone());
+        notes.error(said.unwrap_or_else(|| entry.key_span.clone()), message).help(help);
+        false
+    };
+    for target in &flow.targets {
+        let (address, node) = match target {
+            Target::Address(address) | Target::Range(address, _) => (Some(*address), None),
+            Target::Node(node) => (node.address, Some(&node.node)),
+        };
+        let Some(family) = flow.family else { continue };
+        if let Some(address) = address.filter(|address| Family::of(*address) != family) {
+            let text = node.map_or_else(|| address.to_string(), |node| format!("{node}@{address}"));
+            let help = "name an address of that family, or change what the flow goes over";
+            return wrong(&text, format!("{address} is no {} address", family_text(family)), help);
+        }
+        if let (None, Some(node)) = (address, node)
+            && first_address(node, family, &world.intent).is_none()
+        {
+            let message = format!("`{node}` has no {} address", family_text(family));
+            return wrong(node.as_str(), message, "give it one, or change what the flow goes over");
+        }
+    }
+    for pair in flow.pairs(&world.intent) {
+        let (sender, family) = (&pair.flow.from, Family::of(pair.flow.to));
+        match pair.flow.source {
+            Some(source) if Family::of(source) != family => {
+                let message = format!("{source} cannot reach {}: they are of different families", pair.flow.to);
+                return wrong(&format!("{sender}@{source}"), message, "pick an address of the target's family");
+            }
+            None if first_address(sender, family, &world.intent).is_none() => {
+                let message = format!("`{sender}` has no {} address to send from", family_text(family));
+                return wrong(sender.as_str(), message, "give it one, or change what the flow goes over");
+            }
+            Some(_) | None => {}
+        }
+    }
+    true
+}
+
+fn family_text(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
 }
 
 /// Subject and sentence must fit each other.

@@ -6,6 +6,7 @@ use super::note::Span;
 use crate::flow::{Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
+use crate::net::Family;
 use crate::watch::Class;
 
 /// One sentence below `expect`.
@@ -43,6 +44,8 @@ pub struct FlowExpectation {
     pub both: bool,
     /// None: icmp, tcp/80 and udp/9000, which must all agree.
     pub protocol: Option<Protocol>,
+    /// `over ipv4`, `over ipv6`, or what the protocol or an address says. None: IPv4 where both ends have it.
+    pub family: Option<Family>,
     /// `from PORT` or `id N`.
     pub source_port: Option<u16>,
     /// `ttl N`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::expectation::{
     Delivery, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort, Source, Speaker,
@@ -14,6 +14,7 @@ use crate::api::Intent;
 use crate::flow::{Flow, Hop, Place, ProbeReport, Protocol, Seen, Verdict, through, via};
 use crate::name::{HostName, Name};
 use crate::namespace::Kind;
+use crate::net::Family;
 
 /// A node's addresses: an instance's fixed ones, a machine's own, then those that its kernel owns besides.
 pub fn addresses_of(intent: &Intent, node: &Name) -> Vec<IpAddr> {
@@ -33,8 +34,28 @@ pub fn addresses_of(intent: &Intent, node: &Name) -> Vec<IpAddr> {
 pub(super) fn range_length(first: IpAddr, last: IpAddr) -> u32 {
     match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => u32::from(last).saturating_sub(u32::from(first)).saturating_add(1),
-        _ => u32::MAX,
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            let distance = u128::from(last).saturating_sub(u128::from(first)).saturating_add(1);
+            u32::try_from(distance).unwrap_or(u32::MAX)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => u32::MAX,
     }
+}
+
+/// A node's first address of a family.
+pub(super) fn first_address(node: &Name, family: Family, intent: &Intent) -> Option<IpAddr> {
+    addresses_of(intent, node).into_iter().find(|address| Family::of(*address) == family)
+}
+
+/// What a flow to a node by name goes over unless it says so: the sender's address's family if one is picked, IPv4 if both
+/// have it, IPv6 if both have that; else what the target has, from where the answer will be that the sender has not.
+fn common_family(source: &Source, target: &Name, intent: &Intent) -> Option<Family> {
+    if let Some(address) = source.address {
+        return Some(Family::of(address));
+    }
+    let has = |node: &Name, family| first_address(node, family, intent).is_some();
+    let both = Family::BOTH.into_iter().find(|family| has(&source.node, *family) && has(target, *family));
+    both.or_else(|| Family::BOTH.into_iter().find(|family| has(target, *family)))
 }
 
 /// A flow with the name that its target was given by.
@@ -81,7 +102,8 @@ impl FlowExpectation {
         let (targets, named) = match target {
             Target::Node(node) if node.node == source.node => return Vec::new(),
             Target::Node(node) => {
-                let first = || addresses_of(intent, &node.node).into_iter().find(IpAddr::is_ipv4);
+                let family = self.family.or_else(|| common_family(source, &node.node, intent));
+                let first = || family.and_then(|family| first_address(&node.node, family, intent));
                 (node.address.or_else(first).into_iter().collect(), Some(node.node.clone()))
             }
             Target::Address(address) => (vec![*address], None),
@@ -136,14 +158,18 @@ fn range(first: IpAddr, last: IpAddr) -> Vec<IpAddr> {
         (IpAddr::V4(first), IpAddr::V4(last)) => {
             (u32::from(first)..=u32::from(last)).map(|bits| Ipv4Addr::from(bits).into()).collect()
         }
-        _ => Vec::new(),
+        (IpAddr::V6(first), IpAddr::V6(last)) => {
+            (u128::from(first)..=u128::from(last)).map(|bits| Ipv6Addr::from(bits).into()).collect()
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
     }
 }
 
 /// `udp/9000 vm1 -> web`.
 pub(super) fn title(pair: &Pair) -> String {
-    let target = pair.named.as_ref().map_or_else(|| pair.flow.to.to_string(), Name::to_string);
-    format!("{} {} -> {target}", pair.flow.protocol, pair.flow.from)
+    let flow = &pair.flow;
+    let target = pair.named.as_ref().map_or_else(|| flow.to.to_string(), |name| format!("{name}{}", flow.over()));
+    format!("{} {} -> {target}", flow.spoken(), flow.from)
 }
 
 fn joined<T: Display>(items: &[T]) -> String {
@@ -196,8 +222,8 @@ impl Delivery {
             let hoped = if self.no_answer { ", not without an answer" } else { "" };
             return vec![format!("{}{hoped}", described(report))];
         };
-        let own =
-            || report.flow.source.or_else(|| addresses_of(intent, &report.flow.from).into_iter().find(IpAddr::is_ipv4));
+        let flow = &report.flow;
+        let own = || flow.source.or_else(|| first_address(&flow.from, Family::of(flow.to), intent));
         let source = match self.source {
             None => None,
             Some(SeenAs::Address(address)) => differs("as", &seen.source, &address),

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::yaml::Node;
 use super::{updates, values};
 use crate::api::{
-    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Network, Node as Machine, NodePlace, Object,
-    ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Network, Node as Machine, NodePlace,
+    Object, ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};
@@ -130,7 +130,11 @@ fn subnet(node: &Node) -> Option<Subnet> {
     };
     let pools = many(node, "allocation_pools", |item| values::range(item.text()?).ok());
     let address_scope = named(node, "address_scope").filter(|_| !says_none(node, "address_scope"));
-    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools, address_scope })
+    let ipv6_mode = match node.get("ipv6_mode") {
+        None => Ipv6Mode::Static,
+        Some(value) => Ipv6Mode::ALL.into_iter().find(|(word, _)| value.text() == Some(word)).map(|(_, mode)| mode)?,
+    };
+    Some(Subnet { network: named(node, "network")?, cidr, gateway, pools, address_scope, ipv6_mode })
 }
 
 /// Whether the word `none` stands there.

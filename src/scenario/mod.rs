@@ -34,8 +34,7 @@ use std::collections::BTreeSet;
 
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
-    Source, Speaker, StateExpectation, StatePlace, Target,
-    WatchExpectation,
+    Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
 };
 pub use header::Story;
 pub use judge::addresses_of;

@@ -49,7 +49,10 @@ fn property(key: &Key) -> Value {
     schema
 }
 
-const ADDRESS: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$";
+/// An IPv4 address.
+const FOUR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$";
+/// An address of either family.
+const ADDRESS: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$";
 const NAME: &str = "^[a-z][a-z0-9-]{0,10}$";
 
 fn typed(ty: &Type) -> Value {
@@ -59,18 +62,21 @@ fn typed(ty: &Type) -> Value {
         Type::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Type::Word => json!({ "type": ["string", "integer"], "pattern": r"^\S+$" }),
         Type::Name(_) => json!({ "type": "string", "pattern": NAME }),
-        Type::Address | Type::FloatingIp => json!({ "type": "string", "pattern": ADDRESS }),
-        Type::Prefix => json!({ "type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$", "examples": ["10.0.1.0/24"] }),
-        Type::AddressOrPrefix => json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?$" }),
+        Type::Address => json!({ "type": "string", "pattern": ADDRESS }),
+        Type::FloatingIp => json!({ "type": "string", "pattern": FOUR }),
+        Type::Prefix => {
+            json!({ "type": "string", "pattern": r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", "examples": ["10.0.1.0/24", "2001:db8:1::/64"] })
+        }
+        Type::AddressOrPrefix => json!({ "type": "string", "pattern": r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$" }),
         Type::Mac => json!({ "type": "string", "pattern": "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$" }),
         Type::AddressPair => {
             json!({ "type": "string", "pattern": r"^[0-9.]+(/[0-9]{1,2})?(\s+[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?$", "examples": ["10.0.1.100"] })
         }
         Type::Pool => {
-            json!({ "type": "string", "pattern": r"^[0-9.]+\s*-\s*[0-9.]+$", "examples": ["10.0.1.100-10.0.1.199"] })
+            json!({ "type": "string", "pattern": r"^[0-9a-fA-F.:]+\s*-\s*[0-9a-fA-F.:]+$", "examples": ["10.0.1.100-10.0.1.199"] })
         }
         Type::Route => {
-            json!({ "type": "string", "pattern": r"^[0-9./]+\s+via\s+[0-9.]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] })
+            json!({ "type": "string", "pattern": r"^[0-9a-fA-F./:]+\s+via\s+[0-9a-fA-F.:]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] })
         }
         Type::Closed => json!({ "type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}$", "examples": ["udp/9"] }),
         Type::Choice(choices) => {
@@ -93,7 +99,7 @@ fn typed(ty: &Type) -> Value {
 
 fn section(section: Section, record: &Record) -> Value {
     let names = if section == Section::FloatingIps {
-        json!({ "pattern": ADDRESS })
+        json!({ "pattern": FOUR })
     } else {
         json!({ "pattern": NAME, "not": { "enum": RESERVED } })
     };

@@ -128,43 +128,25 @@ fn check_scalar(node: &Node, ty: &Type, notes: &mut Notes) {
         mismatch(node, expected(ty), &example(ty), notes);
         return;
     };
-    if let Err(problem) = scalar(&text.text, ty) {
-        match problem {
-            Problem::Wrong(wrong) => {
-                notes.error(node.span.clone(), wrong.message).help(wrong.help);
-            }
-            Problem::Later(what) => {
-                notes.later(node.span.clone(), &what);
-            }
-        }
+    if let Err(wrong) = scalar(&text.text, ty) {
+        notes.error(node.span.clone(), wrong.message).help(wrong.help);
     }
 }
 
-enum Problem {
-    Wrong(Wrong),
-    Later(String),
-}
-
-impl From<Wrong> for Problem {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
-    }
-}
-
-fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
-    let four = |is_four: bool| if is_four { Ok(()) } else { Err(Problem::Later(format!("IPv6 (`{text}`)"))) };
+fn scalar(text: &str, ty: &Type) -> Result<(), Wrong> {
     match ty {
-        Type::Bool | Type::Fixed(_) => Ok(values::boolean(text).map(drop)?),
-        Type::Integer(min, max) => Ok(values::integer(text, *min, *max).map(drop)?),
+        Type::Bool | Type::Fixed(_) => values::boolean(text).map(drop),
+        Type::Integer(min, max) => values::integer(text, *min, *max).map(drop),
         Type::Word => word(text),
-        Type::Address | Type::FloatingIp => four(values::address(text)?.is_ipv4()),
-        Type::Prefix => four(values::prefix(text)?.addr().is_ipv4()),
-        Type::AddressOrPrefix => four(values::address_or_prefix(text)?.addr().is_ipv4()),
-        Type::Mac => Ok(values::mac(text).map(drop)?),
-        Type::AddressPair => four(values::address_pair(text)?.address.addr().is_ipv4()),
-        Type::Pool => four(values::range(text)?.0.is_ipv4()),
-        Type::Route => four(values::route(text)?.destination.addr().is_ipv4()),
-        Type::Closed => Ok(values::closed(text).map(drop)?),
+        Type::Address => values::address(text).map(drop),
+        Type::FloatingIp => values::floating_ip(text).map(drop),
+        Type::Prefix => values::prefix(text).map(drop),
+        Type::AddressOrPrefix => values::address_or_prefix(text).map(drop),
+        Type::Mac => values::mac(text).map(drop),
+        Type::AddressPair => values::address_pair(text).map(drop),
+        Type::Pool => values::range(text).map(drop),
+        Type::Route => values::route(text).map(drop),
+        Type::Closed => values::closed(text).map(drop),
         Type::Choice(choices) => choice(text, choices),
         Type::Refused => refused(text),
         Type::Name(_)
@@ -179,17 +161,15 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Problem> {
     }
 }
 
-fn word(text: &str) -> Result<(), Problem> {
+fn word(text: &str) -> Result<(), Wrong> {
     if text.contains(char::is_whitespace) {
         let joined = text.split_whitespace().collect::<Vec<_>>().join("-");
-        return Err(
-            Wrong { message: format!("`{text}` is more than one word"), help: format!("write `{joined}`") }.into()
-        );
+        return Err(Wrong { message: format!("`{text}` is more than one word"), help: format!("write `{joined}`") });
     }
     Ok(())
 }
 
-fn choice(text: &str, choices: &[Choice]) -> Result<(), Problem> {
+fn choice(text: &str, choices: &[Choice]) -> Result<(), Wrong> {
     if choices.iter().any(|choice| choice.word == text) {
         return Ok(());
     }
@@ -197,17 +177,17 @@ fn choice(text: &str, choices: &[Choice]) -> Result<(), Problem> {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("write one of {}", listed(choices.iter().map(|choice| choice.word))),
     };
-    Err(Wrong { message: format!("`{text}` is not possible here"), help }.into())
+    Err(Wrong { message: format!("`{text}` is not possible here"), help })
 }
 
-fn refused(text: &str) -> Result<(), Problem> {
+fn refused(text: &str) -> Result<(), Wrong> {
     let all: Vec<String> = RejectedKind::ALL.iter().map(ToString::to_string).collect();
     if all.iter().any(|kind| kind == text) {
         return Ok(());
     }
     let near = all.iter().map(String::as_str).min_by_key(|kind| strsim::damerau_levenshtein(text, kind));
     let help = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
-    Err(Wrong { message: format!("`{text}` is not an error type of the API"), help }.into())
+    Err(Wrong { message: format!("`{text}` is not an error type of the API"), help })
 }
 
 fn check_list(node: &Node, item: &Type, notes: &mut Notes) {
@@ -300,12 +280,12 @@ fn check_table(node: &Node, table: &'static Table, notes: &mut Notes) {
     };
     for entry in entries {
         if table.section == Section::FloatingIps {
-            match values::address(&entry.key) {
-                Ok(address) if address.is_ipv4() => {}
-                Ok(_) => {
-                    notes.later(entry.key_span.clone(), "a floating IP of IPv6");
+            match (values::address(&entry.key), values::floating_ip(&entry.key)) {
+                (Ok(_), Ok(_)) => {}
+                (Ok(_), Err(wrong)) => {
+                    notes.error(entry.key_span.clone(), wrong.message).help(wrong.help);
                 }
-                Err(wrong) => {
+                (Err(wrong), _) => {
                     notes.error(entry.key_span.clone(), wrong.message).help("the name of a floating IP is its address");
                 }
             }

@@ -12,6 +12,7 @@ use super::world::World;
 use crate::api::Section;
 use crate::flow::Protocol;
 use crate::name::Name;
+use crate::net::Family;
 
 /// Sections whose things can send.
 pub(super) const NODES: &[Section] = &[Section::Instances, Section::Outside];
@@ -22,12 +23,13 @@ pub(super) struct Subject {
     pub(super) targets: Vec<Target>,
     pub(super) both: bool,
     pub(super) protocol: Option<Protocol>,
+    pub(super) family: Option<Family>,
     pub(super) source_port: Option<u16>,
     pub(super) ttl: Option<u8>,
 }
 
 /// Words after the target, for suggestions.
-const AFTER_TARGET: [&str; 8] = ["icmp", "arp", "tcp", "udp", "from", "id", "ttl", "over"];
+const AFTER_TARGET: [&str; 9] = ["icmp", "arp", "nd", "tcp", "udp", "from", "id", "ttl", "over"];
 
 /// Reads a subject. What is wrong is noted; `None` if it is not usable.
 pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
@@ -54,7 +56,7 @@ pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Optio
             None => good = false,
         }
     }
-    let mut subject = Subject { sources, targets, both, protocol: None, source_port: None, ttl: None };
+    let mut subject = Subject { sources, targets, both, protocol: None, family: None, source_port: None, ttl: None };
     good &= options(words, &mut subject, world, notes);
     good.then_some(subject)
 }
@@ -149,13 +151,11 @@ fn owner(address: &str, world: &World) -> Option<Name> {
 
 fn target(word: &Word, world: &World, notes: &mut Notes) -> Option<Target> {
     if let Ok(address) = word.text.parse::<IpAddr>() {
-        if address.is_ipv6() {
-            notes.later(word.span.clone(), "IPv6");
-            return None;
-        }
         return Some(Target::Address(address));
     }
-    let looks_like_range = word.text.starts_with(|c: char| c.is_ascii_digit()) && word.text.contains('-');
+    // Names have no colon.
+    let looks_like_address = word.text.starts_with(|c: char| c.is_ascii_digit()) || word.text.contains(':');
+    let looks_like_range = looks_like_address && word.text.contains('-');
     if looks_like_range {
         return match values::range(&word.text) {
             Ok((first, last)) if range_length(first, last) <= 256 => Some(Target::Range(first, last)),
@@ -171,7 +171,7 @@ fn target(word: &Word, world: &World, notes: &mut Notes) -> Option<Target> {
             }
         };
     }
-    if word.text.starts_with(|c: char| c.is_ascii_digit()) {
+    if looks_like_address && !word.text.contains('@') {
         let help = "a target is a node, an address or a range `A-B`";
         let message = values::address(&word.text).err().map_or_else(String::new, |wrong| wrong.message);
         notes.error(word.span.clone(), message).help(help);
@@ -185,7 +185,7 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
     while let Some(word) = words.take() {
         let done = match word.text.as_str() {
             "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
-            "over" => over(&word.span, words, notes),
+            "over" => over(&word.span, words, subject, notes),
             _ if world.section_of(&word.text).is_some() => {
                 notes
                     .error(word.span, "here `,` is missing")
@@ -195,7 +195,7 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
             _ => match protocol(&word, notes) {
                 Some(protocol) if subject.protocol.is_none() => {
                     subject.protocol = Some(protocol);
-                    true
+                    speaks(&word, subject, notes)
                 }
                 Some(_) => {
                     notes.error(word.span, "a flow has one protocol").help("write a second line for the other one");
@@ -210,6 +210,23 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
         }
     }
     good
+}
+
+/// `arp` and `nd` say what they go over.
+fn speaks(word: &Word, subject: &mut Subject, notes: &mut Notes) -> bool {
+    let family = match word.text.as_str() {
+        "arp" => Family::V4,
+        "nd" => Family::V6,
+        _ => return true,
+    };
+    let agrees = subject.family.is_none_or(|said| said == family);
+    if !agrees {
+        notes
+            .error(word.span.clone(), format!("`{}` goes over the other family than this flow", word.text))
+            .help("IPv4 asks for neighbours by `arp`, IPv6 by `nd`");
+    }
+    subject.family = Some(family);
+    agrees
 }
 
 fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
@@ -231,7 +248,7 @@ fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes:
     let ports = matches!(subject.protocol, Some(Protocol::Tcp(_) | Protocol::Udp(_)));
     match option.text.as_str() {
         "ttl" if subject.protocol == Some(Protocol::Arp) => {
-            notes.error(option.span.clone(), "ARP has no ttl").help("remove it");
+            notes.error(option.span.clone(), "`arp` and `nd` have no ttl").help("remove it");
             return false;
         }
         "ttl" => subject.ttl = u8::try_from(number).ok(),
@@ -252,15 +269,24 @@ fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes:
     true
 }
 
-fn over(option: &Span, words: &mut Words, notes: &mut Notes) -> bool {
-    match words.peek_text() {
-        Some("ipv4") => words.take().is_some(),
-        Some("ipv6") => {
-            notes.later(words.place(), "`over ipv6`");
-            false
-        }
+fn over(option: &Span, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
+    let family = match words.peek_text() {
+        Some("ipv4") => Family::V4,
+        Some("ipv6") => Family::V6,
         Some(_) | None => {
-            notes.error(option.clone(), "`over` needs `ipv4` or `ipv6`").help("write `over ipv4`");
+            notes.error(option.clone(), "`over` needs `ipv4` or `ipv6`").help("write `over ipv6`");
+            return false;
+        }
+    };
+    let place = words.place();
+    words.take();
+    match subject.family.replace(family) {
+        None => true,
+        Some(said) if said == family => true,
+        Some(_) => {
+            notes
+                .error(place, "this contradicts what stands before it")
+                .help("`arp` is IPv4, `nd` is IPv6, and a flow goes over one of the two");
             false
         }
     }
@@ -282,12 +308,12 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
     match name {
         "tcp" => port(80, notes).map(Protocol::Tcp),
         "udp" => port(9000, notes).map(Protocol::Udp),
-        "icmp" | "arp" if number.is_some() => {
+        "icmp" | "arp" | "nd" if number.is_some() => {
             notes.error(word.span.clone(), format!("`{name}` has no ports")).help(format!("write `{name}`"));
             None
         }
         "icmp" => Some(Protocol::Icmp),
-        "arp" => Some(Protocol::Arp),
+        "arp" | "nd" => Some(Protocol::Arp),
         _ if language::is_later("protocol", name) || language::is_later("option", name) => {
             notes.later(word.span.clone(), &format!("`{name}`"));
             None
@@ -297,7 +323,7 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
                 .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
             match nearest(name, AFTER_TARGET) {
                 Some(near) => note.help(format!("did you mean `{near}`?")),
-                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT` and `arp`; options are `from PORT`, `id N` and `ttl N`"),
+                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT`, `arp` and `nd`; options are `from PORT`, `id N` and `ttl N`"),
             };
             None
         }

@@ -402,3 +402,40 @@ proptest! {
         }
     }
 }
+
+const DUAL: &str = "# Two families.\nhosts:\n  net1: { mode: dvr_snat }\nnetworks:\n  red: {}\nsubnets:\n  \
+    red4: { network: red, cidr: 10.0.1.0/24 }\n  red6: { network: red, cidr: 2001:db8:1::/64, ipv6_mode: slaac }\n\
+    instances:\n  vm1: { host: net1, network: red, address: [10.0.1.11, 2001:db8:1::11] }\n  \
+    vm4: { host: net1, network: red, address: 10.0.1.14 }\n  vm6: { host: net1, network: red, address: 2001:db8:1::16 }\n  \
+    auto: { host: net1, network: red, mac: fa:16:3e:0a:00:01 }\n";
+
+#[rstest::rstest]
+#[case("vm1 -> auto icmp", "10.0.1.2 icmp", "icmp vm1 -> auto")]
+#[case("vm1 -> auto icmp over ipv6", "2001:db8:1:0:f816:3eff:fe0a:1 icmp", "icmp vm1 -> auto over ipv6")]
+#[case("vm1 -> vm6 udp/53", "2001:db8:1::16 udp/53", "udp/53 vm1 -> vm6 over ipv6")]
+#[case("vm4 -> vm1 over ipv4 tcp", "10.0.1.11 tcp/80", "tcp/80 vm4 -> vm1")]
+#[case("vm6 -> vm1 nd", "2001:db8:1::11 nd", "nd vm6 -> vm1")]
+#[case("vm4 -> vm1 arp", "10.0.1.11 arp", "arp vm4 -> vm1")]
+#[case("vm1@2001:db8:1::11 -> auto icmp", "2001:db8:1:0:f816:3eff:fe0a:1 icmp", "icmp vm1 -> auto over ipv6")]
+#[case("vm6 -> 2001:db8:1::1 icmp", "2001:db8:1::1 icmp", "icmp vm6 -> 2001:db8:1::1")]
+fn a_flow_goes_over_the_family_that_both_ends_have(#[case] line: &str, #[case] sent: &str, #[case] title: &str) {
+    let reaches = if line.contains("::1 icmp") && line.contains("-> 2001") { "unreachable" } else { "reaches X" };
+    let target = line.split(' ').nth(2).unwrap();
+    let text = format!("{DUAL}steps:\n  - expect:\n      {line}: {}\n", reaches.replace('X', target));
+    let scenario = parse("a.yaml", &text).unwrap_or_else(|notes| panic!("{}", render(&notes, &text, "a", false)));
+    let Expected::Flow(flow) = &scenario.steps[0].expectations[0].what else { panic!("{line} is no flow") };
+    let pairs = flow.pairs(&scenario.intent);
+    assert_eq!(pairs.len(), 1);
+    assert_eq!(format!("{} {}", pairs[0].flow.to, pairs[0].flow.spoken()), sent);
+    assert_eq!(judge::title(&pairs[0]), title);
+}
+
+#[test]
+fn a_range_of_ipv6_addresses_has_each_of_them() {
+    let line = "vm1 -> 2001:db8:1::fe-2001:db8:1::101 icmp: unreachable";
+    let text = format!("{DUAL}steps:\n  - expect:\n      {line}\n");
+    let scenario = parse("a.yaml", &text).unwrap_or_else(|notes| panic!("{}", render(&notes, &text, "a", false)));
+    let Expected::Flow(flow) = &scenario.steps[0].expectations[0].what else { panic!("{line} is no flow") };
+    let to: Vec<String> = flow.flows(&scenario.intent).iter().map(|flow| flow.to.to_string()).collect();
+    assert_eq!(to, ["2001:db8:1::fe", "2001:db8:1::ff", "2001:db8:1::100", "2001:db8:1::101"]);
+}

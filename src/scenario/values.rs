@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::api::{AddressPair, StaticRoute};
-use crate::net::{IpNet, Mac};
+use crate::net::{Family, IpNet, Mac, family_of};
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +62,23 @@ pub(super) fn address(text: &str) -> Result<IpAddr, Wrong> {
     })
 }
 
+/// A floating IP's address.
+pub(super) fn floating_ip(text: &str) -> Result<IpAddr, Wrong> {
+    let address = address(text)?;
+    if address.is_ipv6() {
+        return Err(wrong(
+            format!("a floating IP is an IPv4 address, not `{text}`"),
+            "IPv6 is routed, never translated: instances are reached by their own addresses",
+        ));
+    }
+    Ok(address)
+}
+
 /// A prefix without host bits.
 pub(super) fn prefix(text: &str) -> Result<IpNet, Wrong> {
     let net: IpNet = text.parse().map_err(|_no_prefix| {
         let help = if text.parse::<IpAddr>().is_ok() {
-            format!("write its length too, like `{text}/24`")
+            format!("write its length too, like `{text}/{}`", if text.contains(':') { 64 } else { 24 })
         } else {
             "write it like `10.0.1.0/24`".to_owned()
         };
@@ -133,7 +145,11 @@ pub(super) fn route(text: &str) -> Result<StaticRoute, Wrong> {
         return Err(wrong(format!("`{text}` is not a route"), "write it like `198.18.7.0/24 via 10.0.1.12`"));
     };
     let destination = if destination.contains('/') { prefix(destination)? } else { address(destination)?.into() };
-    Ok(StaticRoute { destination, next_hop: address(next_hop)? })
+    let next_hop = address(next_hop)?;
+    if family_of(&destination) != Family::of(next_hop) {
+        return Err(wrong(format!("`{text}` mixes IPv4 and IPv6"), "write a next hop of the destination's family"));
+    }
+    Ok(StaticRoute { destination, next_hop })
 }
 
 /// `PROTO/PORT`, as protocol number and port.

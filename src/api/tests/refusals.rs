@@ -333,3 +333,25 @@ fn live_migration() {
         ",
     );
 }
+
+#[test]
+fn ipv6() {
+    check(
+        r"
+        subnet x red 10.9.0.0/24 10.9.0.1 mode=slaac
+            InvalidInput: subnet x has the ipv6_mode of an IPv6 subnet, but its cidr is 10.9.0.0/24
+        subnet x red fd00:1::/72 fd00:1::1 mode=dhcpv6-stateless
+            InvalidInput: addresses on subnet x are made of MACs, which needs a prefix of /64, not fd00:1::/72
+        subnet red6 red fd00:1::/64 fd00:1::1; subnet x red fd00:1::/80 fd00:1::9
+            InvalidInput: the cidr fd00:1::/80 of subnet x overlaps with fd00:1::/64 of subnet red6
+        subnet red6 red fd00:1::/64 fd00:1::1; port p red fd00:2::5
+            InvalidIpForNetwork: fd00:2::5 is in no subnet of network red (10.0.1.0/24, fd00:1::/64)
+        subnet red6 red fd00:1::/64 fd00:1::1; port p red fd00:1::
+            InvalidIpForSubnet: fd00:1:: is the network or broadcast address of subnet red6 (fd00:1::/64), not a port's
+        subnet red6 red fd00:1::/64 fd00:1::1; port p red fd00:1::5; port q red fd00:1::5
+            IpAddressInUse: fd00:1::5 on network red belongs to port p already
+        subnet public6 public fd00:f::/64 fd00:f::1; associate fd00:f::9 vm1
+            BadRequest: floating IP fd00:f::9 is an IPv6 address: IPv6 is routed, never translated
+        ",
+    );
+}

@@ -2,6 +2,7 @@
 
 use super::super::sample::{BASIC, after, attempt, host, intent, ip, name};
 use super::super::{AgentMode, Intent, NodePlace};
+use crate::net::Mac;
 
 const FIP: &str = "associate 203.0.113.101 vm1";
 
@@ -123,4 +124,32 @@ fn an_agent_runs_as_it_was_started() {
     assert!(restarted.settings_of(&host("cmp2")).metadata);
     let undone = after(&after(&configured, "mode cmp1 dvr"), "restart cmp1");
     assert_eq!(undone.hosts["cmp1"].mode, AgentMode::Dvr);
+}
+
+#[test]
+fn automatic_addresses_are_of_each_family_the_network_has() {
+    let lines = [
+        "host net1 dvr_snat",
+        "network public external",
+        "network red",
+        "subnet public4 public 203.0.113.0/24",
+        "subnet public6 public 2001:db8:f::/64 2001:db8:f::1",
+        "subnet red4 red 10.0.1.0/24",
+        "subnet red6 red 2001:db8:1::/64 2001:db8:1::1 mode=slaac",
+        "subnet red7 red 2001:db8:2::/64 2001:db8:2::1 mode=dhcpv6-stateful",
+        "router r1",
+        "attach r1 red4",
+        "attach r1 red6",
+        "gateway r1 network=public",
+        "instance vm1 net1 red",
+    ];
+    let built = intent(&lines);
+    let made = Mac::derived("port", "vm1").eui64("2001:db8:1::".parse().unwrap());
+    assert_eq!(built.ports[&name("vm1")].addresses, [ip("10.0.1.3"), ip("2001:db8:2::2"), made.into()]);
+    let gateway = built.routers[&name("r1")].gateway.as_ref().unwrap();
+    assert_eq!(gateway.addresses, [ip("203.0.113.2"), ip("2001:db8:f::2")]);
+    let fg = &built.agent_gateways[&(name("public"), host("net1"))];
+    assert_eq!(fg.addresses, [ip("203.0.113.3"), ip("2001:db8:f::3")]);
+    let sg = &built.snat_ports[&(name("r1"), name("red6"))];
+    assert_eq!(sg.addresses, [ip("2001:db8:1::2")], "a router's port is not made of its MAC");
 }

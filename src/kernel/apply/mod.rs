@@ -20,8 +20,8 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 pub use address::add as add_address;
-pub use announce::announce;
 pub use announce::Emitter;
+pub use announce::announce;
 pub use route::replace as replace_route;
 
 use super::Surroundings;

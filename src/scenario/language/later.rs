@@ -6,7 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("file", "requires"),
     ("file", "faults"),
     // attributes
-    ("subnets", "ipv6_mode"),
     ("instances", "behind"),
     // keys of a step
     ("step", "crash"),
@@ -37,14 +36,12 @@ const LATER: &[(&str, &str)] = &[
     ("create", "hosts"),
     ("delete", "hosts"),
     // flows
-    ("protocol", "nd"),
     ("option", "size"),
     ("option", "bytes"),
     ("option", "df"),
     ("option", "count"),
     ("option", "at"),
     ("option", "for"),
-    ("option", "over ipv6"),
     ("outcome", "hops"),
     ("subject", "underlay"),
     ("subject", "address"),

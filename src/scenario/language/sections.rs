@@ -167,7 +167,7 @@ static SUBNET: Record = Record {
     doc: "A prefix on a network.",
     keys: &[
         key("network", Type::Name(&[Section::Networks]), Need::Required, "The network it is on."),
-        key("cidr", Type::Prefix, Need::Required, "The prefix: `10.0.1.0/24`."),
+        key("cidr", Type::Prefix, Need::Required, "The prefix: `10.0.1.0/24`, `2001:db8:1::/64`."),
         key(
             "gateway",
             Type::OrNone(&Type::Address),
@@ -186,6 +186,12 @@ static SUBNET: Record = Record {
             Need::Default("none"),
             "Its address scope (in the API by its subnet pool).",
         ),
+        key(
+            "ipv6_mode",
+            Type::Choice(IPV6_MODES),
+            Need::Default("static"),
+            "IPv6 only: how machines get their addresses (`ipv6_address_mode`).",
+        ),
     ],
 };
 pub(super) const ADDRESS_SCOPE: Type = Type::OrNone(&Type::Name(&[Section::AddressScopes]));
@@ -199,6 +205,13 @@ pub(super) static ADDRESS_SCOPES: Table = Table {
         keys: &[],
     },
 };
+
+static IPV6_MODES: &[Choice] = &[
+    Choice { word: "static", doc: "from the pools, by hand" },
+    Choice { word: "slaac", doc: "made of the machine's MAC, unless one is given" },
+    Choice { word: "dhcpv6-stateful", doc: "from the pools, by DHCPv6" },
+    Choice { word: "dhcpv6-stateless", doc: "as `slaac`; DHCPv6 has only further options" },
+];
 
 pub(super) static ROUTERS: Table = Table { section: Section::Routers, record: &ROUTER };
 static ROUTER: Record = Record {
@@ -233,7 +246,7 @@ static GATEWAY: Record = Record {
         key(
             "address",
             Type::OneOrMany(&Type::Address),
-            Need::Default("lowest free of the network's first subnet"),
+            Need::Default("lowest free of the network's first subnet of each family"),
             "The router's addresses on it.",
         ),
         key("snat", Type::Bool, Need::Default("true"), "The API's `enable_snat`."),
