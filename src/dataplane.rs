@@ -1,6 +1,9 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
-use crate::flow::{Flow, ProbeReport};
+use std::net::IpAddr;
+
+use crate::flow::{Flow, Place, ProbeReport};
+use crate::memory::{Cache, Connection};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
@@ -32,6 +35,19 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+
+    /// The connections that a namespace tracks, sorted, without those of probes; none where there is no such namespace. Ask
+    /// only where it matters: reading them takes milliseconds. A host's name stands for its own namespace.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Memory`].
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError>;
+
+    /// Has a namespace forget what it remembers of packets, or only what has that address.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Memory`], also if there is no such namespace.
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError>;
 }
 
 /// An operation that failed.
@@ -73,6 +89,16 @@ pub enum DataplaneError {
         host: HostName,
         /// Each with its reason.
         failed: Vec<FailedOp>,
+    },
+    /// What a namespace remembers of packets could not be read or forgotten.
+    #[error("{place}: failed to {doing}: {reason}")]
+    Memory {
+        /// Where.
+        place: Place,
+        /// `read connections`, `forget neighbours`.
+        doing: &'static str,
+        /// The kernel's reason.
+        reason: String,
     },
     /// The harness could not send or read.
     #[error("failed to probe: {0}")]

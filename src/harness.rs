@@ -5,15 +5,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::deviation::Switches;
-use crate::flow::{Flow, ProbeReport};
+use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
+use crate::memory::{Cache, Connection};
 use crate::name::HostName;
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
@@ -209,6 +211,14 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.lab.connections(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.lab.flush(place, cache, address)
     }
 }
 

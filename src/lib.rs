@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`name`], [`net`] | checked names; MACs, families, and every number taken from the reference, with its source |
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
+//! | [`memory`] | what a namespace remembers of packets: connections, neighbours |
 //! | [`topology`] | what the lab consists of besides routers |
 //! | [`api`] | what tenants and operators ask for: objects, events, the intent in force |
 //! | [`router`] | the server's view of each host: which routers it has, and the dict its agent is sent |
@@ -56,6 +57,7 @@ pub mod name;
 pub mod net;
 
 pub mod flow;
+pub mod memory;
 pub mod topology;
 
 pub mod api;

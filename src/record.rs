@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
+use crate::memory::Connection;
 use crate::namespace::Kind;
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one.
@@ -62,6 +63,9 @@ pub struct StepRecord {
     pub owners: BTreeMap<IpAddr, String>,
     /// What stands in each router namespace after the step: `cmp1/qrouter-r1` to lines by kind.
     pub state: BTreeMap<String, Vec<Line>>,
+    /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connections: BTreeMap<String, Vec<Connection>>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }

@@ -10,6 +10,7 @@ pub mod command;
 pub mod conntrack;
 pub mod extack;
 pub mod links;
+pub mod neighbours;
 pub mod netns;
 pub mod nfnetlink;
 pub mod nft;

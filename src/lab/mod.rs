@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::wire::LinuxWire;
-use crate::kernel::{Netns, Plug, Surroundings, conntrack};
+use crate::kernel::{Netns, Plug, Surroundings};
+use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
@@ -32,13 +34,11 @@ mod fabric;
 mod host;
 mod layer2;
 mod make;
+mod memory;
 mod node;
 mod ports;
 mod settle;
 mod shape;
-
-/// How many connections a namespace tracks.
-const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
 
 /// A lab in the calling process's network namespaces. It belongs in a [sandbox](crate::kernel::sandbox).
 pub struct Lab {
@@ -201,9 +201,18 @@ impl Dataplane for Lab {
     }
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        let others = self.connections_before()?;
         let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
-        self.forget_connections().map_err(DataplaneError::Probe)?;
+        self.forget_connections(&others)?;
         Ok(reports)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.tracked(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.forget(place, cache, address)
     }
 }
 
@@ -280,17 +289,6 @@ impl Lab {
         let counters = &mut *self.counters.borrow_mut();
         let run = probe::run(&self.wire, &nodes, flows, counters, &Options::default())?;
         Ok(run.reports)
-    }
-
-    /// Has the routers forget the probes' connections, and with them all others: nothing else sends in a lab that is probed.
-    /// Counting is cheap, while the kernel walks its whole table to flush.
-    fn forget_connections(&self) -> Result<(), String> {
-        for netns in self.routers.borrow().values() {
-            if netns.sysctl_get(CONNECTIONS).map_err(|error| make::reason(&error))? != "0" {
-                conntrack::flush(netns.nf()).map_err(|error| make::reason(&error))?;
-            }
-        }
-        Ok(())
     }
 
     /// Keeps up who has which MAC.

@@ -5,6 +5,7 @@
 
 mod lines;
 mod matrix;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -94,13 +95,15 @@ impl<'a> Driver<'a> {
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
             next = ask(next, operation, step.line, &mut restarted, &mut record);
+            self.do_deed(operation, step.line, &mut record);
         }
         if !step.operations.is_empty() {
             self.move_to(next, &restarted, &mut record);
         }
         self.check(&mut record);
+        self.read_connections(step, &mut record);
         self.probe(step, &mut record);
-        Self::judge_state(step, &mut record);
+        self.judge_state(step, &mut record);
         record
     }
 
@@ -227,11 +230,17 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn judge_state(step: &Step, record: &mut StepRecord) {
+    fn judge_state(&self, step: &Step, record: &mut StepRecord) {
         let mut failures = Vec::new();
         for expectation in &step.expectations {
             let Expected::State(expected) = &expectation.what else { continue };
-            let look = |place: &StatePlace, kind: Kind| lines_at(&record.state, place, kind);
+            let look = |place: &StatePlace, kind: Kind| {
+                if kind == Kind::Conntrack {
+                    self.connections_at(&record.connections, place)
+                } else {
+                    lines_at(&record.state, place, kind)
+                }
+            };
             if let Some(found) = expected.judge(&look) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
@@ -308,6 +317,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         probes: Vec::new(),
         owners: BTreeMap::new(),
         state: BTreeMap::new(),
+        connections: BTreeMap::new(),
         failures: Vec::new(),
     }
 }
@@ -394,14 +404,18 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
     failures
 }
 
-/// The lines of a kind at a place: one namespace, a host with all its namespaces, or all.
-fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
-    let inside = |name: &str| match place {
+/// Whether what is at `name` is at a place: one namespace, a host with all its namespaces, or all.
+fn is_at(name: &str, place: &StatePlace) -> bool {
+    match place {
         StatePlace::All => true,
-        StatePlace::Host(host) => name.strip_prefix(host.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        StatePlace::Host(host) => name.split('/').next() == Some(host.as_str()),
         StatePlace::Namespace(..) | StatePlace::Node(_) => name == place.to_string(),
-    };
-    let here = state.iter().filter(|(name, _)| inside(name));
+    }
+}
+
+/// The lines of a kind at a place.
+fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
+    let here = state.iter().filter(|(name, _)| is_at(name, place));
     if kind == Kind::Namespace {
         return here.filter_map(|(name, _)| name.split_once('/').map(|(_, namespace)| namespace.to_owned())).collect();
     }

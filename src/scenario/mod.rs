@@ -29,6 +29,7 @@ mod world;
 mod yaml;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
@@ -40,7 +41,8 @@ pub use note::{Note, Severity, Span, render};
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
-use crate::flow::Protocol;
+use crate::flow::{Place, Protocol};
+use crate::memory::Cache;
 
 /// A file that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +98,15 @@ pub struct Operation {
     pub text: String,
     /// The API must refuse it with this error.
     pub refused: Option<RejectedKind>,
+    /// What is done besides, of which the API knows nothing.
+    pub deed: Option<Deed>,
+}
+
+/// Something that is done to the lab itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// A namespace forgets what it remembers of packets, or only what has the address. A host's name stands for its own namespace.
+    Flush(Place, Cache, Option<IpAddr>),
 }
 
 impl Operation {

@@ -220,6 +220,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Steps
         | Type::Expect
         | Type::Notify
+        | Type::Place
         | Type::Refused => {}
     }
 }

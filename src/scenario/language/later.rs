@@ -39,7 +39,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "partition"),
     ("step", "heal"),
     ("step", "sabotage"),
-    ("step", "flush"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
@@ -80,7 +79,6 @@ const LATER: &[(&str, &str)] = &[
     ("fact", "not"),
     ("fact", "status"),
     ("fact", "silent"),
-    ("kind", "conntrack"),
     ("kind", "frame"),
 ];
 
