@@ -8,6 +8,7 @@ use crate::name::{HostName, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
+use crate::why::Explanation;
 
 /// Something that holds namespaces and carries packets.
 pub trait Dataplane {
@@ -35,6 +36,12 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+
+    /// Sends one flow, has the kernel trace it, and tells its way. Takes many times longer than [`Dataplane::send`].
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError>;
 
     /// The connections that a namespace tracks, sorted, without those of probes; none where there is no such namespace. Ask
     /// only where it matters: reading them takes milliseconds. A host's name stands for its own namespace.

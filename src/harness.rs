@@ -20,7 +20,9 @@ use crate::name::HostName;
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
+use crate::scenario::Scenario;
 use crate::topology::Topology;
+use crate::why::{Answer, Explanation};
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -38,6 +40,20 @@ pub enum Job {
         /// Stand still for ever after so many operations and matrices: for tests that end a lab at a chosen point.
         #[serde(default)]
         hold: Option<u32>,
+        /// What the command line decides over the scenario's own word.
+        #[serde(default)]
+        overrides: Overrides,
+    },
+    /// Build this scenario up to a step and tell the ways of flows.
+    Why {
+        /// The file's name, for messages.
+        path: String,
+        /// Its text.
+        text: String,
+        /// How many of its steps are done first.
+        steps: usize,
+        /// What is sent.
+        flows: Vec<Flow>,
         /// What the command line decides over the scenario's own word.
         #[serde(default)]
         overrides: Overrides,
@@ -60,6 +76,8 @@ enum Said {
     Step(Box<StepRecord>),
     /// All steps are.
     End(Box<Record>),
+    /// The ways of the flows that were asked for.
+    Answer(Box<Answer>),
     /// The lab could not be had.
     Fault(String),
     /// The chosen point is reached: the operation just done, or `matrix`.
@@ -105,7 +123,7 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
                 break;
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
-            Said::Held(_point) => {}
+            Said::Held(_) | Said::Answer(_) => {}
         }
     }
     match record {
@@ -114,11 +132,35 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
     }
 }
 
+/// Has a job of the kind [`Job::Why`] done in a sandbox made by `program`.
+///
+/// # Errors
+/// [`HarnessError`] if there is no answer.
+pub fn why(program: &Path, job: &Job) -> Result<Answer, HarnessError> {
+    let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
+    let mut sandbox = Sandbox::spawn(program, &job)?;
+    while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
+        match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
+            Said::Answer(answer) => return Ok(*answer),
+            Said::Fault(text) => return Err(HarnessError::Lab(text)),
+            Said::Step(_) | Said::End(_) | Said::Held(_) => {}
+        }
+    }
+    Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
+}
+
 /// The child's side: what pid 1 of a sandbox runs. Gives its exit status.
 pub fn job(text: &str, out: &mut dyn Write) -> i32 {
     let result = serde_json::from_str(text).map_err(std::io::Error::from).and_then(|job: Job| match job {
         Job::Scenario { path, text, log, hold, overrides } => {
             scenario_job((&path, &text), log.as_deref(), hold, &overrides, out)
+        }
+        Job::Why { path, text, steps, flows, overrides } => {
+            let answer = parsed((&path, &text), &overrides).and_then(|scenario| {
+                let lab = Lab::new().map_err(|error| error.to_string())?;
+                Ok(run::why(&scenario, &lab, steps, &flows))
+            });
+            say(out, &answer.map_or_else(Said::Fault, |answer| Said::Answer(Box::new(answer))))
         }
     });
     match result {
@@ -145,12 +187,10 @@ fn scenario_job(
             .without_time()
             .init();
     }
-    let mut scenario = match scenario::parse(path, text) {
+    let scenario = match parsed((path, text), overrides) {
         Ok(scenario) => scenario,
-        Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
+        Err(told) => return say(out, &Said::Fault(told)),
     };
-    let settings = &mut scenario.intent.settings;
-    settings.deviations = overrides.deviations.apply(settings.deviations);
     let lab = match Lab::new() {
         Ok(lab) => lab,
         Err(error) => return say(out, &Said::Fault(error.to_string())),
@@ -168,6 +208,14 @@ fn scenario_job(
         Some(error) => Err(error),
         None => say(out, &Said::End(Box::new(record))),
     }
+}
+
+/// A scenario with what the command line decides; else what is wrong with it, in words.
+fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario, String> {
+    let mut scenario = scenario::parse(path, text).map_err(|notes| scenario::render(&notes, text, path, false))?;
+    let settings = &mut scenario.intent.settings;
+    settings.deviations = overrides.deviations.apply(settings.deviations);
+    Ok(scenario)
 }
 
 /// A lab that stands still at a chosen point, as a machine does that is about to lose its power.
@@ -211,6 +259,10 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.lab.explain(flow)
     }
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {

@@ -25,6 +25,7 @@
 //! | [`router`] | the server's view of each host: which routers it has, and the dict its agent is sent |
 //! | [`namespace`] | what must stand in each namespace: the agent itself, as a function |
 //! | [`plan`] | from observed to desired in operations, ordered so that stopping anywhere leaks nothing |
+//! | [`why`] | the way of one packet, with what decided at each stop, in words |
 //! | [`dataplane`] | the one seam to the world |
 //! | [`probe`] | builds, sends, answers and follows packets |
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
@@ -65,6 +66,7 @@ pub mod router;
 
 pub mod namespace;
 pub mod plan;
+pub mod why;
 
 pub mod dataplane;
 

@@ -18,14 +18,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("router", &["api", "deviation", "topology"]),
     ("namespace", &["api", "deviation", "router"]),
     ("plan", &["deviation", "namespace"]),
-    ("dataplane", &["flow", "memory", "namespace", "plan", "topology"]),
+    ("why", &["flow", "memory", "namespace"]),
+    ("dataplane", &["flow", "memory", "namespace", "plan", "topology", "why"]),
     ("probe", &["flow", "topology"]),
-    ("kernel", &["dataplane", "flow", "memory", "namespace", "plan", "probe", "topology"]),
-    ("lab", &["dataplane", "flow", "kernel", "memory", "namespace", "plan", "probe", "topology"]),
+    ("kernel", &["dataplane", "flow", "memory", "namespace", "plan", "probe", "topology", "why"]),
+    ("lab", &["dataplane", "flow", "kernel", "memory", "namespace", "plan", "probe", "topology", "why"]),
     ("scenario", &["api", "deviation", "flow", "memory", "namespace", "topology"]),
     ("record", &["flow", "memory", "namespace"]),
     ("report", &["flow", "namespace", "record"]),
-    ("run", &["api", "dataplane", "flow", "memory", "namespace", "plan", "record", "router", "scenario", "topology"]),
+    (
+        "run",
+        &["api", "dataplane", "flow", "memory", "namespace", "plan", "record", "router", "scenario", "topology", "why"],
+    ),
     ("snapshot", &["record", "report"]),
     (
         "harness",
@@ -63,6 +67,7 @@ const PURE: &[&str] = &[
     "record",
     "report",
     "run",
+    "why",
 ];
 
 /// Words that give the world away.

@@ -5,6 +5,7 @@ mod doctor;
 mod files;
 mod list;
 mod run;
+mod why;
 
 use std::path::PathBuf;
 
@@ -63,6 +64,8 @@ impl Color {
 enum Command {
     /// Run scenarios and compare with their snapshots.
     Run(run::Arguments),
+    /// Send a packet and tell its way: what decided at each stop, there and back.
+    Why(why::Arguments),
     /// Look for mistakes in scenarios, starting nothing.
     Check {
         /// Scenario files, or directories of them.
@@ -105,6 +108,7 @@ pub fn main() -> i32 {
     let color = arguments.color;
     match arguments.command {
         Command::Run(run) => run::run(&run, color),
+        Command::Why(arguments) => why::why(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Doctor => doctor::doctor(),

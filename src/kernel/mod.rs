@@ -8,6 +8,7 @@ use crate::name::{HostName, Id, NamespaceName};
 pub mod apply;
 pub mod command;
 pub mod conntrack;
+pub mod decision;
 pub mod extack;
 pub mod links;
 pub mod neighbours;
@@ -20,6 +21,7 @@ pub mod sandbox;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod trace;
 pub mod wire;
 
 pub use netns::Netns;

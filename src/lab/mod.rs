@@ -27,9 +27,11 @@ use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
 use crate::plan::{Action, Op, Plan};
-use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
+use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
+use crate::why::Explanation;
 
+mod explain;
 mod fabric;
 mod host;
 mod layer2;
@@ -207,6 +209,10 @@ impl Dataplane for Lab {
         Ok(reports)
     }
 
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.explained(flow)
+    }
+
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.tracked(place)
     }
@@ -281,13 +287,18 @@ impl Lab {
 
     /// Runs the probes.
     fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+        self.probe_over(&self.wire, flows)
+    }
+
+    /// Runs the probes over the lab's taps, with somebody between who looks on.
+    fn probe_over(&self, wire: &dyn Wire, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
         self.tap_all()?;
         let mut nodes = self.nodes.borrow().clone();
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
         let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(&self.wire, &nodes, flows, counters, &Options::default())?;
+        let run = probe::run(wire, &nodes, flows, counters, &Options::default())?;
         Ok(run.reports)
     }
 

@@ -6,6 +6,9 @@
 mod lines;
 mod matrix;
 mod memory;
+mod why;
+
+pub use why::why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -63,6 +66,8 @@ struct Driver<'a> {
     /// What each host was last told.
     configs: BTreeMap<HostName, HostConfig>,
     observed: BTreeMap<HostName, HostState>,
+    /// Protocols and ports that nodes listen on.
+    listen: BTreeSet<(u8, u16)>,
 }
 
 impl<'a> Driver<'a> {
@@ -74,6 +79,7 @@ impl<'a> Driver<'a> {
             topology: Topology::default(),
             configs: BTreeMap::new(),
             observed: BTreeMap::new(),
+            listen: scenario::ports_named(scenario),
         }
     }
 
@@ -90,28 +96,33 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
-        let mut next = self.intent.clone();
-        let mut restarted = BTreeSet::new();
-        for operation in &step.operations {
-            info!(operation = %operation.text, "asked");
-            next = ask(next, operation, step.line, &mut restarted, &mut record);
-            self.do_deed(operation, step.line, &mut record);
-        }
-        if !step.operations.is_empty() {
-            self.move_to(next, &restarted, &mut record);
-        }
-        self.check(&mut record);
+        self.change(step, &mut record);
         self.read_connections(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         record
     }
 
+    /// Makes a step's change, and checks what holds after every one.
+    fn change(&mut self, step: &Step, record: &mut StepRecord) {
+        let mut next = self.intent.clone();
+        let mut restarted = BTreeSet::new();
+        for operation in &step.operations {
+            info!(operation = %operation.text, "asked");
+            next = ask(next, operation, step.line, &mut restarted, record);
+            self.do_deed(operation, step.line, record);
+        }
+        if !step.operations.is_empty() {
+            self.move_to(next, &restarted, record);
+        }
+        self.check(record);
+    }
+
     /// Brings the lab from what is in force to `next`: fabric first, then each host in turn, then what fabric is no longer needed.
     fn move_to(&mut self, next: Intent, restarted: &BTreeSet<HostName>, record: &mut StepRecord) {
         let mut topology = router::topology(&next);
         for node in topology.nodes.values_mut() {
-            node.listen.extend(scenario::ports_named(self.scenario));
+            node.listen.extend(&self.listen);
         }
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
@@ -218,6 +229,7 @@ impl<'a> Driver<'a> {
     }
 
     fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
+        let mut explained = 0;
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);
@@ -225,7 +237,12 @@ impl<'a> Driver<'a> {
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
             for found in expected.judge(&mine, &self.intent) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
-                record.failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
+                let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
+                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
+                    failure.details = self.explained(&flow);
+                    explained += 1;
+                }
+                record.failures.push(failure);
             }
         }
     }

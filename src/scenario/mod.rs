@@ -4,6 +4,7 @@
 //! and what must be seen as [`Expectation`]s that judge what was seen. Never: reading files, running anything. All mistakes of a file
 //! are reported together, each with its place.
 
+mod ask;
 mod build;
 mod expect;
 mod expectation;
@@ -31,6 +32,7 @@ mod yaml;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub use ask::flows;
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
     Source, Speaker, StateExpectation, StatePlace, Target,

@@ -82,7 +82,7 @@ impl Decoder {
                 self.end(target, &expression);
             }
             Expression::Target(ref found) => self.end(self.target(found), &expression),
-            Expression::Write { .. } | Expression::Other { .. } => self.unknown(&expression),
+            Expression::Write { .. } | Expression::SetMeta(_) | Expression::Other { .. } => self.unknown(&expression),
         }
     }
 

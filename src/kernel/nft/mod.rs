@@ -12,6 +12,7 @@ mod expression;
 mod message;
 mod netdev;
 mod read;
+mod trace;
 mod xt;
 
 #[cfg(test)]
@@ -24,3 +25,4 @@ pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};
 pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, replace_netdev};
 pub use read::{Tables, read};
+pub use trace::{Sign, TRACE_TABLE, remove_trace, set_trace};
