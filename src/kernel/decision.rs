@@ -15,7 +15,7 @@ use super::netns::Netns;
 use super::request::{answers, dump};
 use crate::name::DeviceName;
 use crate::namespace::table_text;
-use crate::net::{Family, IpNet, Mac, destination_text};
+use crate::net::{Family, IpNet, Mac, TABLE_LOCAL, destination_text};
 use crate::why::{Lookup, Neighbour};
 
 /// The entry that matched.
@@ -89,6 +89,10 @@ fn read(netns: &Netns, message: &RouteMessage, to: IpAddr) -> Option<Decision> {
         } else if let RouteAttribute::Via(RouteVia::Inet6(found)) = attribute {
             via = Some(IpAddr::V6(*found));
         }
+    }
+    // Until a namespace has an ip rule of its own, the kernel keeps the tables `local` and `main` as one.
+    if message.header.kind == RouteType::Local {
+        table = TABLE_LOCAL;
     }
     let kind = match message.header.kind {
         RouteType::Unicast => "",

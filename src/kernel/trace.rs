@@ -180,3 +180,78 @@ fn named(number: u32, chain: Option<String>) -> Code {
         _ => Code::Other(number),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::kernel::nft;
+    use crate::kernel::nft::testing::{desired, make};
+    use crate::kernel::testing::done_in_a_sandbox;
+
+    /// By datagram: tables, chains and rules as `iptables` names them, and what followed.
+    fn story(events: &[Event], tables: &nft::Tables) -> Vec<Vec<String>> {
+        let mut packets: Vec<Vec<String>> = Vec::new();
+        for event in events {
+            if event.begins() {
+                packets.push(Vec::new());
+            } else if let Some(handle) = event.handle {
+                let found = tables.rule(Family::V4, &event.table, &event.chain, handle);
+                let rule = found.map_or("none of ours".to_owned(), |(_, rule)| rule.to_string());
+                let told = format!("{} {} {rule}: {:?}", event.table, event.chain, event.verdict);
+                packets.last_mut().unwrap().push(told);
+            }
+        }
+        packets
+    }
+
+    #[test]
+    fn each_rule_that_matches_a_chosen_packet_is_told_and_no_other_packet_is() {
+        if done_in_a_sandbox() {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let netns = Netns::create(runtime.handle()).unwrap();
+        let rules = "ip4 mangle -A OUTPUT -j own\n\
+            ip4 mangle -A own -p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff\n\
+            ip4 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300\n\
+            ip4 filter -A INPUT -p udp -m udp --dport 5301 -j DROP\n\
+            ip4 filter -A INPUT -p udp -m udp --dport 5300 -j ACCEPT";
+        make(netns.nf(), &desired(rules)).unwrap();
+        let sign = |bytes: &[u8]| Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, bytes.to_vec())] };
+        let tracer = Tracer::begin(&netns, Family::V4, &[sign(b"one"), sign(b"two")]).unwrap();
+        let send = |bytes: &[u8], to: &str| {
+            let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+            client.send_to(bytes, to).unwrap();
+        };
+        send(b"one", "127.0.0.1:53");
+        send(b"another", "127.0.0.1:53");
+        send(b"two", "127.0.0.1:5301");
+        let events = tracer.end(&netns, Family::V4).unwrap();
+        let mark = "-p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff";
+        let translate = "-p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300";
+        let tables = nft::read(netns.nf()).unwrap();
+        let told = story(&events, &tables);
+        // What is sent to this machine itself leaves and enters: its second way begins with the sign too.
+        assert_eq!(
+            told,
+            [
+                vec![
+                    "mangle OUTPUT -j own: Jump(\"own\")".to_owned(),
+                    format!("mangle own {mark}: Continue"),
+                    format!("nat OUTPUT {translate}: Accept"),
+                ],
+                vec!["filter INPUT -p udp -m udp --dport 5300 -j ACCEPT: Accept".to_owned()],
+                vec!["mangle OUTPUT -j own: Jump(\"own\")".to_owned()],
+                vec!["filter INPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned()],
+            ],
+        );
+        assert!(events.iter().any(|event| event.mark == 7));
+        // Tracing is over, and what chose the packets is gone.
+        let tracer = Tracer::begin(&netns, Family::V4, &[]).unwrap();
+        send(b"one", "127.0.0.1:53");
+        assert_eq!(tracer.end(&netns, Family::V4).unwrap(), []);
+        assert!(tables.foreign.is_empty());
+    }
+}

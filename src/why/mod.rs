@@ -5,8 +5,6 @@
 //! first packet only) the text says so where it matters.
 
 mod decide;
-#[cfg(test)]
-mod tests;
 mod text;
 
 use std::collections::BTreeMap;

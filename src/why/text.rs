@@ -219,12 +219,13 @@ impl<'a> Page<'a> {
 
     fn errors(&self, lines: &mut Vec<String>, explanation: &Explanation) {
         for (place, hits) in &explanation.errors {
-            let place: &Place = place;
-            lines.push(String::new());
-            lines.push(format!("ICMP error about it at {place}"));
-            for hit in hits.iter().filter(|hit| !hit.is_plumbing()) {
-                lines.push(format!("    {:<LABEL$} {}", hit.table, hit_text(hit)));
+            let telling: Vec<&RuleHit> = hits.iter().filter(|hit| !hit.is_plumbing()).collect();
+            if telling.is_empty() {
+                continue;
             }
+            lines.push(String::new());
+            lines.push(format!("the error about it, at {place}"));
+            lines.extend(telling.into_iter().map(|hit| format!("    {:<LABEL$} {}", hit.table, hit_text(hit))));
         }
     }
 
@@ -252,7 +253,9 @@ impl<'a> Page<'a> {
     fn stop_in_short(&self, stop: &Stop) -> String {
         let mut text = stop.place.to_string();
         if let Some(routing) = &stop.routing {
-            let rule = routing.rule.as_deref().map_or_else(String::new, |rule| format!(" by rule {rule}"));
+            // The rules that every namespace is born with say nothing.
+            let own = |rule: &&str| !["0:", "32766:", "32767:"].iter().any(|priority| rule.starts_with(priority));
+            let rule = routing.rule.as_deref().filter(own).map_or_else(String::new, |rule| format!(" by rule {rule}"));
             match &routing.route {
                 Ok(route) => text = format!("{text}: {route}{rule}"),
                 Err(why) => text = format!("{text}: {why}"),
@@ -262,7 +265,12 @@ impl<'a> Page<'a> {
             text = format!("{text}; dropped by {} {}", hit.table, rule_text(hit));
         }
         let changes = self.translation(stop);
-        if changes.is_empty() { text } else { format!("{text}; {}", changes.join(", ")) }
+        if changes.is_empty() {
+            return text;
+        }
+        let translating = stop.rules.iter().find(|hit| hit.table == "nat" && !hit.is_plumbing());
+        let by = translating.map_or_else(String::new, |hit| format!(" by nat {}", rule_text(hit)));
+        format!("{text}; {}{by}", changes.join(", "))
     }
 }
 
