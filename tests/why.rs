@@ -1,5 +1,5 @@
 //! `dvrlab why`: the text of every kind of way, and what is told of questions that have no answer.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

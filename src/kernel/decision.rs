@@ -18,6 +18,15 @@ use crate::namespace::table_text;
 use crate::net::{Family, IpNet, Mac, TABLE_LOCAL, destination_text};
 use crate::why::{Lookup, Neighbour};
 
+/// Kinds of routes with what `ip route` writes before their destination; before all others, nothing.
+const KINDS: [(RouteType, &str); 5] = [
+    (RouteType::Local, "local "),
+    (RouteType::Broadcast, "broadcast "),
+    (RouteType::Unreachable, "unreachable "),
+    (RouteType::BlackHole, "blackhole "),
+    (RouteType::Prohibit, "prohibit "),
+];
+
 /// The entry that matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -51,13 +60,13 @@ pub async fn decide(netns: &Netns, lookup: &Lookup) -> Result<Result<Decision, S
         message.attributes.push(RouteAttribute::Mark(lookup.mark));
     }
     match answers(netns.handle(), RouteNetlinkMessage::GetRoute(message), 0).await {
-        Ok(objects) => Ok(objects
-            .iter()
-            .find_map(|object| match object {
-                RouteNetlinkMessage::NewRoute(route) => read(netns, route, lookup.destination),
-                _other => None,
-            })
-            .ok_or_else(|| "the kernel names no route".to_owned())),
+        Ok(objects) => {
+            let found = objects.iter().find_map(|object| {
+                let RouteNetlinkMessage::NewRoute(route) = object else { return None };
+                read(netns, route, lookup.destination)
+            });
+            Ok(found.ok_or_else(|| "the kernel names no route".to_owned()))
+        }
         Err(error) => reason(&error).map(|text| Err(text.to_owned())).ok_or(error),
     }
 }
@@ -94,14 +103,7 @@ fn read(netns: &Netns, message: &RouteMessage, to: IpAddr) -> Option<Decision> {
     if message.header.kind == RouteType::Local {
         table = TABLE_LOCAL;
     }
-    let kind = match message.header.kind {
-        RouteType::Unicast => "",
-        RouteType::Local => "local ",
-        RouteType::Unreachable => "unreachable ",
-        RouteType::BlackHole => "blackhole ",
-        RouteType::Prohibit => "prohibit ",
-        _other => "unknown ",
-    };
+    let kind = KINDS.into_iter().find(|(kind, _)| *kind == message.header.kind).map_or("", |(_, word)| word);
     let way = via.map_or_else(String::new, |via| format!(" via {via}"));
     let out = device.as_ref().map_or_else(String::new, |device| format!(" dev {device}"));
     let route = format!("{kind}{}{way}{out} table {}", destination_text(&destination), table_text(table));

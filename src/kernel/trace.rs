@@ -16,7 +16,7 @@ use crate::net::Family;
 /// NFNLGRP_NFTRACE
 const GROUP: u32 = 9;
 /// NFT_MSG_TRACE of subsystem 10.
-const TRACE: u16 = 10 << 8 | 17;
+const TRACE: u16 = (10 << 8) | 0x11;
 
 /// NFTA_TRACE_TABLE
 const TABLE: u16 = 1;

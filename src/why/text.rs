@@ -15,7 +15,7 @@ pub fn text(explanation: &Explanation, names: &Names) -> String {
     let mut lines = vec![page.headline(explanation)];
     page.way(&mut lines, Way::There, &explanation.there);
     page.way(&mut lines, Way::Back, &explanation.back);
-    page.errors(&mut lines, explanation);
+    errors(&mut lines, explanation);
     lines.join("\n") + "\n"
 }
 
@@ -60,7 +60,7 @@ impl<'a> Page<'a> {
         let flow = &report.flow;
         let target = self.named(flow.to);
         let mut line = format!("{} -> {target} {}: {}", flow.from, flow.protocol, self.outcome(report));
-        if let Some(reason) = explanation.there.last().and_then(|stop| self.end(stop, report)) {
+        if let Some(reason) = explanation.there.last().and_then(|stop| end(stop, report)) {
             line = format!("{line}: {reason}");
         }
         line
@@ -93,26 +93,6 @@ impl<'a> Page<'a> {
             Verdict::Expired => format!("expired{by}{at}"),
             Verdict::Dropped => format!("dropped{at}"),
             Verdict::Lost => "lost, with no evidence of where".to_owned(),
-        }
-    }
-
-    /// What ended a packet's way at a stop; nothing where it arrived.
-    fn end(&self, stop: &Stop, report: &ProbeReport) -> Option<String> {
-        if let Some(hit) = stop.dropped_by() {
-            return Some(format!("by {} {}", hit.table, rule_text(hit)));
-        }
-        let refused = stop.routing.as_ref().and_then(|routing| routing.route.as_ref().err().cloned());
-        let arrived = matches!(report.verdict, Verdict::Delivered | Verdict::NoAnswer);
-        match refused {
-            Some(why) if !arrived => Some(why),
-            None if report.verdict == Verdict::Dropped && stop.left.is_none() => {
-                Some("no rule dropped it and routing knows a way, so the kernel discarded it by itself".to_owned())
-            }
-            None if report.verdict == Verdict::Dropped => {
-                let device = stop.left.as_ref().map_or("", |sight| sight.device.as_str());
-                Some(format!("it left by {device}, and nobody behind that took it"))
-            }
-            Some(_) | None => None,
         }
     }
 
@@ -217,18 +197,6 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn errors(&self, lines: &mut Vec<String>, explanation: &Explanation) {
-        for (place, hits) in &explanation.errors {
-            let telling: Vec<&RuleHit> = hits.iter().filter(|hit| !hit.is_plumbing()).collect();
-            if telling.is_empty() {
-                continue;
-            }
-            lines.push(String::new());
-            lines.push(format!("the error about it, at {place}"));
-            lines.extend(telling.into_iter().map(|hit| format!("    {:<LABEL$} {}", hit.table, hit_text(hit))));
-        }
-    }
-
     /// What translation changed: addresses, then ports or the echo id.
     fn translation(&self, stop: &Stop) -> Vec<String> {
         let (Some(entered), Some(left)) = (&stop.entered, &stop.left) else { return Vec::new() };
@@ -271,6 +239,38 @@ impl<'a> Page<'a> {
         let translating = stop.rules.iter().find(|hit| hit.table == "nat" && !hit.is_plumbing());
         let by = translating.map_or_else(String::new, |hit| format!(" by nat {}", rule_text(hit)));
         format!("{text}; {}{by}", changes.join(", "))
+    }
+}
+
+/// What ended a packet's way at a stop; nothing where it arrived.
+fn end(stop: &Stop, report: &ProbeReport) -> Option<String> {
+    if let Some(hit) = stop.dropped_by() {
+        return Some(format!("by {} {}", hit.table, rule_text(hit)));
+    }
+    let refused = stop.routing.as_ref().and_then(|routing| routing.route.as_ref().err().cloned());
+    let arrived = matches!(report.verdict, Verdict::Delivered | Verdict::NoAnswer);
+    match refused {
+        Some(why) if !arrived => Some(why),
+        None if report.verdict == Verdict::Dropped && stop.left.is_none() => {
+            Some("no rule dropped it and routing knows a way, so the kernel discarded it by itself".to_owned())
+        }
+        None if report.verdict == Verdict::Dropped => {
+            let device = stop.left.as_ref().map_or("", |sight| sight.device.as_str());
+            Some(format!("it left by {device}, and nobody behind that took it"))
+        }
+        Some(_) | None => None,
+    }
+}
+
+fn errors(lines: &mut Vec<String>, explanation: &Explanation) {
+    for (place, hits) in &explanation.errors {
+        let telling: Vec<&RuleHit> = hits.iter().filter(|hit| !hit.is_plumbing()).collect();
+        if telling.is_empty() {
+            continue;
+        }
+        lines.push(String::new());
+        lines.push(format!("the error about it, at {place}"));
+        lines.extend(telling.into_iter().map(|hit| format!("    {:<LABEL$} {}", hit.table, hit_text(hit))));
     }
 }
 
