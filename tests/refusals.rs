@@ -5,16 +5,20 @@
 mod built;
 mod inside;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use built::{Built, intent_after, scenario};
 use dvrlab::dataplane::{Dataplane as _, DataplaneError};
 use dvrlab::flow::{Flow, ProbeReport, Protocol};
 use dvrlab::name::{DeviceName, HostName, Id, Name, NamespaceName};
-use dvrlab::namespace::{Address, Attach, ChainName, Hook, Link, NatTarget, PolicyRule, Route, Rule, Table, Target};
+use dvrlab::namespace::{
+    Address, Attach, ChainName, ForeignTable, Hook, Link, NatTarget, PolicyRule, Route, Rule, Table, Target,
+};
 use dvrlab::net::{Family, Mac, TABLE_MAIN};
 use dvrlab::plan::{Action, ChainChange, Op, RuleChanges};
 use inside::inside;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// The host, the namespace in which something is refused, its device, and another namespace of the host.
 const HOST: &str = "cmp1";
@@ -68,6 +72,67 @@ fn refused(standing: PolicyRule) -> Vec<(Action, &'static str)> {
         ),
         (Action::Announce(absent(), address("10.0.1.1")), "ENODEV"),
     ]
+}
+
+/// Deletions. What is not there is taken for deleted, so that no operand makes the kernel refuse one; without the right over
+/// the network it refuses each, be the object there or not.
+fn deletions(standing: PolicyRule) -> Vec<Action> {
+    let to = "198.51.100.0/24".parse().unwrap();
+    vec![
+        Action::NamespaceDelete,
+        Action::LinkDelete(device(DEVICE)),
+        Action::AddressDelete(Address { device: device(DEVICE), net: "10.0.1.1/24".parse().unwrap() }),
+        Action::RouteDelete(Route::via(to, address("10.0.1.77"), device(DEVICE), TABLE_MAIN)),
+        Action::RuleDelete(standing),
+        Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),
+        Action::ConntrackPurge("10.0.1.0/24".parse().unwrap()),
+        Action::TableDelete(ForeignTable { family: 1, name: "other".to_owned() }),
+    ]
+}
+
+/// How many kinds [`kind`] knows.
+const KINDS: u32 = 20;
+
+/// A number for each kind of operation: a new one does not compile until it has its own, and then needs a refusal.
+fn kind(action: &Action) -> u32 {
+    match action {
+        Action::NamespaceAdd => 1,
+        Action::NamespaceDelete => 2,
+        Action::LinkAdd { .. } => 3,
+        Action::LinkDelete(_) => 4,
+        Action::LinkMtu(..) => 5,
+        Action::LinkMac(..) => 6,
+        Action::LinkUp(..) => 7,
+        Action::AddressAdd(_) => 8,
+        Action::AddressDelete(_) => 9,
+        Action::RouteReplace(_) => 10,
+        Action::RouteDelete(_) => 11,
+        Action::RuleAdd(_) => 12,
+        Action::RuleDelete(_) => 13,
+        Action::NeighbourReplace(..) => 14,
+        Action::NeighbourDelete(..) => 15,
+        Action::SysctlSet(..) => 16,
+        Action::Rules(_) => 17,
+        Action::ConntrackPurge(_) => 18,
+        Action::Announce(..) => 19,
+        Action::TableDelete(_) => KINDS,
+    }
+}
+
+fn standing_rule(built: &Built) -> PolicyRule {
+    let rules = built.states(&host()).0.namespaces.remove(&namespace(REFUSED)).unwrap().rules;
+    rules.into_iter().find(|rule| !PolicyRule::base().contains(rule)).expect("the agent adds rules")
+}
+
+/// Does something without the right over the network, which this thread gets back afterwards.
+fn without_the_right<T>(work: impl FnOnce() -> T) -> T {
+    let sets = capabilities(None).unwrap();
+    let mut fewer = sets;
+    fewer.effective.remove(CapabilitySet::NET_ADMIN);
+    set_capabilities(None, fewer).unwrap();
+    let result = work();
+    set_capabilities(None, sets).unwrap();
+    result
 }
 
 fn id(text: &str) -> Id {
@@ -133,9 +198,7 @@ fn a_refused_operation_ends_its_namespace_only_and_the_next_round_repairs() {
         let scenario = scenario();
         let (without, with) = (intent_after(&scenario, 1), intent_after(&scenario, 2));
         let mut built = Built::new(&without);
-        let rules = built.states(&host()).0.namespaces.remove(&namespace(REFUSED)).unwrap().rules;
-        let standing = rules.into_iter().find(|rule| !PolicyRule::base().contains(rule)).expect("the agent adds rules");
-        for (action, reason) in refused(standing) {
+        for (action, reason) in refused(standing_rule(&built)) {
             for at in [0, 1] {
                 built.tell(&with);
                 refuse(&built, &action, reason, at);
@@ -144,4 +207,39 @@ fn a_refused_operation_ends_its_namespace_only_and_the_next_round_repairs() {
             }
         }
     });
+}
+
+#[test]
+fn a_refused_deletion_ends_its_namespace_and_changes_nothing() {
+    inside(|| {
+        let built = Built::new(&intent_after(&scenario(), 1));
+        for action in deletions(standing_rule(&built)) {
+            let bad = Op { namespace: namespace(REFUSED), action };
+            let later = Action::SysctlSet("net.ipv4.ip_forward".to_owned(), "0".to_owned());
+            let later = Op { namespace: namespace(REFUSED), action: later };
+            let mut plan = built.plan(&host());
+            plan.ops = vec![bad.clone(), later];
+
+            let (done, result) = without_the_right(|| built.apply(&host(), &plan));
+            let Err(DataplaneError::Apply { host: named, failed }) = result else { panic!("`{bad}`: {result:?}") };
+            assert_eq!(named, host(), "`{bad}`");
+            assert_eq!(failed[0].op, bad);
+            let reason = &failed[0].reason;
+            assert!(reason.contains("EPERM") || reason.contains("not permitted"), "`{bad}`: {reason}");
+            assert_eq!(done, [], "`{bad}`");
+
+            assert_nothing_is_bare(&built.lab.send(&flows()).unwrap(), &bad.to_string());
+            built.reconcile(&host()).unwrap_or_else(|error| panic!("`{bad}`: {error:?}"));
+            let (observed, wanted) = built.states(&host());
+            assert_eq!(observed, wanted, "`{bad}`");
+        }
+    });
+}
+
+#[test]
+fn each_kind_of_operation_is_refused_once() {
+    let standing = || PolicyRule::new(Family::V4, 1, TABLE_MAIN);
+    let refused = refused(standing()).into_iter().map(|(action, _)| action).chain(deletions(standing()));
+    let kinds: BTreeSet<u32> = refused.map(|action| kind(&action)).collect();
+    assert_eq!(kinds, (1..=KINDS).collect());
 }

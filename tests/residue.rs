@@ -30,10 +30,12 @@ use serial_test::serial;
 
 /// Tells [`parent`] that it is meant, and which program to start.
 const PROGRAM: &str = "DVRLAB_TEST_PROGRAM";
-/// Tells it the job.
+/// Tells it the job. Without one it runs [`DETACHED`].
 const JOB: &str = "DVRLAB_TEST_JOB";
+/// A command with a child that has left its session, so that no signal to a group reaches it.
+const DETACHED: &str = "setsid sleep 1000 & echo started; exec sleep 1000";
 /// How many points each process is killed at.
-const POINTS: usize = 10;
+const POINTS: usize = 30;
 /// The scenario that is cut short.
 const SCENARIO: &str = include_str!("../scenarios/floating-ip/in-out.yaml");
 
@@ -54,12 +56,17 @@ fn job(hold: Option<u32>) -> Job {
 /// No test: the process that others kill, or watch while its sandbox is killed.
 #[test]
 fn parent() {
-    let (Some(program), Ok(job)) = (std::env::var_os(PROGRAM), std::env::var(JOB)) else { return };
-    let mut sandbox = Sandbox::spawn(Path::new(&program), &job).unwrap();
+    let Some(program) = std::env::var_os(PROGRAM) else { return };
+    let program = Path::new(&program);
+    let mut sandbox = match std::env::var(JOB) {
+        Ok(job) => Sandbox::spawn(program, &job),
+        Err(_none) => Sandbox::run(program, &["sh", "-c", DETACHED].map(str::to_owned)),
+    }
+    .unwrap();
     println!("\nstage 1 is {}", sandbox.stage1());
     // Until something is killed.
     while let Some(line) = sandbox.read_line().unwrap() {
-        if line.starts_with("{\"held\"") {
+        if line.starts_with("{\"held\"") || line == "started" {
             println!("{line}");
         }
     }
@@ -127,10 +134,17 @@ impl Place {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    fn parent(&self, hold: Option<u32>, unprivileged: bool) -> Child {
+    fn parent(&self, point: Point, unprivileged: bool) -> Child {
         let mut command = Command::new(&self.test);
-        command.args(["--exact", "parent", "--nocapture"]);
-        command.env(PROGRAM, &self.program).env(JOB, serde_json::to_string(&job(hold)).unwrap());
+        command.args(["--exact", "parent", "--nocapture"]).env(PROGRAM, &self.program);
+        let job = match point {
+            Point::Detached => None,
+            Point::Begun => Some(job(None)),
+            Point::Held(count) => Some(job(Some(count))),
+        };
+        if let Some(job) = job {
+            command.env(JOB, serde_json::to_string(&job).unwrap());
+        }
         self.start(command, unprivileged)
     }
 
@@ -157,9 +171,47 @@ fn tree(root: i32) -> BTreeSet<i32> {
     all
 }
 
-/// The points of a run, counted as [`Job::Scenario`] counts them: after the first operation of each kind, and at the first
-/// and last matrix. The numbers are spread over the run where there are fewer kinds than points.
-fn points() -> Vec<u32> {
+/// The network namespaces of a lab: those that its processes are in and those that they hold open.
+fn namespaces_of(pids: &BTreeSet<i32>) -> BTreeSet<OsString> {
+    let open = |pid: &i32| {
+        let directory = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+        let links: Vec<_> =
+            directory.filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.into())).collect();
+        links
+    };
+    let held = pids.iter().flat_map(open).filter(|link: &OsString| link.to_string_lossy().starts_with("net:["));
+    held.chain(networks_of(pids)).collect()
+}
+
+/// Waits until none of the namespaces is anybody's. The kernel gives an inode number again, so a process counts only if it came
+/// between `before` and `killed`.
+fn wait_for_the_namespaces(namespaces: &BTreeSet<OsString>, (before, killed): (&BTreeSet<i32>, &BTreeSet<i32>)) {
+    let start = Instant::now();
+    let suspects: BTreeSet<i32> = killed.difference(before).copied().collect();
+    loop {
+        let left: BTreeSet<_> = namespaces_of(&suspects).intersection(namespaces).cloned().collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < LIMIT, "left: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Where a run stands when a process of it is killed.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    /// A sandbox that has only just got its job.
+    Begun,
+    /// A sandbox that runs [`DETACHED`].
+    Detached,
+    /// A scenario, counted as [`Job::Scenario`] counts.
+    Held(u32),
+}
+
+/// All points: the two without a scenario, and of a run after the first operation of each kind, and at the first and last
+/// matrix. The numbers are spread over the run where there are fewer kinds than points.
+fn points() -> Vec<Point> {
     let record = run_scenario(program(), &job(None), &mut |_step| {}).unwrap();
     let mut kinds: BTreeSet<String> = BTreeSet::new();
     let (mut firsts, mut matrices, mut count) = (Vec::new(), Vec::new(), 0);
@@ -177,18 +229,21 @@ fn points() -> Vec<u32> {
         }
     }
     let ends = [matrices[0], *matrices.last().unwrap()];
-    firsts.truncate(POINTS - 1 - ends.len());
+    firsts.truncate(POINTS - 2 - ends.len());
     firsts.extend(ends);
-    let spread = (1..).map(|n| n * count / 40).filter(|n| !firsts.contains(n)).take(POINTS - 1 - firsts.len());
+    let spread = (1..40).map(|n| n * count / 40).filter(|n| !firsts.contains(n)).take(POINTS - 2 - firsts.len());
     let spread: Vec<u32> = spread.collect();
     firsts.extend(spread);
-    firsts
+    let points: Vec<Point> =
+        [Point::Begun, Point::Detached].into_iter().chain(firsts.into_iter().map(Point::Held)).collect();
+    assert_eq!(points.len(), POINTS, "{points:?}");
+    points
 }
 
 fn wait_until_held(said: &mut impl BufRead) -> String {
     said.lines()
         .map(Result::unwrap)
-        .find(|line| line.starts_with("{\"held\""))
+        .find(|line| line.starts_with("{\"held\"") || line == "started")
         .expect("the lab gets to the point where it is to be held")
 }
 
@@ -209,15 +264,23 @@ fn nothing_is_left_when_killed(#[case] victim: Victim, #[values(false, true)] un
         return;
     }
     let place = Place::new();
-    // The first point is a sandbox that has only just got its job.
-    for hold in std::iter::once(None).chain(points().into_iter().map(Some)) {
-        let before = Machine::now(&place.temporary);
-        let mut parent = place.parent(hold, unprivileged);
+    for point in points() {
+        let (before, others) = (Machine::now(&place.temporary), processes().collect());
+        let mut parent = place.parent(point, unprivileged);
         let mut said = BufReader::new(parent.stdout.take().unwrap());
         let stage1 = read_stage1(&mut said);
         let init = children_of(stage1).pop_first().expect("stage 1 has a child");
-        let inside = network_of(init).expect("the sandbox has a network namespace");
-        let held = hold.map(|_| wait_until_held(&mut said));
+        // Stage 1 stays where it is; below it the lab goes in and out of its namespaces.
+        let inside = network_of(stage1).expect("the sandbox has a network namespace");
+        let held = match point {
+            Point::Begun => None,
+            Point::Detached | Point::Held(_) => Some(wait_until_held(&mut said)),
+        };
+        let namespaces = namespaces_of(&tree(parent.id().cast_signed()));
+        assert!(namespaces.contains(&inside), "{namespaces:?}");
+        let many = matches!(&held, Some(held) if held.contains("matrix"));
+        assert!(!many || namespaces.len() > 5 || !geteuid().is_root(), "the lab's are seen: {namespaces:?}");
+        let killed = processes().collect();
         let target = match victim {
             Victim::Parent => parent.id().cast_signed(),
             Victim::Stage1 => stage1,
@@ -225,6 +288,7 @@ fn nothing_is_left_when_killed(#[case] victim: Victim, #[values(false, true)] un
         };
         kill(Pid::from_raw(target), Signal::SIGKILL).unwrap();
         wait_for_the_last(&mut parent, &inside);
+        wait_for_the_namespaces(&namespaces, (&others, &killed));
         parent.wait().unwrap();
         assert_eq!(Machine::now(&place.temporary), before, "killed at {held:?}");
     }

@@ -65,7 +65,7 @@ pub fn run(
     let mut output = tempfile::tempfile().map_err(running)?;
     let named: Vec<(&NamespaceName, i32)> =
         names.iter().map(|(name, netns)| (name, netns.as_fd().as_raw_fd())).collect();
-    let child = netns.run_in(|| {
+    let child = netns.run_apart(|| {
         furnish(&named).map_err(CommandError::Names)?;
         start(program, arguments, &output).map_err(running)
     })??;

@@ -1,7 +1,8 @@
 //! An open network namespace: its file, and the sockets opened in it once, for as long as it is used.
 //!
 //! In: nothing (a new one), or the file of one that exists. Out: a [`Netns`]. Never: a name below `/run/netns`, and never
-//! a thread that stays inside: whoever has something to open does so by [`Netns::run_in`].
+//! a thread that stays inside: whoever has something to open does so by [`Netns::run_in`], which comes back. A thread made
+//! for each such visit would cost a turn of the scheduler, milliseconds on a busy machine.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -82,27 +83,22 @@ struct Opened {
 impl Netns {
     /// Makes a namespace, sets its `lo` up and duplicate address detection off. The netlink connection is spawned on `runtime`, which need not be running.
     pub fn create(runtime: &tokio::runtime::Handle) -> Result<Self, NetnsError> {
-        let opened = on_scratch_thread(|| {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a thread that ends here leaves its namespace for the new one"
-            )]
+        let opened = {
+            let _way_back = WayBack::new().map_err(NetnsError::Enter)?;
+            #[expect(clippy::disallowed_methods, reason = "the thread goes back at the end of the block")]
             nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(NetnsError::Enter)?;
             loopback_up()?;
-            open_here(runtime)
-        })??;
-        let netns = Self::assemble(opened, runtime)?;
-        // Devices made here inherit it: a link-local address is of use at once instead of a second later.
-        netns.sysctl_set("net.ipv6.conf.default.accept_dad", "0").map_err(NetnsError::Sysctl)?;
-        Ok(netns)
+            let opened = open_here(runtime)?;
+            // Devices made here inherit it: a link-local address is of use at once instead of a second later.
+            opened.sysctls.set("net.ipv6.conf.default.accept_dad", "0").map_err(NetnsError::Sysctl)?;
+            opened
+        };
+        Self::assemble(opened, runtime)
     }
 
     /// Opens the namespace of `file` (a `/proc/PID/ns/net`, or a bind mount of one) as it is.
     pub fn adopt(file: &File, runtime: &tokio::runtime::Handle) -> Result<Self, NetnsError> {
-        let opened = on_scratch_thread(|| {
-            enter(file).map_err(NetnsError::Enter)?;
-            open_here(runtime)
-        })??;
+        let opened = visit(file, || open_here(runtime)).map_err(NetnsError::Enter)??;
         Self::assemble(opened, runtime)
     }
 
@@ -123,8 +119,13 @@ impl Netns {
         })
     }
 
-    /// Runs `f` on a thread that is in the namespace for as long as that takes: to open sockets, to start processes.
-    pub fn run_in<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+    /// Runs `f` on this thread with the namespace around it: to open sockets, to look around.
+    pub fn run_in<T>(&self, f: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        visit(&self.file, f).map_err(NetnsError::Enter)
+    }
+
+    /// Runs `f` on a thread of its own in the namespace: for what changes more of its thread than the network.
+    pub fn run_apart<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         let file = &self.file;
         on_scratch_thread(move || enter(file).map(|()| f()))?.map_err(NetnsError::Enter)
     }
@@ -147,26 +148,17 @@ impl Netns {
 
     /// Reads a sysctl such as `net.ipv4.ip_forward`.
     pub fn sysctl_get(&self, key: &str) -> Result<String, SysctlError> {
-        self.inside(|| self.sysctls.get(key)).map_err(SysctlError::Enter)?
+        visit(&self.file, || self.sysctls.get(key)).map_err(SysctlError::Enter)?
     }
 
     /// Reads several.
     pub fn sysctls_get<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<Vec<String>, SysctlError> {
-        self.inside(|| keys.map(|key| self.sysctls.get(key)).collect()).map_err(SysctlError::Enter)?
+        visit(&self.file, || keys.map(|key| self.sysctls.get(key)).collect()).map_err(SysctlError::Enter)?
     }
 
     /// Writes one.
     pub fn sysctl_set(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        self.inside(|| self.sysctls.set(key, value)).map_err(SysctlError::Enter)?
-    }
-
-    /// Runs `f` on this thread with the namespace around it: for what is short and opens nothing that stays.
-    fn inside<T>(&self, f: impl FnOnce() -> T) -> Result<T, Errno> {
-        let home = rustix::fs::open(THREAD_NETNS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
-        let _way_back = WayBack(home);
-        enter(&self.file)?;
-        Ok(f())
+        visit(&self.file, || self.sysctls.set(key, value)).map_err(SysctlError::Enter)?
     }
 
     /// The packet socket for announcements, if one was opened.
@@ -235,8 +227,23 @@ fn enter(namespace: impl AsFd) -> Result<(), Errno> {
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET)
 }
 
+/// Runs `f` on this thread with a namespace around it.
+fn visit<T>(namespace: impl AsFd, f: impl FnOnce() -> T) -> Result<T, Errno> {
+    let _way_back = WayBack::new()?;
+    enter(namespace)?;
+    Ok(f())
+}
+
 /// The namespace that a thread was in; it goes back there when this is dropped.
 struct WayBack(OwnedFd);
+
+impl WayBack {
+    fn new() -> Result<Self, Errno> {
+        rustix::fs::open(THREAD_NETNS, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map(Self)
+            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+    }
+}
 
 impl Drop for WayBack {
     fn drop(&mut self) {

@@ -332,6 +332,7 @@ impl Lab {
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)
+            | Action::TableDelete(_)
             | Action::Announce(..) => {}
         }
     }

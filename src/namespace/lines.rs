@@ -23,6 +23,7 @@ pub fn lines(state: &NamespaceState) -> Vec<String> {
     lines.extend(state.sysctls.iter().map(|(key, value)| format!("sysctl {key} = {value}")));
     lines.extend(table_lines("ip4t", &state.rules_v4));
     lines.extend(table_lines("ip6t", &state.rules_v6));
+    lines.extend(state.foreign_tables.iter().map(|table| format!("nft    {table}")));
     lines
 }
 

@@ -25,8 +25,8 @@ pub use iptables_parse::RuleTextError;
 pub use lines::lines;
 pub use skeleton::skeleton;
 pub use state::{
-    Address, Attach, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey, RouteKind,
-    RouteProtocol, table_text,
+    Address, Attach, ForeignTable, HostState, Kind, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKey,
+    RouteKind, RouteProtocol, table_text,
 };
 
 use crate::name::{DeviceName, NamespaceName};

@@ -36,6 +36,32 @@ pub struct NamespaceState {
     pub rules_v4: Ruleset,
     /// IPv6.
     pub rules_v6: Ruleset,
+    /// Tables of nf_tables that are neither iptables' nor the lab's own. The agent makes none.
+    pub foreign_tables: BTreeSet<ForeignTable>,
+}
+
+/// A table that somebody else made with `nft`; printed as there: `table inet other`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForeignTable {
+    /// The kernel's number of its family (`NFPROTO_*`).
+    pub family: u8,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ForeignTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            1 => "inet",
+            2 => "ip",
+            3 => "arp",
+            5 => "netdev",
+            7 => "bridge",
+            10 => "ip6",
+            other => return write!(f, "table family-{other} {}", self.name),
+        };
+        write!(f, "table {family} {}", self.name)
+    }
 }
 
 impl NamespaceState {

@@ -66,6 +66,9 @@ pub fn plan_with(observed: &HostState, desired: &HostState, deviations: Deviatio
             steps.push(Phase::Make, name, Action::NamespaceAdd);
         }
         let observed = is.unwrap_or(&born);
+        for table in observed.foreign_tables.difference(&wanted.foreign_tables) {
+            steps.push(Phase::Filter, name, Action::TableDelete(table.clone()));
+        }
         let tables = rules::changes(observed, wanted);
         if !tables.changes.is_empty() {
             let late = is.is_none() && !deviations.has(Deviation::GuardedStart);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::name::{DeviceName, NamespaceName};
-use crate::namespace::{Address, Attach, ChainName, Link, PolicyRule, Route, Rule, Table};
+use crate::namespace::{Address, Attach, ChainName, ForeignTable, Link, PolicyRule, Route, Rule, Table};
 use crate::net::{Family, IpNet, Mac, destination_text};
 
 /// An operation and where it acts.
@@ -60,6 +60,8 @@ pub enum Action {
     SysctlSet(String, String),
     /// Changes iptables rules of both families, all in one transaction.
     Rules(RuleChanges),
+    /// Removes a table that is none of the agent's, with all that is in it.
+    TableDelete(ForeignTable),
     /// Deletes the conntrack entries that have an address of this prefix in either tuple.
     ConntrackPurge(IpNet),
     /// Announces an address (gratuitous ARP or unsolicited neighbour advertisement).
@@ -122,6 +124,7 @@ impl fmt::Display for Op {
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
+            Action::TableDelete(table) => write!(f, "nft delete {table}"),
             Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),
             Action::Announce(device, address) if address.is_ipv4() => write!(f, "arping -U -I {device} {address}"),
             Action::Announce(device, address) => write!(f, "ndsend {address} {device}"),

@@ -15,7 +15,7 @@
 //! | [`Phase::ForgetUnplugged`] | conntrack of gateway addresses whose device went | before the rules, which are the trace of them |
 //! | [`Phase::Remove`] | namespaces | a snat namespace translates until it is off the network |
 //! | [`Phase::Make`] | namespaces | born without forwarding |
-//! | [`Phase::Filter`] | every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
+//! | [`Phase::Filter`] | foreign tables; every iptables change of a namespace, in one transaction | before a namespace forwards, before a device or an address brings it packets |
 //! | [`Phase::Configure`] | sysctls of the namespace, forwarding first | devices made from here on are born with `default`'s values |
 //! | [`Phase::Plug`] | devices, up | without an address yet, and with the rules for what they carry |
 //! | [`Phase::Adjust`] | MTU, up, sysctls of devices | before they have an address |

@@ -71,6 +71,9 @@ pub(super) fn lines(
     for family in Family::BOTH {
         rule_lines(state.ruleset(family), &skeleton(name, family), family, &mut push);
     }
+    for table in &state.foreign_tables {
+        push(Kind::Filter, format!("nft {table}"), false);
+    }
     lines
 }
 

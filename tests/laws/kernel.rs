@@ -54,6 +54,7 @@ pub(crate) fn apply(host: &mut HostState, op: &Op) -> Answer {
         | Action::NeighbourDelete(..)
         | Action::SysctlSet(..)
         | Action::Rules(_)
+        | Action::TableDelete(_)
         | Action::ConntrackPurge(_)
         | Action::Announce(..) => within(host.namespaces.get_mut(name).ok_or("no such namespace")?, &op.action),
     }
@@ -98,6 +99,7 @@ fn within(state: &mut NamespaceState, action: &Action) -> Answer {
             Ok(())
         }
         Action::Rules(changes) => commit(state, changes),
+        Action::TableDelete(table) => must(state.foreign_tables.remove(table), || "ENOENT".to_owned()),
         Action::Announce(device, _) => must(link(state, device)?.up, || "device is down".to_owned()),
         Action::ConntrackPurge(_) => Ok(()),
         Action::NamespaceAdd | Action::NamespaceDelete | Action::LinkAdd { .. } | Action::LinkDelete(_) => {

@@ -1,7 +1,7 @@
 //! What somebody may do to namespaces behind the agent's back.
 
 use dvrlab::name::NamespaceName;
-use dvrlab::namespace::{Address, Attach, HostState, Link, PolicyRule, Route};
+use dvrlab::namespace::{Address, Attach, ForeignTable, HostState, Link, PolicyRule, Route};
 use dvrlab::net::{Family, Mac, TABLE_MAIN};
 use dvrlab::plan::{Action, ChainChange, Op, RuleChanges};
 use proptest::prelude::*;
@@ -25,6 +25,7 @@ pub(crate) enum Deed {
     ForeignRoute,
     ForeignRule,
     ForeignChain,
+    ForeignTable,
     Sysctl(&'static str, &'static str),
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn deeds() -> impl Strategy<Value = Vec<(Deed, usize)>> {
         Deed::ForeignRoute,
         Deed::ForeignRule,
         Deed::ForeignChain,
+        Deed::ForeignTable,
         Deed::Sysctl("net.ipv4.ip_forward", "0"),
         Deed::Sysctl("net.ipv4.conf.all.rp_filter", "1"),
         Deed::Sysctl("net.ipv4.conf.all.promote_secondaries", "0"),
@@ -56,6 +58,10 @@ pub(crate) fn deeds() -> impl Strategy<Value = Vec<(Deed, usize)>> {
 /// Does it, if there is anything to do it to.
 pub(crate) fn commit(host: &mut HostState, (deed, number): (Deed, usize)) {
     let Some(name) = host.namespaces.keys().cycle().nth(number % 7).cloned() else { return };
+    if let (Deed::ForeignTable, Some(state)) = (deed, host.namespaces.get_mut(&name)) {
+        state.foreign_tables.insert(ForeignTable { family: 1, name: "foreign".to_owned() });
+        return;
+    }
     if let Some(action) = action(host, &name, deed, number) {
         // What the kernel would refuse has not been done.
         let mut after = host.clone();
@@ -115,6 +121,7 @@ fn action(host: &HostState, name: &NamespaceName, deed: Deed, number: usize) -> 
             let name = dvrlab::namespace::ChainName::Own("foreign".to_owned());
             Action::Rules(RuleChanges { changes: vec![(Family::V4, table, ChainChange::Create(name))] })
         }
+        Deed::ForeignTable => return None,
         Deed::Sysctl(key, value) => Action::SysctlSet(key.to_owned(), value.to_owned()),
     })
 }

@@ -139,6 +139,7 @@ async fn apply_inside(
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
         Action::Rules(changes) => Ok(nft::commit(netns.nf(), changes, &nft::read(netns.nf())?)?),
+        Action::TableDelete(table) => Ok(nft::delete_table(netns.nf(), table)?),
         Action::ConntrackPurge(net) => {
             conntrack::purge(netns.nf(), net)?;
             Ok(())

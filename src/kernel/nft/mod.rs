@@ -23,6 +23,6 @@ mod tests;
 pub use commit::commit;
 pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};
-pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, replace_netdev};
+pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, delete_table, replace_netdev};
 pub use read::{Tables, read};
 pub use trace::{Sign, TRACE_TABLE, remove_trace, set_trace};

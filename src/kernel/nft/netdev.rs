@@ -10,7 +10,7 @@ use super::expression::{
 };
 use super::message::{Base, NETDEV, Place, Transaction};
 use crate::name::DeviceName;
-use crate::namespace::PortRange;
+use crate::namespace::{ForeignTable, PortRange};
 use crate::net::Mac;
 
 /// A chain on one device; its policy is accept.
@@ -108,6 +108,16 @@ const ARP: u16 = 0x0806;
 const ICMPV6: u8 = 58;
 /// Group bit of a MAC's first byte.
 const GROUP: u8 = 0x01;
+
+/// Removes a table with all that is in it.
+///
+/// # Errors
+/// [`NftError::Refused`] when the kernel does not take it, as when there is no such table.
+pub fn delete_table(socket: &Socket, table: &ForeignTable) -> Result<(), NftError> {
+    let mut transaction = Transaction::begin(None);
+    transaction.delete_table(table.family, &table.name, &Cause::Table(table.name.clone()));
+    transaction.commit(socket)
+}
 
 /// Puts a table of family netdev in place of the one of that name, or just makes it, all at once; without chains it is
 /// removed. Name it `dvrlab-...`: such tables are no part of what [`super::read()`] shows.

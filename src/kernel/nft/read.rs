@@ -1,6 +1,6 @@
 //! Reads all tables of a namespace in one consistent piece.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 
 use netlink_bindings::nftables::{
@@ -13,7 +13,7 @@ use super::error::NftError;
 use super::expression::Expression;
 use super::message::{Base, EVERY_FAMILY, GET_CHAIN, GET_GENERATION, GET_RULE, GET_TABLE, POLICY_ACCEPT};
 use crate::kernel::nfnetlink::{DUMP, Message, NfnetlinkError, ask};
-use crate::namespace::{ChainName, Hook, Rule, Ruleset, Table};
+use crate::namespace::{ChainName, ForeignTable, Hook, Rule, Ruleset, Table};
 use crate::net::Family;
 
 /// How often a reading is begun again because somebody changed the rules meanwhile.
@@ -28,9 +28,9 @@ pub struct Tables {
     pub v4: Ruleset,
     /// IPv6.
     pub v6: Ruleset,
-    /// What is neither an iptables table nor the lab's own, such as `table inet other`, and base chains in the iptables
-    /// tables that iptables would not make: the rulesets cannot show them.
-    pub foreign: Vec<String>,
+    /// What is neither an iptables table nor the lab's own, such as `table inet other`. A base chain in an iptables table that
+    /// iptables would not make is shown as an own chain of that name.
+    pub foreign: BTreeSet<ForeignTable>,
     /// The handles of every chain's rules; every chain that exists is there.
     pub(super) handles: BTreeMap<(Family, Table, ChainName), Vec<u64>>,
     pub(super) generation: u32,
@@ -72,19 +72,6 @@ pub(super) fn number(family: Family) -> u8 {
 
 fn family_of(number_: u8) -> Option<Family> {
     Family::BOTH.into_iter().find(|family| number(*family) == number_)
-}
-
-/// How `nft` calls a family.
-fn family_name(number: u8) -> String {
-    match number {
-        1 => "inet".to_owned(),
-        2 => "ip".to_owned(),
-        3 => "arp".to_owned(),
-        5 => "netdev".to_owned(),
-        7 => "bridge".to_owned(),
-        10 => "ip6".to_owned(),
-        other => format!("family {other}"),
-    }
 }
 
 /// The type, hook and priority that iptables gives a built-in chain; none if the table has no such chain.
@@ -197,7 +184,7 @@ fn table(tables: &mut Tables, message: &Message<'_>) -> Result<(), NfnetlinkErro
     let name =
         TableAttrs::new(message.attributes).get_name().map_err(|_shape| malformed("a table without its name"))?;
     if ours(message.family, name).is_none() && !name.to_bytes().starts_with(OWN_PREFIX.as_bytes()) {
-        tables.foreign.push(format!("table {} {}", family_name(message.family), text(name)));
+        tables.foreign.insert(ForeignTable { family: message.family, name: text(name) });
     }
     Ok(())
 }
@@ -211,10 +198,6 @@ fn chain(tables: &mut Tables, message: &Message<'_>) -> Result<(), NfnetlinkErro
     let hooked = attributes.get_hook().is_ok();
     let builtin = hook_named(name).filter(|hook| hooked && fits(&attributes, table, *hook));
     let chain_name = builtin.map_or_else(|| ChainName::Own(text(name)), ChainName::Builtin);
-    if hooked && builtin.is_none() {
-        let place = format!("{} {}", family_name(message.family), table.name());
-        tables.foreign.push(format!("base chain {place} {chain_name}"));
-    }
     let policy_drop = hooked && attributes.get_policy().is_ok_and(|policy| policy != POLICY_ACCEPT);
     let chains = tables.of_mut(family).tables.entry(table).or_default();
     chains.entry(chain_name.clone()).or_default().policy_drop = policy_drop;

@@ -94,5 +94,6 @@ pub async fn observe_namespace(netns: &Netns, baseline: &Baseline) -> Result<Nam
     let tables = nft::read(netns.nf()).map_err(reading("iptables rules"))?;
     state.rules_v4 = tables.v4;
     state.rules_v6 = tables.v6;
+    state.foreign_tables = tables.foreign;
     Ok(state)
 }

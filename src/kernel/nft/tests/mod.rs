@@ -9,7 +9,7 @@ use netlink_bindings::nftables::{ExprListAttrs, RuleAttrs};
 use netlink_sys::Socket;
 
 use super::expression::Expression;
-use super::message::GET_RULE;
+use super::message::{GET_RULE, Transaction};
 use super::read::number;
 use super::testing::*;
 use super::*;
@@ -295,6 +295,29 @@ fn large_transactions_go_out() {
 }
 
 #[test]
+fn a_foreign_table_is_seen_and_removed() {
+    if done_in_a_sandbox() {
+        return;
+    }
+    in_netns(|| {
+        let socket = socket();
+        let mut transaction = Transaction::begin(None);
+        for (family, name) in [(1, "other"), (2, "security"), (10, "dvrlab-own"), (10, "filter")] {
+            transaction.new_table(family, name, &Cause::Table(name.to_owned()));
+        }
+        transaction.commit(&socket).unwrap();
+        let seen = read(&socket).unwrap().foreign;
+        assert_eq!(seen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["table inet other", "table ip security"]);
+        for table in &seen {
+            delete_table(&socket, table).unwrap();
+        }
+        assert!(read(&socket).unwrap().foreign.is_empty());
+        let refused = delete_table(&socket, seen.first().unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("ENOENT"), "{refused}");
+    });
+}
+
+#[test]
 fn what_others_put_there_is_shown() {
     if done_in_a_sandbox() {
         return;
@@ -309,7 +332,9 @@ fn what_others_put_there_is_shown() {
             return;
         }
         let tables = read(&socket).unwrap();
-        assert_eq!(tables.foreign, ["table inet other", "table ip security", "base chain ip filter strange"]);
+        let foreign: Vec<String> = tables.foreign.iter().map(ToString::to_string).collect();
+        assert_eq!(foreign, ["table inet other", "table ip security"]);
+        assert!(tables.v4.tables[&Table::Filter].contains_key(&ChainName::Own("strange".to_owned())));
         let mut shown = lines(&tables.v4);
         let input = shown.remove(&("filter".to_owned(), "INPUT".to_owned())).unwrap();
         let [state, limit, port, mark] = &input[..] else { panic!("{input:?}") };
