@@ -46,9 +46,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "run",
             "scenario",
             "topology",
+            "why",
         ],
     ),
-    ("cli", &["deviation", "harness", "kernel", "record", "report", "scenario", "snapshot"]),
+    ("cli", &["deviation", "harness", "kernel", "record", "report", "scenario", "snapshot", "why"]),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use super::{Color, EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, files, out, run};
-use crate::api::Intent;
 use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Job, Overrides};
 use crate::scenario::{self, Scenario};
@@ -43,7 +42,7 @@ pub(super) fn why(arguments: &Arguments, color: Color) -> i32 {
             return EXIT_BAD_INPUT;
         }
     };
-    let flows = match scenario::flows(&arguments.flow, &intent_after(&one.scenario, steps)) {
+    let flows = match scenario::flows(&arguments.flow, &one.scenario.intent_after(steps)) {
         Ok(flows) => flows,
         Err(notes) => {
             let color = color.wanted(io::stderr().is_terminal());
@@ -121,10 +120,4 @@ fn steps(scenario: &Scenario, step: Option<&str>) -> Result<usize, String> {
             Err(format!("there is no step `{step}`; there are 0, {}", labels.join(", ")))
         }
     }
-}
-
-/// What is in force after so many steps.
-fn intent_after(scenario: &Scenario, steps: usize) -> Intent {
-    let operations = scenario.steps.iter().take(steps).flat_map(|step| &step.operations);
-    operations.fold(scenario.intent.clone(), |intent, operation| operation.apply(&intent).unwrap_or(intent))
 }

@@ -67,6 +67,14 @@ pub struct Scenario {
     pub warnings: Vec<Note>,
 }
 
+impl Scenario {
+    /// What is in force after so many steps; what the API refuses changes nothing.
+    pub fn intent_after(&self, steps: usize) -> Intent {
+        let operations = self.steps.iter().take(steps).flat_map(|step| &step.operations);
+        operations.fold(self.intent.clone(), |intent, operation| operation.apply(&intent).unwrap_or(intent))
+    }
+}
+
 /// A step: at most one change, then checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
