@@ -1,14 +1,17 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::flow::{Flow, ProbeReport};
+use crate::flow::{Flow, Place, ProbeReport};
+use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
+use crate::why::Explanation;
 
 /// Something that holds namespaces and carries packets.
 pub trait Dataplane {
@@ -60,6 +63,25 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Watch`].
     fn counted(&self) -> Result<Vec<Count>, DataplaneError>;
+
+    /// Sends one flow, has the kernel trace it, and tells its way. Takes many times longer than [`Dataplane::send`].
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError>;
+
+    /// The connections that a namespace tracks, sorted, without those of probes; none where there is no such namespace. Ask
+    /// only where it matters: reading them takes milliseconds. A host's name stands for its own namespace.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Memory`].
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError>;
+
+    /// Has a namespace forget what it remembers of packets, or only what has that address.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Memory`], also if there is no such namespace.
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError>;
 }
 
 /// What a replay needs besides: the kernel's own words, programs, and a clock.
@@ -150,6 +172,16 @@ pub enum DataplaneError {
     #[error("failed to {doing}: {reason}")]
     Watch {
         /// What was being done.
+        doing: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// What a namespace remembers of packets could not be read or forgotten.
+    #[error("{place}: failed to {doing}: {reason}")]
+    Memory {
+        /// Where.
+        place: Place,
+        /// `read connections`, `forget neighbours`.
         doing: &'static str,
         /// The kernel's reason.
         reason: String,

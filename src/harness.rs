@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,16 +13,19 @@ use serde::{Deserialize, Serialize};
 use crate::backend::RuleBackend;
 use crate::dataplane::{Dataplane, DataplaneError, ExecError};
 use crate::deviation::{Deviations, Switches};
-use crate::flow::{Flow, ProbeReport};
+use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
+use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
+use crate::scenario::Scenario;
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
+use crate::why::{Answer, Explanation};
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -56,6 +60,20 @@ pub enum Job {
         /// As for a scenario.
         log: Option<String>,
     },
+    /// Build this scenario up to a step and tell the ways of flows.
+    Why {
+        /// The file's name, for messages.
+        path: String,
+        /// Its text.
+        text: String,
+        /// How many of its steps are done first.
+        steps: usize,
+        /// What is sent.
+        flows: Vec<Flow>,
+        /// What the command line decides over the scenario's own word.
+        #[serde(default)]
+        overrides: Overrides,
+    },
 }
 
 /// What the command line decides over a scenario's own word.
@@ -80,6 +98,8 @@ enum Said {
     Step(Box<StepRecord>),
     /// All steps are.
     End(Box<Record>),
+    /// The ways of the flows that were asked for.
+    Answer(Box<Answer>),
     /// The lab could not be had.
     Fault(String),
     /// A step of a replay is done.
@@ -135,7 +155,7 @@ pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord))
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
+            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Answer(_) => {}
         }
     }
     match record {
@@ -157,7 +177,25 @@ pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> 
             Said::ReplayEnd => return Ok(()),
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::End(_) | Said::Held(_) => {}
+            Said::Step(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) => {}
+        }
+    }
+    Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
+}
+
+/// Has a job of the kind [`Job::Why`] done in a sandbox made by `program`.
+///
+/// # Errors
+/// [`HarnessError`] if there is no answer.
+pub fn why(program: &Path, job: &Job) -> Result<Answer, HarnessError> {
+    let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
+    let mut sandbox = Sandbox::spawn(program, &job)?;
+    while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
+        match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
+            Said::Answer(answer) => return Ok(*answer),
+            Said::Fault(text) => return Err(HarnessError::Lab(text)),
+            Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
+            Said::Step(_) | Said::End(_) | Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -171,6 +209,13 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
         }
         Job::Replay { text, unsaid, deviations, rules, log } => {
             replay_job((&text, &unsaid), &deviations, rules, log.as_deref(), out)
+        }
+        Job::Why { path, text, steps, flows, overrides } => {
+            let answer = parsed((&path, &text), &overrides).map_err(Said::Fault).and_then(|scenario| {
+                let lab = lab(scenario.intent.settings.rules)?;
+                Ok(run::why(&scenario, &lab, steps, &flows))
+            });
+            say(out, &answer.map_or_else(|said| said, |answer| Said::Answer(Box::new(answer))))
         }
     });
     match result {
@@ -190,14 +235,11 @@ fn scenario_job(
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
     listen(log);
-    let mut scenario = match scenario::parse(path, text) {
+    let scenario = match parsed((path, text), overrides) {
         Ok(scenario) => scenario,
-        Err(notes) => return say(out, &Said::Fault(scenario::render(&notes, text, path, false))),
+        Err(told) => return say(out, &Said::Fault(told)),
     };
-    let settings = &mut scenario.intent.settings;
-    settings.deviations = overrides.deviations.apply(settings.deviations);
-    settings.rules = overrides.rules.unwrap_or(settings.rules);
-    let lab = match lab(settings.rules) {
+    let lab = match lab(scenario.intent.settings.rules) {
         Ok(lab) => lab,
         Err(said) => return say(out, &said),
     };
@@ -284,6 +326,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A scenario with what the command line decides; else what is wrong with it, in words.
+fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario, String> {
+    let mut scenario = scenario::parse(path, text).map_err(|notes| scenario::render(&notes, text, path, false))?;
+    let settings = &mut scenario.intent.settings;
+    settings.deviations = overrides.deviations.apply(settings.deviations);
+    settings.rules = overrides.rules.unwrap_or(settings.rules);
+    Ok(scenario)
+}
+
 /// A lab that stands still at a chosen point, as a machine does that is about to lose its power.
 struct HoldAt<'a, 'b> {
     lab: Lab,
@@ -341,6 +392,18 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.lab.counted()
+    }
+
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.lab.explain(flow)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.lab.connections(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.lab.flush(place, cache, address)
     }
 }
 

@@ -19,12 +19,14 @@
 //! |---|---|
 //! | [`name`], [`net`] | checked names; MACs, families, and every number taken from the reference, with its source |
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
+//! | [`memory`] | what a namespace remembers of packets: connections, neighbours |
 //! | [`topology`] | what the lab consists of besides routers |
 //! | [`api`] | what tenants and operators ask for: objects, events, the intent in force |
 //! | [`watch`] | what each frame is that a host sends onto a provider segment, from the intents it may be acting upon |
 //! | [`router`] | the server's view of each host: which routers it has, and the dict its agent is sent |
 //! | [`namespace`] | what must stand in each namespace: the agent itself, as a function |
 //! | [`plan`] | from observed to desired in operations, ordered so that stopping anywhere leaks nothing |
+//! | [`why`] | the way of one packet, with what decided at each stop, in words |
 //! | [`dataplane`] | the one seam to the world |
 //! | [`probe`] | builds, sends, answers and follows packets |
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
@@ -59,6 +61,7 @@ pub mod name;
 pub mod net;
 
 pub mod flow;
+pub mod memory;
 pub mod topology;
 
 pub mod api;
@@ -67,6 +70,7 @@ pub mod watch;
 
 pub mod namespace;
 pub mod plan;
+pub mod why;
 
 pub mod dataplane;
 

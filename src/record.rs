@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
+use crate::memory::Connection;
 use crate::namespace::Kind;
 use crate::watch::Finding;
 
@@ -69,6 +70,9 @@ pub struct StepRecord {
     /// How many frames were sent to prove that the watch sees, when that was asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub proved: u32,
+    /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connections: BTreeMap<String, Vec<Connection>>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }

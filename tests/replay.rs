@@ -6,17 +6,20 @@ mod inside;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::process::{Command, Output};
 
 use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
+use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
 use dvrlab::topology::Topology;
 use dvrlab::watch::{Captured, Classification, Count};
+use dvrlab::why::Explanation;
 use inside::inside;
 use serde_json::{Value, json};
 
@@ -198,6 +201,18 @@ impl Dataplane for Meddled {
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
         self.lab.caught()
+    }
+
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.lab.explain(flow)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.lab.connections(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.lab.flush(place, cache, address)
     }
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {

@@ -35,7 +35,7 @@ fn snapshots_and_scenarios_belong_together() {
     let wanted: BTreeSet<String> =
         scenarios.iter().flat_map(|name| [format!("{name}.reach"), format!("{name}.rules")]).collect();
     let found: BTreeSet<String> =
-        files(&common::project("snapshots"), "snap").into_iter().filter(|name| !name.starts_with("invalid/")).collect();
+        files(&common::project("snapshots"), "snap").into_iter().filter(|name| is_of_a_scenario(name)).collect();
     assert_eq!(found, wanted, "left: files in snapshots/, right: what the files in scenarios/ call for");
 }
 
@@ -43,7 +43,7 @@ fn snapshots_and_scenarios_belong_together() {
 #[test]
 fn the_program_writes_snapshots_as_insta_does() {
     let snapshots = common::project("snapshots");
-    for name in files(&snapshots, "snap").into_iter().filter(|name| !name.starts_with("invalid/")) {
+    for name in files(&snapshots, "snap").into_iter().filter(|name| is_of_a_scenario(name)) {
         let file = snapshots.join(format!("{name}.snap"));
         let bytes = std::fs::read_to_string(&file).unwrap();
         let body = bytes.splitn(3, "---\n").nth(2).expect("insta's head");
@@ -52,6 +52,11 @@ fn the_program_writes_snapshots_as_insta_does() {
         copy.write().unwrap();
         assert_eq!(std::fs::read_to_string(&copy.file).unwrap(), bytes, "{name}");
     }
+}
+
+/// Those of mistakes and of explanations belong to other tests.
+fn is_of_a_scenario(name: &str) -> bool {
+    !name.starts_with("invalid/") && !name.starts_with("why/")
 }
 
 fn files(root: &Path, extension: &str) -> BTreeSet<String> {

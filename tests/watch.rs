@@ -16,6 +16,7 @@ use dvrlab::dataplane::{Dataplane, DataplaneError};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
+use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::namespace::HostState;
 use dvrlab::plan::{Op, Plan};
@@ -25,6 +26,7 @@ use dvrlab::run;
 use dvrlab::scenario::parse;
 use dvrlab::topology::Topology;
 use dvrlab::watch::{Captured, Class, Classification, Count, Rule, classification, decode, proofs};
+use dvrlab::why::Explanation;
 use inside::inside;
 
 const NETWORK: &str = "# The watch.
@@ -292,6 +294,18 @@ impl Dataplane for Around<'_> {
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
         self.lab.caught()
+    }
+
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.lab.explain(flow)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.lab.connections(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.lab.flush(place, cache, address)
     }
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {

@@ -6,6 +6,7 @@ mod files;
 mod list;
 mod replay;
 mod run;
+mod why;
 
 use std::path::PathBuf;
 
@@ -64,6 +65,8 @@ impl Color {
 enum Command {
     /// Run scenarios and compare with their snapshots.
     Run(run::Arguments),
+    /// Send a packet and tell its way: what decided at each stop, there and back.
+    Why(why::Arguments),
     /// Look for mistakes in scenarios, starting nothing.
     Check {
         /// Scenario files, or directories of them.
@@ -108,6 +111,7 @@ pub fn main() -> i32 {
     let color = arguments.color;
     match arguments.command {
         Command::Run(run) => run::run(&run, color),
+        Command::Why(arguments) => why::why(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Replay(arguments) => replay::replay(&arguments),

@@ -1,10 +1,9 @@
 //! The connections that a namespace tracks, by netlink.
 //!
-//! In: a NETLINK_NETFILTER socket that stands in the namespace. Out: entries as `conntrack -L` prints them, without
-//! time-outs and counters. Never: a dump when nothing is tracked, since a dump walks the whole table of the machine
-//! (8.7 ms for 262144 buckets, entries or not).
+//! In: a NETLINK_NETFILTER socket that stands in the namespace. Out: [`Connection`]s, without time-outs and counters.
+//! Never: a dump when nothing is tracked, since a dump walks the whole table of the machine (8.7 ms for 262144 buckets,
+//! entries or not).
 
-use std::fmt;
 use std::net::IpAddr;
 
 use netlink_bindings::conntrack::{ConntrackAttrs, IterableTupleAttrs, PushConntrackAttrs, PushTupleAttrs};
@@ -12,6 +11,7 @@ use netlink_bindings::traits::Pusher;
 use netlink_sys::Socket;
 
 use super::nfnetlink::{ACK, DUMP, Message, NfnetlinkError, ask, find};
+use crate::memory::{Connection, Detail, ICMPV6, Tuple};
 use crate::net::{Family, IpNet, family_of};
 
 /// Subsystem 1 (NFNL_SUBSYS_CTNETLINK), in the upper byte of a message type.
@@ -28,59 +28,6 @@ const EVERY_FAMILY: u8 = 0;
 
 /// IPS_SEEN_REPLY
 const SEEN_REPLY: u32 = 1 << 1;
-/// IPS_ASSURED
-const ASSURED: u32 = 1 << 2;
-
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-
-/// Addresses and what tells connections between them apart, in one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tuple {
-    /// The transport protocol.
-    pub protocol: u8,
-    /// Sender.
-    pub source: IpAddr,
-    /// Receiver.
-    pub destination: IpAddr,
-    /// Ports or the like.
-    pub detail: Detail,
-}
-
-/// The part of a tuple that depends on the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Detail {
-    /// TCP, UDP and others with ports: source, destination.
-    Ports(u16, u16),
-    /// ICMP of either family.
-    Icmp {
-        /// Type.
-        kind: u8,
-        /// Code.
-        code: u8,
-        /// Identifier.
-        id: u16,
-    },
-    /// Nothing but the addresses.
-    None,
-}
-
-/// A tracked connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
-    /// The conntrack zone.
-    pub zone: u16,
-    /// As the first packet had it.
-    pub original: Tuple,
-    /// As answers have it: differs from the original's reverse by what is translated.
-    pub reply: Tuple,
-    /// Bits `IPS_*` of the kernel.
-    pub status: u32,
-    /// The connection's mark.
-    pub mark: u32,
-}
 
 /// How many connections the namespace tracks. Takes microseconds.
 pub fn count(socket: &Socket) -> Result<u32, NfnetlinkError> {
@@ -100,11 +47,11 @@ pub fn count(socket: &Socket) -> Result<u32, NfnetlinkError> {
 }
 
 /// All connections, sorted.
-pub fn dump(socket: &Socket) -> Result<Vec<Entry>, NfnetlinkError> {
+pub fn dump(socket: &Socket) -> Result<Vec<Connection>, NfnetlinkError> {
     dump_of(socket, EVERY_FAMILY)
 }
 
-fn dump_of(socket: &Socket, family: u8) -> Result<Vec<Entry>, NfnetlinkError> {
+fn dump_of(socket: &Socket, family: u8) -> Result<Vec<Connection>, NfnetlinkError> {
     let mut entries = Vec::new();
     if count(socket)? == 0 {
         return Ok(entries);
@@ -167,13 +114,6 @@ pub fn flush(socket: &Socket) -> Result<(), NfnetlinkError> {
     ask(socket, (DELETE, ACK), EVERY_FAMILY, |_| {}, |_| Ok(())).map(|_one_state| ())
 }
 
-impl Entry {
-    /// Whether an address of `net` is in either tuple.
-    pub fn has(&self, net: &IpNet) -> bool {
-        [self.original, self.reply].iter().any(|tuple| net.contains(&tuple.source) || net.contains(&tuple.destination))
-    }
-}
-
 /// The kernel's number of a family.
 fn number(family: Family) -> u8 {
     match family {
@@ -207,17 +147,17 @@ fn push_tuple<P: Pusher>(to: PushTupleAttrs<P>, tuple: &Tuple) -> PushTupleAttrs
     to.end_nested()
 }
 
-fn entry(message: &Message<'_>) -> Result<Entry, NfnetlinkError> {
+fn entry(message: &Message<'_>) -> Result<Connection, NfnetlinkError> {
     let attributes = ConntrackAttrs::new(message.attributes);
     let (Ok(original), Ok(reply)) = (attributes.get_tuple_orig(), attributes.get_tuple_reply()) else {
         return Err(NfnetlinkError::Malformed("a connection without its tuples"));
     };
-    Ok(Entry {
+    Ok(Connection {
         // Zone 0 is not sent, nor is the mark by a kernel built without marks.
         zone: attributes.get_zone().unwrap_or(0),
         original: tuple(&original)?,
         reply: tuple(&reply)?,
-        status: attributes.get_status().unwrap_or(0),
+        answered: attributes.get_status().unwrap_or(0) & SEEN_REPLY != 0,
         mark: attributes.get_mark().unwrap_or(0),
     })
 }
@@ -247,44 +187,6 @@ fn read_tuple(from: &IterableTupleAttrs<'_>) -> Option<Tuple> {
     Some(Tuple { protocol: proto.get_proto_num().ok()?, source: source.ok()?, destination: destination.ok()?, detail })
 }
 
-impl fmt::Display for Tuple {
-    /// `src=10.0.1.11 dst=198.51.100.5 sport=40000 dport=53`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "src={} dst={}", self.source, self.destination)?;
-        match self.detail {
-            Detail::Ports(source, destination) => write!(f, " sport={source} dport={destination}"),
-            Detail::Icmp { kind, code, id } => write!(f, " type={kind} code={code} id={id}"),
-            Detail::None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Entry {
-    /// As `conntrack -L` prints it, without numbers that change by themselves.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.original.protocol {
-            ICMP => f.write_str("icmp")?,
-            TCP => f.write_str("tcp")?,
-            UDP => f.write_str("udp")?,
-            ICMPV6 => f.write_str("icmpv6")?,
-            other => write!(f, "{other}")?,
-        }
-        write!(f, " {}", self.original)?;
-        if self.status & SEEN_REPLY == 0 {
-            f.write_str(" [UNREPLIED]")?;
-        }
-        write!(f, " {}", self.reply)?;
-        if self.status & ASSURED != 0 {
-            f.write_str(" [ASSURED]")?;
-        }
-        write!(f, " mark={}", self.mark)?;
-        if self.zone != 0 {
-            write!(f, " zone={}", self.zone)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -292,6 +194,7 @@ mod tests {
     use super::*;
     use crate::kernel::nft::testing::{desired, loopback_up, make, socket, succeed};
     use crate::kernel::testing::{done_in_a_sandbox, in_netns};
+    use crate::memory::UDP;
 
     /// A namespace that tracks and translates: what is sent to `ADDRESS` port 53 goes to port 5300 of the other end.
     fn tracking(family: Family) -> (Socket, UdpSocket, UdpSocket) {
@@ -310,7 +213,7 @@ mod tests {
     }
 
     fn texts(socket: &Socket) -> Vec<String> {
-        dump(socket).unwrap().iter().map(Entry::to_string).collect()
+        dump(socket).unwrap().iter().map(Connection::to_string).collect()
     }
 
     #[test]
@@ -323,7 +226,7 @@ mod tests {
             assert_eq!(count(&socket).unwrap(), 0);
             assert_eq!(texts(&socket), [""; 0]);
             client.send_to(b"?", "127.0.0.1:53").unwrap();
-            let asked = "udp src=127.0.0.1 dst=127.0.0.1 sport=4000 dport=53 [UNREPLIED] src=127.0.0.2 dst=127.0.0.1 sport=5300 dport=4000 mark=0";
+            let asked = "udp src=127.0.0.1 dst=127.0.0.1 sport=4000 dport=53 [UNREPLIED] reply src=127.0.0.2 dst=127.0.0.1 sport=5300 dport=4000";
             assert_eq!(texts(&socket), [asked]);
             let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
             server.send_to(b"!", from).unwrap();
@@ -375,7 +278,7 @@ mod tests {
             client.send_to(b"?", "127.0.0.4:9").unwrap();
             let entries = dump(&socket).unwrap();
             let zoned = entries.iter().find(|entry| entry.zone == 7).unwrap();
-            assert!(zoned.to_string().ends_with(" mark=0 zone=7"), "{zoned}");
+            assert!(zoned.to_string().ends_with(" zone=7"), "{zoned}");
             assert!(!delete(&socket, 0, &zoned.original).unwrap());
             assert!(delete(&socket, 7, &zoned.original).unwrap());
         });

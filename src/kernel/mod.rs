@@ -10,9 +10,11 @@ use crate::name::{HostName, Id, NamespaceName};
 pub mod apply;
 pub mod command;
 pub mod conntrack;
+pub mod decision;
 pub mod extack;
 pub mod iptables;
 pub mod links;
+pub mod neighbours;
 pub mod netns;
 pub mod nfnetlink;
 pub mod nft;
@@ -24,6 +26,7 @@ pub mod sandbox;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod trace;
 pub mod watch;
 pub mod wire;
 

@@ -195,6 +195,11 @@ impl Netns {
         self.devices.borrow().get(device).copied()
     }
 
+    /// The name of the device with this index, if known.
+    pub fn known_device(&self, index: u32) -> Option<DeviceName> {
+        self.devices.borrow().iter().find(|(_, known)| **known == index).map(|(name, _)| name.clone())
+    }
+
     /// What the device with this index leads to; [`Attach::Foreign`] if it was not made here.
     pub fn attachment(&self, index: u32) -> Attach {
         self.attachments.borrow().get(&index).cloned().unwrap_or(Attach::Foreign)

@@ -279,6 +279,21 @@ pub(crate) fn events(
     }
 }
 
+/// Gives every message that is in the socket, which has joined a group, to `each` with its type. Never waits.
+pub(crate) fn each_message(
+    socket: &Socket,
+    mut each: impl FnMut(u16, &Message<'_>) -> Result<(), NfnetlinkError>,
+) -> Result<(), NfnetlinkError> {
+    let mut datagram = Vec::with_capacity(RECEIVE_BYTES);
+    while receive(socket, &mut datagram)? {
+        let mut rest = datagram.as_slice();
+        while let Some(raw) = next(&mut rest)? {
+            each(raw.kind, &raw.message()?)?;
+        }
+    }
+    Ok(())
+}
+
 /// Sends one request, whose attributes `fill` appends, with [`DUMP`], [`ACK`] or neither, and gives every message of the answer to `each`.
 /// Returns whether the answer is of one state; if not, ask again.
 pub(crate) fn ask(

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,28 +23,29 @@ use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::wire::LinuxWire;
-use crate::kernel::{self, Netns, Plug, Surroundings, conntrack};
+use crate::kernel::{self, Netns, Plug, Surroundings};
+use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
 use crate::plan::{Action, Op, Plan};
-use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire as _, WireError};
+use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
+use crate::why::Explanation;
 
 mod bench;
+mod explain;
 mod fabric;
 mod host;
 mod layer2;
 mod make;
+mod memory;
 mod node;
 mod ports;
 mod settle;
 mod shape;
 mod watch;
-
-/// How many connections a namespace tracks.
-const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
 
 /// A lab in the calling process's network namespaces. It belongs in a [sandbox](crate::kernel::sandbox).
 pub struct Lab {
@@ -239,8 +241,9 @@ impl Dataplane for Lab {
     }
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        let others = self.connections_before()?;
         let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
-        self.forget_connections().map_err(DataplaneError::Probe)?;
+        self.forget_connections(&others)?;
         Ok(reports)
     }
 
@@ -259,6 +262,18 @@ impl Dataplane for Lab {
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.watch.counted(&self.fabric.borrow())
+    }
+
+    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
+        self.explained(flow)
+    }
+
+    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.tracked(place)
+    }
+
+    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        self.forget(place, cache, address)
     }
 }
 
@@ -327,25 +342,19 @@ impl Lab {
 
     /// Runs the probes.
     fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+        self.probe_over(&self.wire, flows)
+    }
+
+    /// Runs the probes over the lab's taps, with somebody between who looks on.
+    fn probe_over(&self, wire: &dyn Wire, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
         self.tap_all()?;
         let mut nodes = self.nodes.borrow().clone();
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
         let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(&self.wire, &nodes, flows, counters, &Options::default())?;
+        let run = probe::run(wire, &nodes, flows, counters, &Options::default())?;
         Ok(run.reports)
-    }
-
-    /// Has the routers forget the probes' connections, and with them all others: nothing else sends in a lab that is probed.
-    /// Counting is cheap, while the kernel walks its whole table to flush.
-    fn forget_connections(&self) -> Result<(), String> {
-        for netns in self.routers.borrow().values() {
-            if netns.sysctl_get(CONNECTIONS).map_err(|error| make::reason(&error))? != "0" {
-                conntrack::flush(netns.nf()).map_err(|error| make::reason(&error))?;
-            }
-        }
-        Ok(())
     }
 
     /// Keeps up who has which MAC.

@@ -422,4 +422,6 @@ pub enum Kind {
     Nat6,
     /// of table filter.
     Filter6,
+    /// A tracked connection: `tcp src=... dst=... sport=... dport=... reply src=... dst=...`
+    Conntrack,
 }

@@ -14,6 +14,7 @@ mod engine;
 #[cfg(test)]
 mod fake;
 mod frame;
+mod glimpse;
 mod judge;
 mod nodes;
 mod receive;
@@ -26,6 +27,7 @@ mod track;
 mod wire;
 
 pub use engine::{Options, ProbeError, Run, run};
+pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits};
 pub use nodes::{Node, Nodes, Port};
 pub use token::{Counters, Tuple};
 pub use wire::{Frame, Lookup, RouteAnswer, Wire, WireError};

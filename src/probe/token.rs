@@ -104,6 +104,16 @@ impl Token {
         self.0.checked_sub(first.0).and_then(|distance| usize::try_from(distance).ok())
     }
 
+    /// The token that many attempts later; none when the numbers are used up.
+    pub(super) fn later(self, attempts: usize) -> Option<Self> {
+        u32::try_from(attempts).ok().and_then(|attempts| self.0.checked_add(attempts)).map(Self)
+    }
+
+    /// What every answer to it begins with.
+    pub(super) fn answer_start(self) -> Vec<u8> {
+        self.payload(b'a', "")
+    }
+
     /// The number.
     pub(super) fn number(self) -> u32 {
         self.0

@@ -99,5 +99,6 @@ pub(crate) fn kind_word(kind: Kind) -> &'static str {
         Kind::Mangle6 => "mangle6",
         Kind::Nat6 => "nat6",
         Kind::Filter6 => "filter6",
+        Kind::Conntrack => "conntrack",
     }
 }

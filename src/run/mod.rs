@@ -5,8 +5,12 @@
 
 mod lines;
 mod matrix;
+mod memory;
 mod proof;
 mod watch;
+mod why;
+
+pub use why::why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -81,6 +85,8 @@ struct Driver<'a> {
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
     options: Options,
+    /// Protocols and ports that nodes listen on.
+    listen: BTreeSet<(u8, u16)>,
 }
 
 impl<'a> Driver<'a> {
@@ -94,6 +100,7 @@ impl<'a> Driver<'a> {
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
             options,
+            listen: scenario::ports_named(scenario),
         }
     }
 
@@ -112,27 +119,34 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
+        self.change(step, &mut record);
+        self.read_connections(step, &mut record);
+        self.probe(step, &mut record);
+        self.judge_state(step, &mut record);
+        self.watch_judge(Some(step), &mut record);
+        record
+    }
+
+    /// Makes a step's change, and checks what holds after every one.
+    fn change(&mut self, step: &Step, record: &mut StepRecord) {
         let mut next = self.intent.clone();
         let mut restarted = BTreeSet::new();
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
-            next = ask(next, operation, step.line, &mut restarted, &mut record);
+            next = ask(next, operation, step.line, &mut restarted, record);
+            self.do_deed(operation, step.line, record);
         }
         if !step.operations.is_empty() {
-            self.move_to(next, &restarted, &mut record);
+            self.move_to(next, &restarted, record);
         }
-        self.check(&mut record);
-        self.probe(step, &mut record);
-        Self::judge_state(step, &mut record);
-        self.watch_judge(Some(step), &mut record);
-        record
+        self.check(record);
     }
 
     /// Brings the lab from what is in force to `next`: fabric first, then each host in turn, then what fabric is no longer needed.
     fn move_to(&mut self, next: Intent, restarted: &BTreeSet<HostName>, record: &mut StepRecord) {
         let mut topology = router::topology(&next);
         for node in topology.nodes.values_mut() {
-            node.listen.extend(scenario::ports_named(self.scenario));
+            node.listen.extend(&self.listen);
         }
         let mut order = router::order(&self.intent, &next);
         order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
@@ -250,6 +264,7 @@ impl<'a> Driver<'a> {
     }
 
     fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
+        let mut explained = 0;
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);
@@ -257,16 +272,27 @@ impl<'a> Driver<'a> {
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
             for found in expected.judge(&mine, &self.intent) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
-                record.failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
+                let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
+                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
+                    failure.details = self.explained(&flow);
+                    explained += 1;
+                }
+                record.failures.push(failure);
             }
         }
     }
 
-    fn judge_state(step: &Step, record: &mut StepRecord) {
+    fn judge_state(&self, step: &Step, record: &mut StepRecord) {
         let mut failures = Vec::new();
         for expectation in &step.expectations {
             let Expected::State(expected) = &expectation.what else { continue };
-            let look = |place: &StatePlace, kind: Kind| lines_at(&record.state, place, kind);
+            let look = |place: &StatePlace, kind: Kind| {
+                if kind == Kind::Conntrack {
+                    self.connections_at(&record.connections, place)
+                } else {
+                    lines_at(&record.state, place, kind)
+                }
+            };
             if let Some(found) = expected.judge(&look) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 failures.push(failure(FailureKind::Expectation, Some(expectation.line), text));
@@ -347,6 +373,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         state: BTreeMap::new(),
         watch: Vec::new(),
         proved: 0,
+        connections: BTreeMap::new(),
         failures: Vec::new(),
     }
 }
@@ -433,14 +460,18 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
     failures
 }
 
-/// The lines of a kind at a place: one namespace, a host with all its namespaces, or all.
-fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
-    let inside = |name: &str| match place {
+/// Whether what is at `name` is at a place: one namespace, a host with all its namespaces, or all.
+fn is_at(name: &str, place: &StatePlace) -> bool {
+    match place {
         StatePlace::All => true,
-        StatePlace::Host(host) => name.strip_prefix(host.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        StatePlace::Host(host) => name.split('/').next() == Some(host.as_str()),
         StatePlace::Namespace(..) | StatePlace::Node(_) => name == place.to_string(),
-    };
-    let here = state.iter().filter(|(name, _)| inside(name));
+    }
+}
+
+/// The lines of a kind at a place.
+fn lines_at(state: &BTreeMap<String, Vec<Line>>, place: &StatePlace, kind: Kind) -> Vec<String> {
+    let here = state.iter().filter(|(name, _)| is_at(name, place));
     if kind == Kind::Namespace {
         return here.filter_map(|(name, _)| name.split_once('/').map(|(_, namespace)| namespace.to_owned())).collect();
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::note::Span;
-use crate::flow::{Place, Protocol};
+use crate::flow::{Flow, Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
 use crate::net::Family;
@@ -237,4 +237,7 @@ pub enum Quantity {
 pub struct Mismatch {
     /// What was seen instead: `icmp vm1 -> 198.51.100.2: as 10.0.1.11, not as 203.0.113.10`.
     pub sentence: String,
+    /// The flow that it is about, if it is about one.
+    #[serde(skip)]
+    pub flow: Option<Flow>,
 }

@@ -134,14 +134,17 @@ impl FlowExpectation {
         for pair in &pairs {
             let name = title(pair);
             let Some(report) = by_flow.get(&pair.flow) else {
-                mismatches.push(Mismatch { sentence: format!("{name}: was not probed") });
+                mismatches.push(Mismatch { sentence: format!("{name}: was not probed"), flow: None });
                 continue;
             };
             let told = match &self.outcome {
                 Outcome::Failed(failure) => failure.judge(report, intent),
                 Outcome::Delivered(delivery) => delivery.judge(report, pair.named.as_ref(), intent),
             };
-            mismatches.extend(told.into_iter().map(|what| Mismatch { sentence: format!("{name}: {what}") }));
+            mismatches.extend(
+                told.into_iter()
+                    .map(|what| Mismatch { sentence: format!("{name}: {what}"), flow: Some(pair.flow.clone()) }),
+            );
             if let Some(seen) = &report.seen {
                 answered.push((pair, report, seen));
             }
@@ -290,8 +293,8 @@ impl Delivery {
                 let key = (report.flow.protocol, report.flow.to, seen.source, seen.source_port);
                 if let Some(first) = users.insert(key, title(pair)) {
                     let port = seen.source_port.map_or_else(|| "unknown".to_owned(), |port| port.to_string());
-                    mismatches
-                        .push(Mismatch { sentence: format!("{}: port {port}, the same as {first}", title(pair)) });
+                    let sentence = format!("{}: port {port}, the same as {first}", title(pair));
+                    mismatches.push(Mismatch { sentence, flow: Some(pair.flow.clone()) });
                 }
             }
         }
@@ -304,7 +307,7 @@ impl Delivery {
         for (pair, report, seen) in answered {
             if !self.reaches.iter().any(|name| is_called(&seen.responder, name.as_str())) {
                 let sentence = format!("{}: reaches {}, not {}", title(pair), seen.responder, joined(&self.reaches));
-                mismatches.push(Mismatch { sentence });
+                mismatches.push(Mismatch { sentence, flow: Some(pair.flow.clone()) });
             }
             let first = owners.entry((&report.flow.from, report.flow.to)).or_insert(&seen.responder);
             if **first != seen.responder && self.reaches.len() > 1 {
@@ -314,7 +317,7 @@ impl Delivery {
                     seen.responder,
                     report.flow.to
                 );
-                mismatches.push(Mismatch { sentence });
+                mismatches.push(Mismatch { sentence, flow: Some(pair.flow.clone()) });
             }
         }
         for name in &self.reaches {
@@ -322,7 +325,7 @@ impl Delivery {
                 && !answered.iter().any(|(_, _, seen)| is_called(&seen.responder, name.as_str()))
                 && self.reaches.len() > 1
             {
-                mismatches.push(Mismatch { sentence: format!("no flow of this line reaches {name}") });
+                mismatches.push(Mismatch { sentence: format!("no flow of this line reaches {name}"), flow: None });
             }
         }
         mismatches
@@ -422,6 +425,6 @@ impl StateExpectation {
                 format!("{place}: there is no {what} ({} of that kind)", all.len())
             }
         };
-        Some(Mismatch { sentence })
+        Some(Mismatch { sentence, flow: None })
     }
 }

@@ -4,6 +4,7 @@
 //! and what must be seen as [`Expectation`]s that judge what was seen. Never: reading files, running anything. All mistakes of a file
 //! are reported together, each with its place.
 
+mod ask;
 mod build;
 mod expect;
 mod expectation;
@@ -31,7 +32,9 @@ mod world;
 mod yaml;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+pub use ask::flows;
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
     Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
@@ -42,7 +45,8 @@ pub use note::{Note, Severity, Span, render};
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
-use crate::flow::Protocol;
+use crate::flow::{Place, Protocol};
+use crate::memory::Cache;
 
 /// A file that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,14 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// What is missing for its readers.
     pub warnings: Vec<Note>,
+}
+
+impl Scenario {
+    /// What is in force after so many steps; what the API refuses changes nothing.
+    pub fn intent_after(&self, steps: usize) -> Intent {
+        let operations = self.steps.iter().take(steps).flat_map(|step| &step.operations);
+        operations.fold(self.intent.clone(), |intent, operation| operation.apply(&intent).unwrap_or(intent))
+    }
 }
 
 /// A step: at most one change, then checks.
@@ -98,6 +110,15 @@ pub struct Operation {
     pub text: String,
     /// The API must refuse it with this error.
     pub refused: Option<RejectedKind>,
+    /// What is done besides, of which the API knows nothing.
+    pub deed: Option<Deed>,
+}
+
+/// Something that is done to the lab itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// A namespace forgets what it remembers of packets, or only what has the address. A host's name stands for its own namespace.
+    Flush(Place, Cache, Option<IpAddr>),
 }
 
 impl Operation {

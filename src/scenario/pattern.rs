@@ -8,9 +8,12 @@ pub(super) fn matches(pattern: &[String], line: &str) -> bool {
     pattern.iter().all(|wanted| words.any(|word| word_matches(wanted, word)))
 }
 
-/// Whether one word matches: by its characters, or an address its own with a prefix length.
+/// Whether one word matches: by its characters, an address its own with a prefix length, or one behind `src=` or `dst=`.
 fn word_matches(pattern: &str, word: &str) -> bool {
     if glob(pattern, word) {
+        return true;
+    }
+    if word.strip_prefix("src=").or_else(|| word.strip_prefix("dst=")).is_some_and(|address| glob(pattern, address)) {
         return true;
     }
     let Some((address, length)) = word.split_once('/') else { return false };
@@ -39,8 +42,14 @@ mod tests {
     fn text_matches_words_in_order() {
         let rule = "32768: from 10.0.1.11 lookup 16";
         let nat = "-A neutron-l3-agent-snat -o qg-r1 -j SNAT --to-source 203.0.113.10 --random-fully";
+        let connection = "udp src=10.0.1.11 dst=198.51.100.2 sport=free dport=53 reply src=198.51.100.2 dst=203.0.113.10 sport=53 dport=free";
         let address = "10.0.1.1/24 dev qr-red4";
         for (pattern, line, expected) in [
+            ("203.0.113.10", connection, true),
+            ("udp 203.0.113.* dport=free", connection, true),
+            ("dst=203.0.113.10", connection, true),
+            ("src=203.0.113.10", connection, false),
+            ("203.0.113.1", connection, false),
             ("", rule, true),
             ("from 10.0.1.11 lookup 16", rule, true),
             ("from lookup", rule, true),

@@ -79,6 +79,9 @@ fn typed(ty: &Type) -> Value {
             json!({ "type": "string", "pattern": r"^[0-9a-fA-F./:]+\s+via\s+[0-9a-fA-F.:]+$", "examples": ["198.18.7.0/24 via 10.0.1.12"] })
         }
         Type::Closed => json!({ "type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}$", "examples": ["udp/9"] }),
+        Type::Place => {
+            json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*(/[a-z0-9-]+)?$", "examples": ["net1/snat-r1"] })
+        }
         Type::Choice(choices) => {
             let one = |word: &str, doc: &str| json!({ "const": word, "description": doc });
             json!({ "oneOf": choices.iter().map(|choice| one(choice.word, choice.doc)).collect::<Vec<_>>() })

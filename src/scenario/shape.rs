@@ -48,6 +48,7 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         | Type::Pool
         | Type::Route
         | Type::Closed
+        | Type::Place
         | Type::Choice(_)
         | Type::Refused => check_scalar(node, ty, notes),
     }
@@ -60,6 +61,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Integer(..) => "a number",
         Type::Word | Type::Choice(_) => "a word",
         Type::Name(_) => "a name",
+        Type::Place => "a place",
         Type::Address | Type::FloatingIp => "an address",
         Type::Prefix => "a prefix",
         Type::AddressOrPrefix => "an address or prefix",
@@ -105,6 +107,7 @@ fn example(ty: &Type) -> String {
         | Type::Pool
         | Type::Route
         | Type::Closed
+        | Type::Place
         | Type::Choice(_)
         | Type::Refused => format!("write {} after the key", expected(ty)),
     }
@@ -150,6 +153,7 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Wrong> {
         Type::Choice(choices) => choice(text, choices),
         Type::Refused => refused(text),
         Type::Name(_)
+        | Type::Place
         | Type::OrNone(_)
         | Type::OneOrMany(_)
         | Type::List(_)

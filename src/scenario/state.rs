@@ -7,11 +7,12 @@ use super::words::{Word, Words};
 use super::world::World;
 use super::yaml::Entry;
 use crate::api::Section;
+use crate::flow::Place;
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
 
 /// Every kind with its word, in the order of the reference.
-pub(super) const KINDS: [(&str, Kind); 17] = [
+pub(super) const KINDS: [(&str, Kind); 18] = [
     ("namespace", Kind::Namespace),
     ("device", Kind::Device),
     ("address", Kind::Address),
@@ -28,6 +29,7 @@ pub(super) const KINDS: [(&str, Kind); 17] = [
     ("filter6", Kind::Filter6),
     ("mangle6", Kind::Mangle6),
     ("raw6", Kind::Raw6),
+    ("conntrack", Kind::Conntrack),
     ("sysctl", Kind::Sysctl),
 ];
 
@@ -74,6 +76,16 @@ pub(super) fn place(entry: &Entry, world: &World, notes: &mut Notes) -> Option<S
         Some(Section::Hosts) => HostName::new(key).ok().map(StatePlace::Host),
         Some(_) | None => Name::new(key).ok().map(StatePlace::Node),
     }
+}
+
+/// Reads a place that something is done at: a host, a node, or `HOST/NAMESPACE`. What is wrong is noted.
+pub(super) fn site(text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Place> {
+    if let Some((host, inside)) = text.split_once('/') {
+        let (host, namespace) = namespace(host, inside, span, world, notes)?;
+        return Some(Place { host: Some(host), name: namespace.to_string() });
+    }
+    let known = world.resolve(text, &[Section::Hosts, Section::Instances, Section::Outside], span, notes);
+    known.then(|| Place { host: None, name: text.to_owned() })
 }
 
 /// Reads `HOST/NAMESPACE`. What is wrong is noted.

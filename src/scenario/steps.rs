@@ -5,10 +5,12 @@ use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
 use super::note::{Span, position};
+use super::state;
 use super::values;
 use super::yaml::{Entry, Node};
-use super::{Operation, Step};
+use super::{Deed, Operation, Step};
 use crate::api::{Event, RejectedKind, Section};
+use crate::memory::Cache;
 use crate::name::Name;
 
 impl Builder<'_> {
@@ -111,7 +113,10 @@ impl Builder<'_> {
         let (node, place) = (&verb.value, &verb.key_span);
         self.made.clear();
         self.refusals.clear();
-        if verb.key == "create" {
+        let mut deed = None;
+        if verb.key == "flush" {
+            deed = self.flush(node);
+        } else if verb.key == "create" {
             self.create(node);
         } else {
             self.change(number, verb);
@@ -128,7 +133,7 @@ impl Builder<'_> {
             self.note_refusals(true);
         }
         let text = format!("{}: {}", verb.key, node.one_line());
-        Operation { events, text, refused: refused_as }
+        Operation { events, text, refused: refused_as, deed }
     }
 
     fn change(&mut self, number: usize, verb: &Entry) {
@@ -184,6 +189,19 @@ impl Builder<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Reads `flush`. What is wrong is noted.
+    fn flush(&mut self, node: &Node) -> Option<Deed> {
+        let at = node.get("at")?;
+        let place = state::site(at.text()?, &at.span, &self.world, &mut self.notes)?;
+        let cache = match node.get("cache")?.text()? {
+            "conntrack" => Cache::Conntrack,
+            "neighbours" => Cache::Neighbours,
+            _ => return None,
+        };
+        let address = node.get("address").and_then(Node::text).and_then(|text| values::address(text).ok());
+        Some(Deed::Flush(place, cache, address))
     }
 
     /// The keys below the sections of `update` are names too.

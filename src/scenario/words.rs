@@ -151,6 +151,11 @@ impl Words {
         Self { list, next: 0, end }
     }
 
+    /// The words of a text of its own; a comma is a word.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self::new(text, &(0..text.len()), true, true)
+    }
+
     /// The words of a key; a comma is a word.
     pub(super) fn of_key(entry: &Entry) -> Self {
         Self::new(&entry.key, &entry.key_span, entry.key_exact, true)

@@ -49,6 +49,26 @@ impl World {
         true
     }
 
+    /// What is in force, with nothing to come.
+    pub(super) fn of(intent: &Intent, notes: &mut Notes) -> Self {
+        let mut world = Self { intent: intent.clone(), ..Self::default() };
+        let text = |name: &dyn ToString| name.to_string();
+        let names = [
+            (Section::Hosts, intent.hosts.keys().map(|name| text(name)).collect::<Vec<_>>()),
+            (Section::Networks, intent.networks.keys().map(|name| text(name)).collect()),
+            (Section::Subnets, intent.subnets.keys().map(|name| text(name)).collect()),
+            (Section::Routers, intent.routers.keys().map(|name| text(name)).collect()),
+            (Section::Instances, intent.instances.keys().map(|name| text(name)).collect()),
+            (Section::Outside, intent.outside.keys().map(|name| text(name)).collect()),
+        ];
+        for (section, names) in names {
+            for name in names {
+                world.declare(&name, section, &(0..0), notes);
+            }
+        }
+        world
+    }
+
     /// A name that a step will create.
     pub(super) fn announce(&mut self, name: &str, step: usize) {
         self.coming.entry(name.to_owned()).or_insert(step);
@@ -221,6 +241,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Steps
         | Type::Expect
         | Type::Notify
+        | Type::Place
         | Type::Refused => {}
     }
 }

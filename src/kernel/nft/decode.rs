@@ -83,7 +83,11 @@ impl Decoder {
                 self.end(target, &expression);
             }
             Expression::Target(ref found) => self.end(self.target(found), &expression),
-            Expression::Write { .. } | Expression::CountBy(_) | Expression::Log { .. } | Expression::Other { .. } => {
+            Expression::Write { .. }
+            | Expression::CountBy(_)
+            | Expression::Log { .. }
+            | Expression::SetMeta(_)
+            | Expression::Other { .. } => {
                 self.unknown(&expression);
             }
         }

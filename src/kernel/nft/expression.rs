@@ -23,6 +23,8 @@ pub(super) const META_MARK: u32 = 3;
 pub(super) const META_IN_NAME: u32 = 6;
 /// Meta key: name of the device it leaves by.
 pub(super) const META_OUT_NAME: u32 = 7;
+/// Meta key: tracing is on for the packet (NFT_META_NFTRACE).
+pub(super) const META_TRACE: u32 = 12;
 /// Meta key: EtherType.
 pub(super) const META_PROTOCOL: u32 = 1;
 /// Meta key: transport protocol.
@@ -41,6 +43,8 @@ pub(super) const TRANSPORT_HEADER: u32 = 2;
 pub(super) enum Expression {
     /// Loads packet metadata.
     Meta(u32),
+    /// Sets packet metadata from the register.
+    SetMeta(u32),
     /// Loads bytes of the packet.
     Payload { base: u32, offset: u32, length: u32 },
     /// Writes the register into the packet, no checksum touched.
@@ -102,6 +106,7 @@ impl Expression {
     pub(super) fn unknown_text(&self) -> String {
         match self {
             Self::Meta(key) => format!("meta {key}"),
+            Self::SetMeta(key) => format!("meta {key} set"),
             Self::Payload { base, offset, length } => format!("payload {base} {offset} {length}"),
             Self::Write { base, offset, length } => format!("write {base} {offset} {length}"),
             Self::And(mask) => format!("and {}", hex(mask)),
@@ -128,6 +133,9 @@ impl Expression {
         match self {
             Self::Meta(key) => {
                 to.nested_data_meta().push_key(*key).push_dreg(REGISTER);
+            }
+            Self::SetMeta(key) => {
+                to.nested_data_meta().push_key(*key).push_sreg(REGISTER);
             }
             Self::Payload { base, offset, length } => {
                 let to = to.nested_data_payload().push_dreg(REGISTER);

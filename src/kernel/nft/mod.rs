@@ -12,6 +12,7 @@ mod expression;
 mod message;
 mod netdev;
 mod read;
+mod trace;
 mod watch;
 mod xt;
 
@@ -25,4 +26,5 @@ pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};
 pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, delete_table, replace_netdev};
 pub use read::{Tables, read};
+pub use trace::{Sign, TRACE_TABLE, remove_trace, set_trace};
 pub use watch::{EVIDENCE_BYTES, EVIDENCE_GROUP, Sender, class_of, counters, watch};

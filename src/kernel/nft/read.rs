@@ -13,7 +13,7 @@ use super::error::NftError;
 use super::expression::Expression;
 use super::message::{Base, EVERY_FAMILY, GET_CHAIN, GET_GENERATION, GET_RULE, GET_TABLE, POLICY_ACCEPT};
 use crate::kernel::nfnetlink::{DUMP, Message, NfnetlinkError, ask};
-use crate::namespace::{ChainName, ForeignTable, Hook, Ruleset, Table};
+use crate::namespace::{ChainName, ForeignTable, Hook, Rule, Ruleset, Table};
 use crate::net::Family;
 
 /// How often a reading is begun again because somebody changed the rules meanwhile.
@@ -43,6 +43,15 @@ impl Tables {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
         }
+    }
+
+    /// The rule with that handle, if it is one of the iptables tables'.
+    pub fn rule(&self, family: Family, table: &str, chain: &str, handle: u64) -> Option<(Table, &Rule)> {
+        let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
+        let chains = self.handles.iter().filter(|((of, in_table, _), _)| (*of, *in_table) == (family, table));
+        let (key, handles) = chains.into_iter().find(|((_, _, name), _)| name.to_string() == chain)?;
+        let position = handles.iter().position(|known| *known == handle)?;
+        Some((table, self.of(family).tables.get(&table)?.get(&key.2)?.rules.get(position)?))
     }
 
     fn of_mut(&mut self, family: Family) -> &mut Ruleset {

@@ -29,7 +29,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "partition"),
     ("step", "heal"),
     ("step", "sabotage"),
-    ("step", "flush"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
@@ -54,7 +53,6 @@ const LATER: &[(&str, &str)] = &[
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),
-    ("kind", "conntrack"),
     ("kind", "frame"),
 ];
 

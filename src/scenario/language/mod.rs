@@ -87,6 +87,8 @@ pub(super) enum Type {
     Route,
     /// `PROTO/PORT`.
     Closed,
+    /// A host, a node, or `HOST/NAMESPACE`.
+    Place,
     /// One of these words.
     Choice(&'static [Choice]),
     /// The type, or the word `none`.

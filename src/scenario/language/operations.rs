@@ -89,6 +89,7 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
         ),
         key("disassociate", Type::Map(&DISASSOCIATE), Need::Optional, "Takes a floating IP off; it stays allocated."),
         key("restart_agent", Type::Map(&AGENT), Need::Optional, "Ends the agent of a host and starts it anew."),
+        key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),
     ],
 };
 
@@ -328,3 +329,17 @@ static AGENT: Record = Record {
     doc: "Ends the agent of a host and starts it anew.",
     keys: &[key("host", Type::OneOrMany(&Type::Name(&[Section::Hosts])), Need::Required, "The host, one or a list.")],
 };
+static FLUSH: Record = Record {
+    title: "`flush`",
+    context: "flush",
+    doc: "Has a namespace forget what it remembers of packets. That belongs to nobody, so this is no damage.",
+    keys: &[
+        key("at", Type::Place, Need::Required, "A host, an instance, a machine outside, or `HOST/NAMESPACE`."),
+        key("cache", Type::Choice(&CACHES), Need::Required, "What to forget."),
+        key("address", Type::Address, Need::Default("all"), "Only what has this address."),
+    ],
+};
+static CACHES: [Choice; 2] = [
+    Choice { word: "conntrack", doc: "Tracked connections." },
+    Choice { word: "neighbours", doc: "Resolved neighbours; permanent ones stay." },
+];

@@ -1,0 +1,257 @@
+//! The kernel's own account of what its rules do with a packet (NFT_MSG_TRACE).
+//!
+//! In: a namespace, and the bytes by which packets are known. Out: each rule that matched, in order. Never: a packet traced
+//! that is not meant, and nothing of a namespace but the one the [`Tracer`] was made in: a trace ends where a packet leaves its
+//! namespace. A chain of type nat is walked by a flow's first packet only.
+
+use std::io;
+
+use netlink_sys::{Socket, protocols};
+
+use super::netns::{Netns, NetnsError};
+use super::nfnetlink::{NfnetlinkError, each_message, find};
+use super::nft::{NftError, Sign, TRACE_TABLE, remove_trace, set_trace};
+use crate::net::Family;
+
+/// NFNLGRP_NFTRACE
+const GROUP: u32 = 9;
+/// NFT_MSG_TRACE of subsystem 10.
+const TRACE: u16 = (10 << 8) | 0x11;
+
+/// NFTA_TRACE_TABLE
+const TABLE: u16 = 1;
+/// NFTA_TRACE_CHAIN
+const CHAIN: u16 = 2;
+/// NFTA_TRACE_RULE_HANDLE
+const HANDLE: u16 = 3;
+/// NFTA_TRACE_TYPE
+const TYPE: u16 = 4;
+/// NFTA_TRACE_VERDICT
+const VERDICT: u16 = 5;
+/// NFTA_TRACE_MARK
+const MARK: u16 = 14;
+/// NFTA_TRACE_POLICY
+const POLICY: u16 = 16;
+/// NFTA_VERDICT_CODE
+const CODE: u16 = 1;
+/// NFTA_VERDICT_CHAIN
+const TARGET: u16 = 2;
+
+/// A rule that matched, or the end of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The table.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// The rule's handle; none at the end of a chain.
+    pub handle: Option<u64>,
+    /// What follows of it.
+    pub verdict: Code,
+    /// The packet's mark by then.
+    pub mark: u32,
+}
+
+/// What follows of a rule, or of a chain's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// NF_ACCEPT
+    Accept,
+    /// NF_DROP
+    Drop,
+    /// The next rule.
+    Continue,
+    /// Another chain, which returns.
+    Jump(String),
+    /// Another chain, which does not.
+    Goto(String),
+    /// Back to where the chain was called.
+    Return,
+    /// Another number: NF_STOLEN, NF_QUEUE and the like.
+    Other(u32),
+}
+
+/// A tracer in one namespace. Dropping it leaves the trace table in place: call [`Tracer::end`].
+pub struct Tracer {
+    socket: Socket,
+}
+
+/// Why packets cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The socket for events cannot be had.
+    #[error("open a socket for trace events")]
+    Open(#[source] io::Error),
+    /// The rules that choose packets were refused.
+    #[error("install the rules that choose packets")]
+    Rules(#[source] NftError),
+    /// The events cannot be read.
+    #[error("read trace events")]
+    Events(#[source] NfnetlinkError),
+}
+
+impl Tracer {
+    /// Traces packets of a family that bear one of the signs from now on.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn begin(netns: &Netns, family: Family, signs: &[Sign]) -> Result<Self, TraceError> {
+        let socket = netns.run_in(listener)?.map_err(TraceError::Open)?;
+        set_trace(netns.nf(), family, signs).map_err(TraceError::Rules)?;
+        Ok(Self { socket })
+    }
+
+    /// Ends tracing and gives what was seen, in order: packet by packet, each beginning with the rule of [`TRACE_TABLE`] that
+    /// chose it.
+    ///
+    /// # Errors
+    /// [`TraceError`].
+    pub fn end(self, netns: &Netns, family: Family) -> Result<Vec<Event>, TraceError> {
+        let mut events = Vec::new();
+        each_message(&self.socket, |kind, message| {
+            if kind == TRACE {
+                events.push(event(message.attributes)?);
+            }
+            Ok(())
+        })
+        .map_err(TraceError::Events)?;
+        remove_trace(netns.nf(), family).map_err(TraceError::Rules)?;
+        Ok(events)
+    }
+}
+
+impl Event {
+    /// Whether it is the rule that chose the packet; then the chain says by which sign.
+    pub fn begins(&self) -> bool {
+        self.table == TRACE_TABLE && self.handle.is_some()
+    }
+}
+
+fn listener() -> io::Result<Socket> {
+    let mut socket = Socket::new(protocols::NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.add_membership(GROUP)?;
+    Ok(socket)
+}
+
+fn event(attributes: &[u8]) -> Result<Event, NfnetlinkError> {
+    let short = || NfnetlinkError::Malformed("a trace event without its place");
+    let number = |kind| find(attributes, kind).and_then(|bytes| bytes.first_chunk()).map(|b| u32::from_be_bytes(*b));
+    let handle = find(attributes, HANDLE).and_then(|bytes| bytes.first_chunk()).map(|b| u64::from_be_bytes(*b));
+    let verdict = match (find(attributes, VERDICT), number(POLICY)) {
+        (Some(nested), _) => code(nested),
+        (None, Some(policy)) => named(policy, None),
+        (None, None) => Code::Continue,
+    };
+    // The end of a chain comes as a rule with handle 0.
+    let ruled = number(TYPE) == Some(3) && handle.is_some_and(|handle| handle != 0);
+    Ok(Event {
+        table: text(find(attributes, TABLE).ok_or_else(short)?),
+        chain: text(find(attributes, CHAIN).ok_or_else(short)?),
+        handle: handle.filter(|_| ruled),
+        verdict,
+        mark: number(MARK).unwrap_or(0),
+    })
+}
+
+/// The name without the zero that ends it.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn code(nested: &[u8]) -> Code {
+    let number = find(nested, CODE).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    named(number, find(nested, TARGET).map(text))
+}
+
+/// NF_DROP and NF_ACCEPT; the others are negative, as two's complement: NFT_CONTINUE -1, NFT_BREAK -2, NFT_JUMP -3,
+/// NFT_GOTO -4, NFT_RETURN -5.
+fn named(number: u32, chain: Option<String>) -> Code {
+    match (i32::from_ne_bytes(number.to_ne_bytes()), chain) {
+        (0, _) => Code::Drop,
+        (1, _) => Code::Accept,
+        (-1 | -2, _) => Code::Continue,
+        (-3, Some(chain)) => Code::Jump(chain),
+        (-4, Some(chain)) => Code::Goto(chain),
+        (-5, _) => Code::Return,
+        _ => Code::Other(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::kernel::nft;
+    use crate::kernel::nft::testing::{desired, make};
+    use crate::kernel::testing::done_in_a_sandbox;
+
+    /// By datagram: tables, chains and rules as `iptables` names them, and what followed.
+    fn story(events: &[Event], tables: &nft::Tables) -> Vec<Vec<String>> {
+        let mut packets: Vec<Vec<String>> = Vec::new();
+        for event in events {
+            if event.begins() {
+                packets.push(Vec::new());
+            } else if let Some(handle) = event.handle {
+                let found = tables.rule(Family::V4, &event.table, &event.chain, handle);
+                let rule = found.map_or("none of ours".to_owned(), |(_, rule)| rule.to_string());
+                let told = format!("{} {} {rule}: {:?}", event.table, event.chain, event.verdict);
+                packets.last_mut().unwrap().push(told);
+            }
+        }
+        packets
+    }
+
+    #[test]
+    fn each_rule_that_matches_a_chosen_packet_is_told_and_no_other_packet_is() {
+        if done_in_a_sandbox() {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let netns = Netns::create(runtime.handle()).unwrap();
+        let rules = "ip4 mangle -A OUTPUT -j own\n\
+            ip4 mangle -A own -p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff\n\
+            ip4 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300\n\
+            ip4 filter -A INPUT -p udp -m udp --dport 5301 -j DROP\n\
+            ip4 filter -A INPUT -p udp -m udp --dport 5300 -j ACCEPT";
+        make(netns.nf(), &desired(rules)).unwrap();
+        let sign = |bytes: &[u8]| Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, bytes.to_vec())] };
+        let tracer = Tracer::begin(&netns, Family::V4, &[sign(b"one"), sign(b"two")]).unwrap();
+        let send = |bytes: &[u8], to: &str| {
+            let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+            client.send_to(bytes, to).unwrap();
+        };
+        send(b"one", "127.0.0.1:53");
+        send(b"another", "127.0.0.1:53");
+        send(b"two", "127.0.0.1:5301");
+        let events = tracer.end(&netns, Family::V4).unwrap();
+        let mark = "-p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff";
+        let translate = "-p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300";
+        let tables = nft::read(netns.nf()).unwrap();
+        let told = story(&events, &tables);
+        // What is sent to this machine itself leaves and enters: its second way begins with the sign too.
+        assert_eq!(
+            told,
+            [
+                vec![
+                    "mangle OUTPUT -j own: Jump(\"own\")".to_owned(),
+                    format!("mangle own {mark}: Continue"),
+                    format!("nat OUTPUT {translate}: Accept"),
+                ],
+                vec!["filter INPUT -p udp -m udp --dport 5300 -j ACCEPT: Accept".to_owned()],
+                vec!["mangle OUTPUT -j own: Jump(\"own\")".to_owned()],
+                vec!["filter INPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned()],
+            ],
+        );
+        assert!(events.iter().any(|event| event.mark == 7));
+        // Tracing is over, and what chose the packets is gone.
+        let tracer = Tracer::begin(&netns, Family::V4, &[]).unwrap();
+        send(b"one", "127.0.0.1:53");
+        assert_eq!(tracer.end(&netns, Family::V4).unwrap(), []);
+        assert!(tables.foreign.is_empty());
+    }
+}

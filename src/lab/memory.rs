@@ -1,0 +1,104 @@
+//! What the lab's namespaces remember of packets.
+//!
+//! In: a place. Out: its connections without those of probes; or nothing of them any more. Never: a connection forgotten that
+//! was there before the probes, and a dump where nothing is tracked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::{Lab, make};
+use crate::dataplane::DataplaneError;
+use crate::flow::Place;
+use crate::kernel::{Netns, conntrack, neighbours};
+use crate::memory::{Cache, Connection, Tuple};
+use crate::name::{HostName, Name, NamespaceName};
+use crate::net::host_net;
+
+/// How many connections a namespace tracks.
+const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
+
+/// By router namespace what it tracked when probes set out: zone and original tuple. Where nothing was, nothing stands here.
+pub(super) type Others = BTreeMap<(HostName, NamespaceName), BTreeSet<(u16, Tuple)>>;
+
+fn failed<E: Error>(place: &Place, doing: &'static str) -> impl Fn(E) -> DataplaneError {
+    move |error| DataplaneError::Memory { place: place.clone(), doing, reason: make::reason(&error) }
+}
+
+impl Lab {
+    /// The namespace of a place: a router's, a node's, or a host's own under its name.
+    fn netns(&self, place: &Place) -> Option<Rc<Netns>> {
+        if let Some(host) = &place.host {
+            let name = NamespaceName::new(place.name.as_str()).ok()?;
+            return self.routers.borrow().get(&(host.clone(), name)).cloned();
+        }
+        let fabric = self.fabric.borrow();
+        let name = Name::new(place.name.as_str()).ok()?;
+        let node = fabric.nodes.get(&name).map(|node| &node.netns);
+        let host = || fabric.hosts.get(&HostName::from(name.clone())).map(|host| &host.netns);
+        node.or_else(host).cloned()
+    }
+
+    /// What a place tracks.
+    pub(super) fn tracked(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        let Some(netns) = self.netns(place) else { return Ok(Vec::new()) };
+        conntrack::dump(netns.nf()).map_err(failed(place, "read connections"))
+    }
+
+    /// Has a place forget.
+    pub(super) fn forget(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
+        let doing = match cache {
+            Cache::Conntrack => "forget connections",
+            Cache::Neighbours => "forget neighbours",
+        };
+        let Some(netns) = self.netns(place) else {
+            let reason = "there is no such namespace".to_owned();
+            return Err(DataplaneError::Memory { place: place.clone(), doing, reason });
+        };
+        match (cache, address) {
+            (Cache::Conntrack, None) => conntrack::flush(netns.nf()).map_err(failed(place, doing)),
+            (Cache::Conntrack, Some(address)) => {
+                conntrack::purge(netns.nf(), &host_net(address)).map(drop).map_err(failed(place, doing))
+            }
+            (Cache::Neighbours, only) => {
+                self.runtime.block_on(neighbours::flush(&netns, only)).map_err(failed(place, doing))
+            }
+        }
+    }
+
+    /// Notes what the routers track before probes set out. Counting is cheap, so it costs something only where there is any.
+    pub(super) fn connections_before(&self) -> Result<Others, DataplaneError> {
+        let mut others = Others::new();
+        for (key, netns) in &*self.routers.borrow() {
+            let place = super::router_place(&key.0, &key.1);
+            if netns.sysctl_get(CONNECTIONS).map_err(failed(&place, "count connections"))? != "0" {
+                let all = conntrack::dump(netns.nf()).map_err(failed(&place, "read connections"))?;
+                others.insert(key.clone(), all.iter().map(|entry| (entry.zone, entry.original)).collect());
+            }
+        }
+        Ok(others)
+    }
+
+    /// Has the routers forget what they did not track before: the probes' connections. Where there was nothing else, all goes
+    /// at once, which is quicker than one by one.
+    pub(super) fn forget_connections(&self, others: &Others) -> Result<(), DataplaneError> {
+        for (key, netns) in &*self.routers.borrow() {
+            let place = super::router_place(&key.0, &key.1);
+            let doing = "forget the probes' connections";
+            if netns.sysctl_get(CONNECTIONS).map_err(failed(&place, doing))? == "0" {
+                continue;
+            }
+            let Some(stay) = others.get(key) else {
+                conntrack::flush(netns.nf()).map_err(failed(&place, doing))?;
+                continue;
+            };
+            for entry in conntrack::dump(netns.nf()).map_err(failed(&place, doing))? {
+                if !stay.contains(&(entry.zone, entry.original)) {
+                    conntrack::delete(netns.nf(), entry.zone, &entry.original).map_err(failed(&place, doing))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! What namespaces remember of packets: read where a step asks for it, forgotten where it says so.
+//!
+//! In: a step. Out: the connections its sentences are about. Never: a look where nothing is asked, since it takes milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Driver, dataplane_failure, failure, is_at};
+use crate::flow::Place;
+use crate::memory::Connection;
+use crate::namespace::Kind;
+use crate::record::{FailureKind, StepRecord};
+use crate::scenario::{Deed, Expected, Operation, StatePlace, Step};
+
+impl Driver<'_> {
+    /// Does what an operation does besides asking the API.
+    pub(super) fn do_deed(&self, operation: &Operation, line: usize, record: &mut StepRecord) {
+        match &operation.deed {
+            None => {}
+            Some(Deed::Flush(place, cache, address)) => {
+                if let Err(error) = self.dataplane.flush(place, *cache, *address) {
+                    record.failures.push(failure(FailureKind::OperationFailed, Some(line), error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Reads the connections that sentences of the step are about.
+    pub(super) fn read_connections(&self, step: &Step, record: &mut StepRecord) {
+        let asked: BTreeSet<&StatePlace> = step
+            .expectations
+            .iter()
+            .filter_map(|expectation| match &expectation.what {
+                Expected::State(state) if state.kind == Kind::Conntrack => Some(&state.place),
+                Expected::State(_) | Expected::Flow(_) | Expected::Watch(_) => None,
+            })
+            .collect();
+        if asked.is_empty() {
+            return;
+        }
+        let routers = self.observed.iter().flat_map(|(host, state)| {
+            state.namespaces.keys().map(|name| Place { host: Some(host.clone()), name: name.to_string() })
+        });
+        let hosts = self.observed.keys().map(|host| Place { host: None, name: host.to_string() });
+        let inside = routers.chain(hosts).filter(|place| asked.iter().any(|asked| is_at(&place.to_string(), asked)));
+        let nodes = asked.iter().filter_map(|asked| match asked {
+            StatePlace::Node(node) => Some(Place { host: None, name: node.to_string() }),
+            StatePlace::All | StatePlace::Host(_) | StatePlace::Namespace(..) => None,
+        });
+        for place in inside.chain(nodes) {
+            match self.dataplane.connections(&place) {
+                Ok(connections) => drop(record.connections.insert(place.to_string(), connections)),
+                Err(error) => record.failures.push(dataplane_failure(&error)),
+            }
+        }
+    }
+
+    /// The connections at a place, as they are printed. `all` is every host with its namespaces, but no node.
+    pub(super) fn connections_at(&self, read: &BTreeMap<String, Vec<Connection>>, place: &StatePlace) -> Vec<String> {
+        let of_host = |name: &str| self.observed.keys().any(|host| is_at(name, &StatePlace::Host(host.clone())));
+        let inside = |name: &str| is_at(name, place) && (*place != StatePlace::All || of_host(name));
+        let here = read.iter().filter(|(name, _)| inside(name));
+        here.flat_map(|(_, connections)| connections).map(ToString::to_string).collect()
+    }
+}
