@@ -19,7 +19,7 @@ const CHAIN_ID: usize = 8;
 pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
     let qg = device("qg-", gateway);
     let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view));
-    for port in view.plugged_snat_ports() {
+    for port in &view.router.snat_interfaces {
         state.plug(&device("sg-", port), port)?;
     }
     state.plug(&qg, gateway)?;

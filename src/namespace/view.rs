@@ -196,16 +196,6 @@ impl<'a> View<'a> {
         self.router.snat_interfaces.iter().find(|port| port.fixed_ips.iter().any(on))
     }
 
-    /// SNAT ports but for those that serve internal ports alone which are administratively down.
-    pub(super) fn plugged_snat_ports(&self) -> impl Iterator<Item = &'a PortConfig> {
-        let served = |up: bool| {
-            let interfaces = self.router.interfaces.iter().filter(move |port| port.admin_state_up == up);
-            interfaces.filter_map(|port| self.snat_port_of(port)).map(|port| &port.id).collect::<Vec<_>>()
-        };
-        let (up, down) = (served(true), served(false));
-        self.router.snat_interfaces.iter().filter(move |port| up.contains(&&port.id) || !down.contains(&&port.id))
-    }
-
     /// Traffic of an internal port leaves untranslated by the fip namespace, being in the gateway's address scope.
     /// A port with an IPv6 subnet never does.
     pub(super) fn leaves_directly(&self, interface: &PortConfig) -> bool {
