@@ -29,6 +29,8 @@ use crate::net::Mac;
 const NEIGHBOUR_RETRY_MS: u64 = 10;
 /// Requests before a neighbour counts as dead: on veth none is lost.
 const NEIGHBOUR_PROBES: u32 = 1;
+/// An hour: how long a neighbour is believed without being asked again.
+const NEIGHBOUR_BELIEVED_MS: u64 = 3_600_000;
 
 /// How long [`ready`] waits. What is up at both ends is ready within milliseconds.
 const READY_LIMIT: Duration = Duration::from_secs(1);
@@ -197,8 +199,10 @@ fn lets_pass(attribute: &LinkAttribute) -> bool {
     })
 }
 
-/// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery. A device is born
-/// with three of a second, and its namespace has no default to change.
+/// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery, and believe a known
+/// one for as long as a lab lives. A device is born with three requests of a second, and with doubts after some random time
+/// and five seconds: whether an address that somebody lost is still believed in would depend on how busy the machine is.
+/// Its namespace has no default to change.
 pub async fn neighbour_timing(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
     for (family, table) in [(AddressFamily::Inet, "arp_cache"), (AddressFamily::Inet6, "ndisc_cache")] {
         let mut message = NeighbourTableMessage::default();
@@ -209,6 +213,8 @@ pub async fn neighbour_timing(handle: &Handle, index: u32) -> Result<(), Netlink
                 NeighbourTableParameter::Ifindex(index),
                 NeighbourTableParameter::RetransTime(NEIGHBOUR_RETRY_MS),
                 NeighbourTableParameter::McastProbes(NEIGHBOUR_PROBES),
+                NeighbourTableParameter::BaseReachableTime(NEIGHBOUR_BELIEVED_MS),
+                NeighbourTableParameter::DelayProbeTime(NEIGHBOUR_BELIEVED_MS),
             ]),
         ];
         acknowledged(handle, RouteNetlinkMessage::SetNeighbourTable(message), 0).await?;
