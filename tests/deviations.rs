@@ -1,5 +1,6 @@
 //! Each deviation from the real agent, on real packets: with it off its leak or black hole is there, with it on it is not.
-//! Every negative stands beside a packet of the same way that does arrive.
+//! Every negative stands beside a packet of the same way that does arrive. That of IPv6 is shown by two scenarios:
+//! `ipv6/redirect-off` and `ipv6/dual-stack`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[expect(dead_code, reason = "shared with tests that look at refusals")]
