@@ -33,7 +33,7 @@ const PROGRAM: &str = "DVRLAB_TEST_PROGRAM";
 /// Tells it the job. Without one it runs [`DETACHED`].
 const JOB: &str = "DVRLAB_TEST_JOB";
 /// A command with a child that has left its session, so that no signal to a group reaches it.
-const DETACHED: &str = "setsid sleep 1000 & echo started; exec sleep 1000";
+const DETACHED: &str = "PATH=/usr/bin:/bin; setsid sleep 1000 & echo started; exec sleep 1000";
 /// How many points each process is killed at.
 const POINTS: usize = 30;
 /// The scenario that is cut short.
@@ -60,7 +60,7 @@ fn parent() {
     let program = Path::new(&program);
     let mut sandbox = match std::env::var(JOB) {
         Ok(job) => Sandbox::spawn(program, &job),
-        Err(_none) => Sandbox::run(program, &["sh", "-c", DETACHED].map(str::to_owned)),
+        Err(_none) => Sandbox::run(program, &["/bin/sh", "-c", DETACHED].map(str::to_owned)),
     }
     .unwrap();
     println!("\nstage 1 is {}", sandbox.stage1());

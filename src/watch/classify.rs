@@ -133,7 +133,6 @@ impl Outlook {
 
 /// A host's rules. Claims come first, so that a neighbour advertisement is judged by what it claims.
 fn rules(legal: &BTreeSet<Legal>, outlook: &Outlook, host: &HostName) -> Vec<Rule> {
-    let macs: BTreeSet<Mac> = legal.iter().map(|one| one.mac).collect();
     let mut rules = Vec::new();
     let by = |says: fn(IpNet) -> Says| move |mac, net, class| Rule { mac, says: says(net), class };
     for (rule, claim) in [(by(Says::Claim), true), (by(Says::Packet), false)] {
@@ -141,10 +140,9 @@ fn rules(legal: &BTreeSet<Legal>, outlook: &Outlook, host: &HostName) -> Vec<Rul
         rules.extend(own.map(|one| rule(Some(one.mac), one.source, one.class)));
         let nobody = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
         rules.extend(nobody.map(|address| rule(None, host_net(address), Class::Other)));
-        let device = |mac: &Mac| rule(Some(*mac), host_net(mac.link_local().into()), Class::Other);
-        rules.extend(macs.iter().map(device));
-        let link_local = [IpNet::from(LINK_LOCAL_V4), IpNet::from(LINK_LOCAL_V6)];
-        rules.extend(link_local.map(|net| rule(None, net, Class::LinkLocalTransit)));
+        // No kernel forwards an IPv6 link-local source: such a packet is the device's own, a report of its groups for one.
+        rules.push(rule(None, LINK_LOCAL_V6.into(), Class::Other));
+        rules.push(rule(None, LINK_LOCAL_V4.into(), Class::LinkLocalTransit));
         rules.extend(outlook.owners.iter().map(|(address, owner)| {
             let class = if claim || owner == host { Class::TwoOwners } else { Class::WrongHost };
             rule(None, host_net(*address), class)
@@ -212,7 +210,7 @@ mod tests {
             assert_eq!(class(cmp1, agent("cmp1"), says, "0.0.0.0"), Class::Other);
             let own = agent("cmp1").link_local().to_string();
             assert_eq!(class(cmp1, agent("cmp1"), says, &own), Class::Other);
-            assert_eq!(class(cmp1, gateway(), says, &own), Class::LinkLocalTransit);
+            assert_eq!(class(cmp1, gateway(), says, &own), Class::Other);
         }
         assert_eq!(class(cmp2, agent("cmp2"), Says::Packet, "203.0.113.101"), Class::WrongHost);
         assert_eq!(class(cmp2, agent("cmp2"), Says::Claim, "203.0.113.101"), Class::TwoOwners);

@@ -61,7 +61,7 @@ fn of_host(intent: &Intent, network: &Name, host: &HostName) -> Vec<Proof> {
     both(Class::TenantSource, Ipv4Addr::new(10, 255, 255, 1).into());
     both(Class::TenantSource, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into());
     both(Class::LinkLocalTransit, Ipv4Addr::new(169, 254, 64, 1).into());
-    both(Class::LinkLocalTransit, NOBODY.link_local().into());
+    both(Class::Other, STRANGER.link_local().into());
     for (_, subnet) in intent.subnets_of(network) {
         if let Some(free) = free_address(intent, network, &subnet.cidr) {
             both(Class::WithdrawnAddress, free);

@@ -1,5 +1,7 @@
 //! What `iptables-save` prints, as the typed form.
 
+use std::collections::BTreeMap;
+
 use crate::namespace::{ChainName, Hook, Rule, Ruleset, Table, Target};
 
 /// Reads the program's output. Tables that the agent does not use are passed over; a rule that is not understood is kept as
@@ -34,9 +36,10 @@ fn chain_name(name: &str) -> ChainName {
 }
 
 /// The output's lines without comments, counters and what only frames them: `TABLE RULE`, as the recordings have them, with
-/// own chains and built-in ones whose policy is not ACCEPT.
+/// own chains and built-in ones whose policy is not ACCEPT. Tables by name: the program has them in the order in which they
+/// were made.
 pub(super) fn plain_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut tables: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut table = "";
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
@@ -44,13 +47,13 @@ pub(super) fn plain_lines(text: &str) -> Vec<String> {
         } else if line.starts_with(':') {
             let shown = line.split(" [").next().unwrap_or(line);
             if !shown.ends_with(" ACCEPT") {
-                lines.push(format!("{table} {shown}"));
+                tables.entry(table).or_default().push(format!("{table} {shown}"));
             }
         } else if line.starts_with("-A ") {
-            lines.push(format!("{table} {line}"));
+            tables.entry(table).or_default().push(format!("{table} {line}"));
         }
     }
-    lines
+    tables.into_values().flatten().collect()
 }
 
 #[cfg(test)]
