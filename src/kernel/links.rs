@@ -74,6 +74,9 @@ const VXLAN_PORT: u16 = 4789;
 
 /// Makes a veth pair: `near` in the namespace of `handle`, up if `up`; `far` in `far_netns`, down, since the kernel lets no
 /// far end be born up.
+///
+/// Both are asked for with one queue. Without a word the kernel makes one for each processor, then uses one, and waits for a
+/// grace period as it takes the others out of use, twice a pair.
 pub async fn veth(
     handle: &Handle,
     near: End<'_>,
@@ -82,9 +85,16 @@ pub async fn veth(
     far: End<'_>,
 ) -> Result<(), NetlinkError> {
     let fd = far_netns.as_fd().as_raw_fd();
-    let peer = far.on(LinkMessageBuilder::<LinkUnspec>::new()).setns_by_fd(fd).build();
-    let builder = near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let peer = one_queue(far.on(LinkMessageBuilder::<LinkUnspec>::new())).setns_by_fd(fd).build();
+    let near = one_queue(near.on(LinkVeth::new(near.name, far.name)));
+    let builder = near.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     add(handle, if up { builder.up() } else { builder }.build()).await
+}
+
+fn one_queue<T>(builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    builder
+        .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(1))
 }
 
 /// Makes a bridge that learns, floods at once, snoops no multicast, and is up.
