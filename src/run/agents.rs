@@ -169,6 +169,11 @@ impl Agents {
         self.stopped.contains(host) || self.disturbed.contains(host)
     }
 
+    /// Somebody did something on a host behind its agent's back.
+    pub(super) fn disturb(&mut self, host: &HostName) {
+        self.disturbed.insert(host.clone());
+    }
+
     /// An agent acted upon all it knows.
     pub(super) fn acted(&mut self, host: &HostName) {
         self.disturbed.remove(host);

@@ -22,6 +22,7 @@ impl Driver<'_> {
                     self.agents.deliver(host, *reversed);
                 }
             }
+            Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
             Some(Deed::Flush(place, cache, address)) => {
                 if let Err(error) = self.dataplane.flush(place, *cache, *address) {
                     record.failures.push(failure(FailureKind::OperationFailed, Some(line), error.to_string()));

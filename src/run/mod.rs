@@ -6,6 +6,7 @@
 mod act;
 mod agents;
 mod check;
+mod damage;
 mod lines;
 mod matrix;
 mod memory;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use crate::flow::Place;
 use crate::memory::Cache;
-use crate::name::HostName;
+use crate::name::{DeviceName, HostName, Id, NamespaceName};
+use crate::namespace::{Address, ChainName, Kind, PolicyRule, Route, Rule, Table};
+use crate::net::{Family, Mac};
 
 /// Something that is done to the lab itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +15,86 @@ pub enum Deed {
     Flush(Place, Cache, Option<IpAddr>),
     /// Something happens to the agents of these hosts.
     Agents(AgentDeed, Vec<HostName>),
+    /// Somebody does something behind an agent's back.
+    Sabotage(Damage),
     /// These hosts hear what was held back for them.
     Deliver {
         /// The hosts.
         hosts: Vec<HostName>,
         /// The last notice first.
         reversed: bool,
+    },
+}
+
+/// Something that somebody does on a host behind its agent's back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The host.
+    pub host: HostName,
+    /// The namespace; none where namespaces themselves come or go.
+    pub namespace: Option<NamespaceName>,
+    /// What is done.
+    pub wreck: Wreck,
+}
+
+/// What is done to objects of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wreck {
+    /// All of a kind go whose printed line has these words.
+    Delete(Kind, Vec<String>),
+    /// An object comes, or takes the place of the one of the same name.
+    Put(Thing),
+    /// All of a kind go whose printed line has these words, and another comes.
+    Replace(Kind, Vec<String>, Thing),
+}
+
+/// An object of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// A router namespace.
+    Namespace(NamespaceName),
+    /// A new device, plugged into a network.
+    NewDevice {
+        /// Its name.
+        device: DeviceName,
+        /// The network.
+        network: Id,
+        /// In bytes.
+        mtu: u32,
+    },
+    /// What of a device is to be another.
+    Device {
+        /// Its name.
+        device: DeviceName,
+        /// In bytes.
+        mtu: Option<u32>,
+        /// Administratively up.
+        up: Option<bool>,
+        /// Its MAC.
+        mac: Option<Mac>,
+    },
+    /// An address.
+    Address(Address),
+    /// A policy rule.
+    Rule(PolicyRule),
+    /// A route.
+    Route(Route),
+    /// A permanent neighbour.
+    Neighbour(DeviceName, IpAddr, Mac),
+    /// A sysctl: key, value.
+    Sysctl(String, String),
+    /// A rule of the iptables tables.
+    TableRule {
+        /// The family.
+        family: Family,
+        /// The table.
+        table: Table,
+        /// The chain.
+        chain: ChainName,
+        /// Its place in the chain, from 0; at the end if none.
+        position: Option<usize>,
+        /// The rule.
+        rule: Rule,
     },
 }
 

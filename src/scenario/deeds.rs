@@ -28,6 +28,7 @@ impl Builder<'_> {
         let agents = |deed| Some((deed, named(&verb.value)));
         let (deed, hosts) = match verb.key.as_str() {
             "flush" => return self.flush(&verb.value),
+            "sabotage" => return self.sabotage(&verb.value, &verb.key_span),
             "deliver" => return Some(self.deliver(&verb.value)),
             "stop_agent" => agents(AgentDeed::Stop),
             "start_agent" => agents(AgentDeed::Start),

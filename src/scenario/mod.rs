@@ -7,6 +7,7 @@
 mod ask;
 mod build;
 mod course;
+mod damage;
 mod deed;
 mod deeds;
 mod expect;
@@ -37,7 +38,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
-pub use deed::{AgentDeed, Crash, CrashPoint, Deed, Hearing};
+pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, Thing, Wreck};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
     Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
@@ -45,6 +46,7 @@ pub use expectation::{
 pub use header::Story;
 pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
+pub use pattern::matches;
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};

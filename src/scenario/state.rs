@@ -167,7 +167,7 @@ fn unknown(verb: &Word, notes: &mut Notes) {
     }
 }
 
-fn kind(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Kind> {
+pub(super) fn kind(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Kind> {
     let Some(word) = words.take() else {
         notes
             .error(verb.span.clone(), format!("`{}` needs a kind of object", verb.text))

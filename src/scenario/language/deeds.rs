@@ -67,3 +67,29 @@ static CRASH: Record = Record {
         },
     ],
 };
+
+const fn wreck(name: &'static str, doc: &'static str) -> Key {
+    Key { name, ty: Type::Text, need: Need::Optional, doc }
+}
+
+pub(super) static SABOTAGE: Record = Record {
+    title: "`sabotage`",
+    context: "sabotage",
+    doc: "Something is done behind the agent's back, and nobody is told: one of `delete`, `add`, `set`, `replace`.",
+    keys: &[
+        Key {
+            name: "at",
+            ty: Type::Place,
+            need: Need::Required,
+            doc: "`HOST/NAMESPACE`, or `HOST` where it is about a namespace.",
+        },
+        wreck("delete", "`KIND TEXT`: all objects of the kind go whose printed line has these words."),
+        wreck(
+            "add",
+            "`KIND TEXT`: an object, as it is printed; a rule of a table as `-A CHAIN ...` or `-I CHAIN N ...`.",
+        ),
+        wreck("set", "`KIND TEXT`: a device, neighbour, route or sysctl gets what the text says."),
+        wreck("replace", "`KIND TEXT`: what `delete` would take goes, and what `with` says comes."),
+        wreck("with", "`TEXT`: what comes in place of what `replace` takes away, of the same kind."),
+    ],
+};

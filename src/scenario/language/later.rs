@@ -18,7 +18,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "set_link"),
     ("step", "partition"),
     ("step", "heal"),
-    ("step", "sabotage"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),

@@ -1,6 +1,6 @@
 //! What changes: the keys of a step and of its operations.
 
-use super::deeds::{CRASH_TYPE, DELIVER, RESTART_AGENT, RESYNC_AGENT, START_AGENT, STOP_AGENT};
+use super::deeds::{CRASH_TYPE, DELIVER, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, START_AGENT, STOP_AGENT};
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -99,6 +99,7 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
         key("start_agent", Type::Map(&START_AGENT), Need::Optional, START_AGENT.doc),
         key("restart_agent", Type::Map(&RESTART_AGENT), Need::Optional, RESTART_AGENT.doc),
         key("resync_agent", Type::Map(&RESYNC_AGENT), Need::Optional, RESYNC_AGENT.doc),
+        key("sabotage", Type::Map(&SABOTAGE), Need::Optional, SABOTAGE.doc),
         key("deliver", Type::Map(&DELIVER), Need::Optional, DELIVER.doc),
         key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),
     ],
