@@ -52,7 +52,7 @@ pub struct StepRecord {
     pub name: Option<String>,
     /// Its line in the file.
     pub line: usize,
-    /// The operations as written, one line each; none if the step only checks.
+    /// The operations as written, one line each, and what is said of how hosts hear of them; none if the step only checks.
     pub change: Vec<String>,
     /// What the API answered to refused operations.
     pub refused: Vec<String>,
@@ -73,6 +73,10 @@ pub struct StepRecord {
     /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, Vec<Connection>>,
+    /// Hosts that were not told all that is in force, or could not act upon it, and in what they differ from it, a line each:
+    /// `- ` stands and should not, `+ ` should stand and does not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stale: BTreeMap<String, Vec<String>>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }

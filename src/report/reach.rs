@@ -49,6 +49,9 @@ pub fn reach(record: &Record) -> String {
         for found in watched(step) {
             line!(text, "  {found}");
         }
+        for host in step.stale.keys() {
+            line!(text, "  {host}: stale");
+        }
         for (key, row) in &before {
             if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
                 line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
