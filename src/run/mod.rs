@@ -7,6 +7,7 @@ mod lines;
 mod matrix;
 mod memory;
 mod proof;
+mod scene;
 mod watch;
 mod why;
 
@@ -24,7 +25,7 @@ use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::{self, HostState, Kind};
 use crate::plan::{self, Plan};
-use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
+use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router::{self, HostConfig};
 use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
@@ -64,6 +65,9 @@ pub fn run(
         scenario: scenario.name.clone(),
         path: scenario.path.clone(),
         summary: scenario.story.summary.clone(),
+        story: scene::story(scenario),
+        tags: scenario.tags.clone(),
+        deviations_off: scene::deviations_off(scenario),
         outcome: if failed { Outcome::Failed } else { Outcome::Passed },
         steps,
     }
@@ -218,6 +222,7 @@ impl<'a> Driver<'a> {
         self.observed.retain(|host, _| self.configs.contains_key(host));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
+        record.scene = scene::scene(&self.intent, &self.topology);
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
@@ -370,6 +375,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         hosts: Vec::new(),
         probes: Vec::new(),
         owners: BTreeMap::new(),
+        scene: Scene::default(),
         state: BTreeMap::new(),
         watch: Vec::new(),
         proved: 0,
