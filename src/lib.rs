@@ -33,6 +33,7 @@
 //! | [`scenario`] | the scenario language: reading, checking, judging |
 //! | [`run`] | drives a scenario over a data plane, step by step |
 //! | [`replay`] | drives an agent by recorded router dicts, and prints what stands then as the recordings have it |
+//! | [`diff`] | what behaves differently in two runs, and which rules went with it |
 //! | [`record`], [`report`], [`snapshot`] | what a run leaves behind, its printed forms, the files in `snapshots/` |
 //! | [`harness`] | a sandbox of its own for each scenario |
 //! | [`cli`] | the only place that prints |
@@ -82,6 +83,8 @@ pub mod scenario;
 
 pub mod record;
 pub mod report;
+
+pub mod diff;
 
 pub mod run;
 

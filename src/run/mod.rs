@@ -11,6 +11,7 @@ mod lines;
 mod matrix;
 mod memory;
 mod proof;
+mod scene;
 mod watch;
 mod why;
 
@@ -26,7 +27,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
-use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
+use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
@@ -68,6 +69,9 @@ pub fn run(
         scenario: scenario.name.clone(),
         path: scenario.path.clone(),
         summary: scenario.story.summary.clone(),
+        story: scene::story(scenario),
+        tags: scenario.tags.clone(),
+        deviations_off: scene::deviations_off(scenario),
         outcome: if failed { Outcome::Failed } else { Outcome::Passed },
         steps,
     }
@@ -353,6 +357,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         hosts: Vec::new(),
         probes: Vec::new(),
         owners: BTreeMap::new(),
+        scene: Scene::default(),
         state: BTreeMap::new(),
         watch: Vec::new(),
         proved: 0,
