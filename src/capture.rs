@@ -182,6 +182,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is must not be there")]
     fn what_is_written_reads_back() {
         let mut section = Section::new("floating-ip/in-out: cmp1/qrouter-r1");
         let one = frame(&[1, 2, 3, 4, 5]);

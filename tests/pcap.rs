@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
-    reason = "a test may panic, and asks another program"
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, asks another program, and looks at some of what a file may hold"
 )]
 
 mod common;

@@ -256,7 +256,12 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
+                format!(
+                    "{} -> {} {}: lost: no tap saw it and nothing refused it, a defect of dvrlab, not of the router",
+                    flow.from,
+                    flow.to,
+                    flow.spoken()
+                ),
             ));
         }
         self.judge_flows(step, &reports, record);
