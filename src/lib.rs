@@ -27,6 +27,7 @@
 //! | [`namespace`] | what must stand in each namespace: the agent itself, as a function |
 //! | [`plan`] | from observed to desired in operations, ordered so that stopping anywhere leaks nothing |
 //! | [`why`] | the way of one packet, with what decided at each stop, in words |
+//! | [`capture`] | captured frames, and the files that Wireshark opens |
 //! | [`dataplane`] | the one seam to the world |
 //! | [`probe`] | builds, sends, answers and follows packets |
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
@@ -73,6 +74,7 @@ pub mod namespace;
 pub mod plan;
 pub mod why;
 
+pub mod capture;
 pub mod dataplane;
 
 pub mod kernel;

@@ -199,6 +199,11 @@ impl StepRecord {
 }
 
 impl Record {
+    /// A probe left no evidence: a defect of the harness, so that nothing here says much of the router.
+    pub fn is_of_no_use(&self) -> bool {
+        self.failures().any(|(_, failure)| failure.kind == FailureKind::NoEvidence)
+    }
+
     /// Every failure with the step it happened in.
     pub fn failures(&self) -> impl Iterator<Item = (&StepRecord, &Failure)> {
         self.steps.iter().flat_map(|step| step.failures.iter().map(move |failure| (step, failure)))

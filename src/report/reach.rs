@@ -64,9 +64,14 @@ pub fn reach(record: &Record) -> String {
 
 /// `step 2 (off), line 48`, without the line, which moves when a comment is edited.
 pub fn step_title(step: &StepRecord) -> String {
-    match &step.name {
-        Some(name) => format!("step {} ({name})", step.number),
-        None => format!("step {}", step.number),
+    title_of(step.number, step.name.as_deref())
+}
+
+/// As [`step_title`], of a step that is not at hand.
+pub fn title_of(number: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("step {number} ({name})"),
+        None => format!("step {number}"),
     }
 }
 

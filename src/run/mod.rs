@@ -256,7 +256,12 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
+                format!(
+                    "{} -> {} {}: lost: no tap saw it and nothing refused it, a defect of dvrlab, not of the router",
+                    flow.from,
+                    flow.to,
+                    flow.spoken()
+                ),
             ));
         }
         self.judge_flows(step, &reports, record);
@@ -270,11 +275,11 @@ impl<'a> Driver<'a> {
             let wanted = expected.flows(&self.intent);
             let mine: Vec<ProbeReport> =
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
-            for found in expected.judge(&mine, &self.intent) {
+            for found in why::folded(expected.judge(&mine, &self.intent)) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
-                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
-                    failure.details = self.explained(&flow);
+                if !found.flows.is_empty() && explained < why::EXPLAINED {
+                    failure.details = self.explained(&found.flows);
                     explained += 1;
                 }
                 record.failures.push(failure);
