@@ -3,6 +3,7 @@
 //! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, `Driver::reconcile`,
 //! serves creation, update, restart and repair: read what is there, work out what should be, do the difference.
 
+mod exchange;
 mod lines;
 mod matrix;
 mod memory;
@@ -121,6 +122,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = step.number).entered();
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
+        self.exchanges(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.watch_judge(Some(step), &mut record);
@@ -374,6 +376,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
+        exchanges: Vec::new(),
         failures: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod build;
+mod exchange;
 mod expect;
 mod expectation;
 mod failure;
@@ -35,6 +36,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub use ask::flows;
+pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
     Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
@@ -90,6 +92,8 @@ pub struct Step {
     pub operations: Vec<Operation>,
     /// How often the whole step is done.
     pub times: u32,
+    /// Packets made to order, after the change.
+    pub exchanges: Vec<Exchange>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }

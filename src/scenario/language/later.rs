@@ -10,7 +10,6 @@ const LATER: &[(&str, &str)] = &[
     // keys of a step
     ("step", "crash"),
     ("step", "during"),
-    ("step", "probe"),
     ("step", "nat_profile"),
     ("step", "within"),
     ("notify", "split"),
@@ -18,6 +17,8 @@ const LATER: &[(&str, &str)] = &[
     ("notify", "twice"),
     ("notify", "lost"),
     ("notify", "held"),
+    // packets
+    ("sent", "quoting_flow"),
     // operations
     ("step", "stop_agent"),
     ("step", "start_agent"),

@@ -4,12 +4,15 @@
 
 mod later;
 mod operations;
+mod packets;
 mod sections;
 
 pub(super) use later::is_later;
 pub(super) use operations::{OPERATIONS, STEP, TOGETHER_ENTRY};
+pub(super) use packets::ERRORS;
 pub(super) use sections::{FILE, SECTIONS};
 
+use super::values::Wrong;
 use crate::api::Section;
 
 /// A map with known keys.
@@ -97,6 +100,8 @@ pub(super) enum Type {
     OneOrMany(&'static Type),
     /// A list.
     List(&'static Type),
+    /// Text of a form of its own.
+    Form(&'static Form),
     /// A map with known keys.
     Map(&'static Record),
     /// A section: names or addresses of objects, each with its attributes.
@@ -109,6 +114,17 @@ pub(super) enum Type {
     Notify,
     /// An error type of the API.
     Refused,
+}
+
+/// A form of text.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// What it is called in messages: `a node or an address`.
+    pub(super) noun: &'static str,
+    /// What is wrong with a text, if anything.
+    pub(super) check: fn(&str) -> Result<(), Wrong>,
+    /// What an editor can see of it, as a regular expression.
+    pub(super) pattern: &'static str,
 }
 
 /// A word with its meaning.

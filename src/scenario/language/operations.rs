@@ -1,5 +1,6 @@
 //! What changes: the keys of a step and of its operations.
 
+use super::packets::EXCHANGE;
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -40,6 +41,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             Type::Notify,
             Need::Default("merged"),
             "How the hosts hear of the change: host or `all`, and `merged`.",
+        ),
+        key(
+            "probe",
+            Type::List(&Type::Map(&EXCHANGE)),
+            Need::Optional,
+            "Exchanges of packets made to order, one after the other, after the change has settled.",
         ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
