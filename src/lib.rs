@@ -20,6 +20,7 @@
 //! | [`name`], [`net`] | checked names; MACs, families, and every number taken from the reference, with its source |
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
 //! | [`memory`] | what a namespace remembers of packets: connections, neighbours |
+//! | [`packet`] | packets to the last field: their bytes, their fragments |
 //! | [`topology`] | what the lab consists of besides routers |
 //! | [`api`] | what tenants and operators ask for: objects, events, the intent in force |
 //! | [`watch`] | what each frame is that a host sends onto a provider segment, from the intents it may be acting upon |
@@ -64,6 +65,7 @@ pub mod net;
 
 pub mod flow;
 pub mod memory;
+pub mod packet;
 pub mod topology;
 
 pub mod api;

@@ -109,8 +109,22 @@ pub struct StepRecord {
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stale: BTreeMap<String, Vec<String>>,
+    /// Packets made to order, and what was looked for after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<ExchangeRecord>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
+}
+
+/// An exchange of packets made to order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExchangeRecord {
+    /// Its line in the file.
+    pub line: usize,
+    /// The packets to send, as the author would write them in one line.
+    pub sent: String,
+    /// What was looked for, and what became of it: `seen at vm1: { icmp: port-unreachable }`.
+    pub verdicts: Vec<String>,
 }
 
 /// What one host's agent did in a step.

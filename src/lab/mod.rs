@@ -29,6 +29,7 @@ use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
@@ -249,6 +250,10 @@ impl Dataplane for Lab {
         Ok(reports)
     }
 
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.exchanged(volley, enough).map_err(|error| DataplaneError::Probe(make::reason(&error)))
+    }
+
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
         self.watch.classify(&self.fabric.borrow(), classification)
     }
@@ -363,6 +368,22 @@ impl Lab {
         let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
         self.label(taken, &attempts.collect());
         Ok(run.reports)
+    }
+
+    fn exchanged(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, ProbeError> {
+        self.tap_all()?;
+        let macs = self.macs.borrow();
+        let routers =
+            macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
+        let counters = &mut *self.counters.borrow_mut();
+        let wire: &dyn Wire = &self.wire;
+        probe::exchange(
+            (wire, &*self.nodes.borrow(), &routers.collect()),
+            volley,
+            counters,
+            enough,
+            &Options::default(),
+        )
     }
 
     /// Keeps up who has which MAC.

@@ -46,6 +46,9 @@ pub fn reach(record: &Record) -> String {
         } else {
             text.push_str("  nothing changed\n");
         }
+        for found in exchanged(step) {
+            line!(text, "  {found}");
+        }
         for found in watched(step) {
             line!(text, "  {found}");
         }
@@ -78,6 +81,14 @@ pub fn title_of(number: usize, name: Option<&str>) -> String {
 /// What the watch found, as an expectation would say it: `watch: tenant source from vm1 via net1 on public`.
 pub(super) fn watched(step: &StepRecord) -> impl Iterator<Item = String> {
     step.watch.iter().flat_map(Finding::words).map(|words| format!("watch: {words}"))
+}
+
+/// The exchanges of packets made to order, with what became of what was looked for.
+pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
+    step.exchanges.iter().flat_map(|exchange| {
+        let sent = format!("probe: {}", exchange.sent);
+        std::iter::once(sent).chain(exchange.verdicts.iter().map(|verdict| format!("  {verdict}")))
+    })
 }
 
 /// Adds rows in columns.

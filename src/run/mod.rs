@@ -7,6 +7,7 @@ mod act;
 mod agents;
 mod check;
 mod damage;
+mod exchange;
 mod lines;
 mod matrix;
 mod memory;
@@ -127,6 +128,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = step.number).entered();
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
+        self.exchanges(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
@@ -368,6 +370,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         proved: 0,
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
+        exchanges: Vec::new(),
         failures: Vec::new(),
     }
 }
