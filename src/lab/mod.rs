@@ -36,6 +36,7 @@ use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
 mod bench;
+mod capture;
 mod explain;
 mod fabric;
 mod host;
@@ -71,6 +72,7 @@ pub struct Lab {
     watch: watch::Watch,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
+    capturing: capture::Capturing,
 }
 
 impl Lab {
@@ -106,6 +108,7 @@ impl Lab {
             rules,
             watch: watch::Watch::default(),
             taps: RefCell::default(),
+            capturing: capture::Capturing::default(),
         })
     }
 
@@ -191,6 +194,7 @@ impl Dataplane for Lab {
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
         }
+        self.listen_on();
         self.watch.restart_clock();
         shaped
     }
@@ -250,7 +254,9 @@ impl Dataplane for Lab {
     }
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
-        self.watch.caught(&self.fabric.borrow())
+        let caught = self.watch.caught(&self.fabric.borrow())?;
+        self.keep_caught(&caught);
+        Ok(caught)
     }
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
@@ -279,6 +285,7 @@ impl Lab {
     fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
         self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
         self.note_mac(host, op);
+        self.look_after(host, op);
         // What the agent leaves to the machine, and the harness does not: every refusal is answered.
         match (&op.action, self.namespace(host, &op.namespace)) {
             (Action::NamespaceAdd, Some(netns)) => {
@@ -350,8 +357,11 @@ impl Lab {
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
+        let taken = self.taken();
         let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(wire, &nodes, flows, counters, &Options::default())?;
+        let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
+        let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
+        self.label(taken, &attempts.collect());
         Ok(run.reports)
     }
 
@@ -393,6 +403,7 @@ impl Lab {
 
     /// Closes taps on what is gone, so that nothing holds its namespace.
     fn untap(&self) {
+        self.unlisten();
         let standing: BTreeSet<Place> = self.places().into_iter().map(|(place, _)| place).collect();
         self.taps.borrow_mut().retain(|place, _| {
             let stays = standing.contains(place);
