@@ -11,6 +11,7 @@ pub mod apply;
 pub mod command;
 pub mod conntrack;
 pub mod decision;
+pub mod events;
 pub mod extack;
 pub mod iptables;
 pub mod links;

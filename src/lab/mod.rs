@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::Fabric;
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
+use crate::dataplane::{Dataplane, DataplaneError, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -35,6 +35,7 @@ use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
 mod bench;
+mod events;
 mod explain;
 mod fabric;
 mod host;
@@ -71,6 +72,8 @@ pub struct Lab {
     watch: watch::Watch,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
+    /// Who listens to what happens, once that was asked for.
+    ears: events::Ears,
 }
 
 impl Lab {
@@ -106,6 +109,7 @@ impl Lab {
             rules,
             watch: watch::Watch::default(),
             taps: RefCell::default(),
+            ears: events::Ears::default(),
         })
     }
 
@@ -153,6 +157,7 @@ impl Surroundings for Lab {
     }
 
     fn remove(&self, host: &HostName, name: &NamespaceName) {
+        self.ears.close(host, name);
         self.routers.borrow_mut().remove(&(host.clone(), name.clone()));
         self.untap();
     }
@@ -185,6 +190,7 @@ impl Dataplane for Lab {
             let nodes = fabric.nodes.iter().filter(|(_, node)| node.speaks_v6());
             try_join_all(nodes.map(|(name, node)| settle::settle_groups(name.as_str(), &node.netns))).await.map(drop)
         });
+        self.ears.retain(|host| fabric.hosts.contains_key(host));
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
@@ -270,6 +276,10 @@ impl Dataplane for Lab {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.tracked(place)
+    }
+
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.heard()
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

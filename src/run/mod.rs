@@ -6,6 +6,7 @@
 mod act;
 mod agents;
 mod check;
+mod course;
 mod damage;
 mod lines;
 mod matrix;
@@ -87,6 +88,7 @@ struct Driver<'a> {
     agents: Agents,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
+    past: course::Past,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -102,6 +104,7 @@ impl<'a> Driver<'a> {
             agents: Agents::default(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
+            past: course::Past::new(scenario),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -113,6 +116,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = 0).entered();
         self.move_to(vec![self.intent.clone(), self.scenario.intent.clone()], &BTreeMap::new(), &mut record);
         self.check(&mut record);
+        self.remember(&mut record);
         self.watch_judge(None, &mut record);
         self.watch_proof(&mut record);
         record
@@ -121,7 +125,9 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
+        self.listen(&mut record);
         self.change(step, &mut record);
+        self.remember(&mut record);
         self.read_connections(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);

@@ -17,6 +17,21 @@ pub(super) struct Running {
     stopped: BTreeMap<HostName, usize>,
     /// Hosts for which notices are held back.
     held: BTreeSet<HostName>,
+    /// The numbers of the steps so far, by number and by name.
+    steps: BTreeMap<String, usize>,
+}
+
+impl Running {
+    /// A step is over.
+    pub(super) fn pass(&mut self, number: usize, name: Option<&str>) {
+        self.steps.insert(number.to_string(), number);
+        self.steps.extend(name.map(|name| (name.to_owned(), number)));
+    }
+
+    /// The number of an earlier step, by its name or number.
+    pub(super) fn step(&self, label: &str) -> Option<usize> {
+        self.steps.get(label).copied()
+    }
 }
 
 /// A host that an operation names, with its place.

@@ -198,7 +198,7 @@ fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<
     let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
     sentences(entry, source, notes, |words, notes| {
         if course::begins(&words) {
-            course::read(&place, words, notes).map(Expected::Course)
+            course::read(&place, words, world, notes).map(Expected::Course)
         } else {
             state::read(&place, words, notes).map(Expected::State)
         }

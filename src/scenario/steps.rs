@@ -34,6 +34,7 @@ impl Builder<'_> {
         let expectations =
             node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
         let expectations = expectations.unwrap_or_default();
+        self.world.running.pass(number, name.as_deref());
         let idle = !node
             .entries()
             .iter()

@@ -35,8 +35,6 @@ const LATER: &[(&str, &str)] = &[
     ("subject", "address"),
     ("subject", "network"),
     // state
-    ("fact", "keeps"),
-    ("fact", "unchanged"),
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),
