@@ -4,10 +4,10 @@
 
 use super::agents::Message;
 use super::{Driver, failure};
-use crate::name::HostName;
+use crate::name::{HostName, Id, Name};
 use crate::plan::Plan;
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::AgentDeed;
+use crate::scenario::{AgentDeed, LinkSetting};
 
 impl Driver<'_> {
     /// An agent acts on its messages, one after the other, until it dies or fails.
@@ -42,6 +42,27 @@ impl Driver<'_> {
         let own = record.hosts.iter().filter(|done| done.host == crash.host.as_str());
         missed.details = own.flat_map(|done| &done.ops).map(|op| format!("{}: {}", op.namespace, op.command)).collect();
         record.failures.push(missed);
+    }
+
+    /// Hosts are switched on or off, their agents with them.
+    pub(super) fn do_power(&mut self, on: bool, hosts: &[HostName]) {
+        for host in hosts {
+            self.links.power(host, on);
+            self.agents.happens(if on { AgentDeed::Start } else { AgentDeed::Stop }, host);
+            if !on {
+                self.agents.forget(host);
+            }
+        }
+    }
+
+    /// A link changes.
+    pub(super) fn do_link(&mut self, node: &Name, to: Option<&Id>, setting: LinkSetting) {
+        let host = HostName::from(node.clone());
+        if self.intent.hosts.contains_key(&host) {
+            self.links.plug(&host, setting.up.unwrap_or(true));
+        } else {
+            self.links.set(node, to, setting);
+        }
     }
 
     /// Something happens to agents.

@@ -9,6 +9,7 @@ mod check;
 mod course;
 mod damage;
 mod lines;
+mod links;
 mod matrix;
 mod memory;
 mod proof;
@@ -27,6 +28,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
+use crate::net::Mac;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
@@ -89,6 +91,9 @@ struct Driver<'a> {
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
     past: course::Past,
+    links: links::Links,
+    /// Who owns which MAC, or did when it was last seen.
+    macs: BTreeMap<Mac, String>,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -105,6 +110,8 @@ impl<'a> Driver<'a> {
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
             past: course::Past::new(scenario),
+            links: links::Links::default(),
+            macs: BTreeMap::new(),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -161,6 +168,7 @@ impl<'a> Driver<'a> {
         let mut mail = self.agents.mail(&stages, hearings);
         let Some(next) = stages.into_iter().next_back() else { return };
         let mut topology = router::topology(&next);
+        self.links.adjust(&mut topology);
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
@@ -223,11 +231,11 @@ impl<'a> Driver<'a> {
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
-        let macs = lines::mac_owners(&self.topology, &self.observed);
+        let macs = &self.macs;
         let mut state = BTreeMap::new();
         for (host, observed) in &self.observed {
             for (name, content) in &observed.namespaces {
-                let all = lines::lines(name, content, &macs, &namespace::skeleton);
+                let all = lines::lines(name, content, macs, &namespace::skeleton);
                 state.insert(format!("{host}/{name}"), all);
             }
         }
@@ -236,7 +244,7 @@ impl<'a> Driver<'a> {
 
     /// Sends the matrix and the flows of the expectations, all at once, and holds the outcomes against the sentences.
     fn probe(&self, step: &Step, record: &mut StepRecord) {
-        let mut flows: Vec<Flow> = matrix::flows(&self.intent);
+        let mut flows: Vec<Flow> = matrix::flows(&self.intent, &|host| !self.links.is_off(host));
         for expectation in &step.expectations {
             if let Expected::Flow(expected) = &expectation.what {
                 for flow in expected.flows(&self.intent) {
@@ -315,6 +323,7 @@ impl<'a> Driver<'a> {
             ..Intent::default()
         };
         self.agents.revive(&empty);
+        self.links = links::Links::default();
         self.move_to(vec![self.intent.clone(), empty], &BTreeMap::new(), &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);

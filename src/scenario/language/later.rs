@@ -13,11 +13,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "nat_profile"),
     ("step", "within"),
     // operations
-    ("step", "stop_host"),
-    ("step", "start_host"),
-    ("step", "set_link"),
-    ("step", "partition"),
-    ("step", "heal"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
