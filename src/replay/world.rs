@@ -107,6 +107,7 @@ impl<'a> World<'a> {
             hosts: BTreeMap::from([(self.recording.host.clone(), host)]),
             segments: self.networks.iter().map(|network| (network.clone(), MTU)).collect(),
             nodes: BTreeMap::new(),
+            ..Topology::default()
         }
     }
 }

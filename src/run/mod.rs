@@ -6,9 +6,11 @@
 mod act;
 mod agents;
 mod check;
+mod course;
 mod damage;
 mod exchange;
 mod lines;
+mod links;
 mod matrix;
 mod memory;
 mod proof;
@@ -28,6 +30,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
+use crate::net::Mac;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
@@ -92,6 +95,10 @@ struct Driver<'a> {
     agents: Agents,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
+    past: course::Past,
+    links: links::Links,
+    /// Who owns which MAC, or did when it was last seen.
+    macs: BTreeMap<Mac, String>,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -107,6 +114,9 @@ impl<'a> Driver<'a> {
             agents: Agents::default(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
+            past: course::Past::new(scenario),
+            links: links::Links::default(),
+            macs: BTreeMap::new(),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -118,6 +128,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = 0).entered();
         self.move_to(vec![self.intent.clone(), self.scenario.intent.clone()], &BTreeMap::new(), &mut record);
         self.check(&mut record);
+        self.remember(&mut record);
         self.watch_judge(None, &mut record);
         self.watch_proof(&mut record);
         record
@@ -126,7 +137,9 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
+        self.listen(&mut record);
         self.change(step, &mut record);
+        self.remember(&mut record);
         self.read_connections(step, &mut record);
         self.exchanges(step, &mut record);
         self.probe(step, &mut record);
@@ -161,6 +174,7 @@ impl<'a> Driver<'a> {
         let mut mail = self.agents.mail(&stages, hearings);
         let Some(next) = stages.into_iter().next_back() else { return };
         let mut topology = router::topology(&next);
+        self.links.adjust(&mut topology);
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
@@ -223,11 +237,11 @@ impl<'a> Driver<'a> {
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
-        let macs = lines::mac_owners(&self.topology, &self.observed);
+        let macs = &self.macs;
         let mut state = BTreeMap::new();
         for (host, observed) in &self.observed {
             for (name, content) in &observed.namespaces {
-                let all = lines::lines(name, content, &macs, &namespace::skeleton);
+                let all = lines::lines(name, content, macs, &namespace::skeleton);
                 state.insert(format!("{host}/{name}"), all);
             }
         }
@@ -236,7 +250,7 @@ impl<'a> Driver<'a> {
 
     /// Sends the matrix and the flows of the expectations, all at once, and holds the outcomes against the sentences.
     fn probe(&self, step: &Step, record: &mut StepRecord) {
-        let mut flows: Vec<Flow> = matrix::flows(&self.intent);
+        let mut flows: Vec<Flow> = matrix::flows(&self.intent, &|host| !self.links.is_off(host));
         for expectation in &step.expectations {
             if let Expected::Flow(expected) = &expectation.what {
                 for flow in expected.flows(&self.intent) {
@@ -320,6 +334,7 @@ impl<'a> Driver<'a> {
             ..Intent::default()
         };
         self.agents.revive(&empty);
+        self.links = links::Links::default();
         self.move_to(vec![self.intent.clone(), empty], &BTreeMap::new(), &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);

@@ -17,6 +17,7 @@ mod failure;
 mod header;
 mod judge;
 mod language;
+mod links;
 mod lower;
 mod note;
 mod objects;
@@ -39,7 +40,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
-pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, Thing, Wreck};
+pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
 pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,

@@ -39,6 +39,7 @@ impl Builder<'_> {
             .get("probe")
             .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
             .unwrap_or_default();
+        self.world.running.pass(number, name.as_deref());
         let idle = !node.entries().iter().any(|entry| {
             matches!(entry.key.as_str(), "expect" | "probe")
                 || entry.key == "together"

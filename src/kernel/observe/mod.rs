@@ -13,6 +13,7 @@ mod lost;
 mod route;
 mod rule;
 mod sysctl;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub(super) use address::neighbours;
 pub(super) use link::{FALLBACK, devices};
 pub use sysctl::Baseline;
 pub(super) use sysctl::changed as sysctls;
+pub(super) use told::subject;
 
 use super::extack::NetlinkError;
 use super::links;
@@ -72,6 +74,16 @@ pub(super) fn reading<E: Into<ObserveCause>>(what: &'static str) -> impl Fn(E) -
 
 /// Device names by index, `lo` among them.
 type Names = BTreeMap<u32, DeviceName>;
+
+/// The devices of `netns` by index.
+///
+/// # Errors
+/// [`ObserveFailure`].
+pub(super) async fn device_names(netns: &Netns) -> Result<Names, ObserveFailure> {
+    let answers = dump(netns.handle(), RouteNetlinkMessage::GetLink(links::without_statistics())).await;
+    let devices = devices(answers.map_err(reading("devices"))?).map_err(reading("devices"))?;
+    Ok(devices.into_iter().map(|device| (device.index, device.name)).collect())
+}
 
 /// Everything that decides where the packets of `netns` go.
 ///

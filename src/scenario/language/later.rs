@@ -14,11 +14,6 @@ const LATER: &[(&str, &str)] = &[
     // packets
     ("sent", "quoting_flow"),
     // operations
-    ("step", "stop_host"),
-    ("step", "start_host"),
-    ("step", "set_link"),
-    ("step", "partition"),
-    ("step", "heal"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
@@ -36,8 +31,6 @@ const LATER: &[(&str, &str)] = &[
     ("subject", "address"),
     ("subject", "network"),
     // state
-    ("fact", "keeps"),
-    ("fact", "unchanged"),
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),
