@@ -7,7 +7,9 @@ mod exchange;
 mod lines;
 mod matrix;
 mod memory;
+mod profile;
 mod proof;
+mod repeat;
 mod watch;
 mod why;
 
@@ -53,7 +55,7 @@ pub fn run(
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
         for step in &scenario.steps {
-            steps.push(driver.step(step));
+            steps.push(driver.repeated(step));
             told_last(&steps, told);
         }
     }
@@ -123,6 +125,7 @@ impl<'a> Driver<'a> {
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
         self.exchanges(step, &mut record);
+        self.profile(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.watch_judge(Some(step), &mut record);
@@ -377,6 +380,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         proved: 0,
         connections: BTreeMap::new(),
         exchanges: Vec::new(),
+        profile: None,
         failures: Vec::new(),
     }
 }

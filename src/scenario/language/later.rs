@@ -10,7 +10,6 @@ const LATER: &[(&str, &str)] = &[
     // keys of a step
     ("step", "crash"),
     ("step", "during"),
-    ("step", "nat_profile"),
     ("step", "within"),
     ("notify", "split"),
     ("notify", "reversed"),

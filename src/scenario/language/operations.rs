@@ -1,6 +1,6 @@
 //! What changes: the keys of a step and of its operations.
 
-use super::packets::EXCHANGE;
+use super::packets::{EXCHANGE, NAT_PROFILE};
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -47,6 +47,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             Type::List(&Type::Map(&EXCHANGE)),
             Need::Optional,
             "Exchanges of packets made to order, one after the other, after the change has settled.",
+        ),
+        key(
+            "nat_profile",
+            Type::Map(&NAT_PROFILE),
+            Need::Optional,
+            "What kind of translator stands before an instance; only the keys given are compared, all are recorded.",
         ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
