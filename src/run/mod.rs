@@ -13,7 +13,9 @@ mod lines;
 mod links;
 mod matrix;
 mod memory;
+mod profile;
 mod proof;
+mod repeat;
 mod scene;
 mod watch;
 mod why;
@@ -61,7 +63,7 @@ pub fn run(
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
         for step in &scenario.steps {
-            steps.push(driver.step(step));
+            steps.push(driver.repeated(step));
             told_last(&steps, told);
         }
     }
@@ -142,6 +144,7 @@ impl<'a> Driver<'a> {
         self.remember(&mut record);
         self.read_connections(step, &mut record);
         self.exchanges(step, &mut record);
+        self.profile(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
@@ -386,6 +389,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
+        profile: None,
         failures: Vec::new(),
     }
 }

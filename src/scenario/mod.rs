@@ -23,6 +23,7 @@ mod note;
 mod objects;
 mod outcome;
 mod pattern;
+mod profile;
 mod schema;
 mod shape;
 mod state;
@@ -50,6 +51,7 @@ pub use header::Story;
 pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
+pub use profile::Profile;
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
@@ -106,6 +108,8 @@ pub struct Step {
     pub times: u32,
     /// Packets made to order, after the change.
     pub exchanges: Vec<Exchange>,
+    /// What kind of translator must stand before an instance.
+    pub profile: Option<Profile>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }

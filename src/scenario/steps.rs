@@ -6,6 +6,7 @@ use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
 use super::note::{Span, position};
+use super::profile;
 use super::state;
 use super::values;
 use super::yaml::{Entry, Node};
@@ -40,8 +41,10 @@ impl Builder<'_> {
             .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
             .unwrap_or_default();
         self.world.running.pass(number, name.as_deref());
+        let profile =
+            node.get("nat_profile").and_then(|node| profile::read(node, self.source, &self.world, &mut self.notes));
         let idle = !node.entries().iter().any(|entry| {
-            matches!(entry.key.as_str(), "expect" | "probe")
+            matches!(entry.key.as_str(), "expect" | "probe" | "nat_profile")
                 || entry.key == "together"
                 || OPERATIONS.key(&entry.key).is_some()
         });
@@ -58,6 +61,7 @@ impl Builder<'_> {
             crash,
             times,
             exchanges,
+            profile,
             expectations,
         }
     }

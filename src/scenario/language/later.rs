@@ -9,7 +9,6 @@ const LATER: &[(&str, &str)] = &[
     ("instances", "behind"),
     // keys of a step
     ("step", "during"),
-    ("step", "nat_profile"),
     ("step", "within"),
     // packets
     ("sent", "quoting_flow"),

@@ -4,7 +4,7 @@ use super::deeds::{
     CRASH_TYPE, DELIVER, HEAL, PARTITION, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, SET_LINK, START_AGENT, START_HOST,
     STOP_AGENT, STOP_HOST,
 };
-use super::packets::EXCHANGE;
+use super::packets::{EXCHANGE, NAT_PROFILE};
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -57,6 +57,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             Type::List(&Type::Map(&EXCHANGE)),
             Need::Optional,
             "Exchanges of packets made to order, one after the other, after the change has settled.",
+        ),
+        key(
+            "nat_profile",
+            Type::Map(&NAT_PROFILE),
+            Need::Optional,
+            "What kind of translator stands before an instance; only the keys given are compared, all are recorded.",
         ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
