@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod files;
 mod list;
+mod manual;
 mod replay;
 mod run;
 mod why;
@@ -89,6 +90,17 @@ enum Command {
         #[arg(value_enum, default_value_t = Schema::Scenario)]
         of: Schema,
     },
+    /// Print what makes a shell complete this program's arguments: `dvrlab completions bash > ~/.local/share/bash-completion/completions/dvrlab`.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, or of one of its commands: `dvrlab man run | man -l -`.
+    Man {
+        /// Which command.
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -127,6 +139,8 @@ pub fn main() -> i32 {
             out(&format!("{schema:#}\n"));
             EXIT_OK
         }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

@@ -13,8 +13,10 @@ macro_rules! line {
 
 mod reach;
 mod rules;
+mod sheet;
 mod transcript;
 
 pub use reach::{outcome_text, reach, step_title, title_of};
 pub use rules::rules;
-pub use transcript::{Detail, failures, step, summary_line};
+pub use sheet::{Entry, Trouble, junit, markdown, wrong};
+pub use transcript::{Detail, failures, plan, step, summary_line, wrapped};
