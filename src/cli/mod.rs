@@ -5,6 +5,7 @@ mod diff;
 mod doctor;
 mod files;
 mod list;
+mod manual;
 mod records;
 mod replay;
 mod run;
@@ -93,6 +94,17 @@ enum Command {
         #[arg(value_enum, default_value_t = Schema::Scenario)]
         of: Schema,
     },
+    /// Print what makes a shell complete this program's arguments: `dvrlab completions bash > ~/.local/share/bash-completion/completions/dvrlab`.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, or of one of its commands: `dvrlab man run | man -l -`.
+    Man {
+        /// Which command.
+        command: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,6 +144,8 @@ pub fn main() -> i32 {
             out(&format!("{schema:#}\n"));
             EXIT_OK
         }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

@@ -13,8 +13,10 @@ macro_rules! line {
 
 mod reach;
 mod rules;
+mod sheet;
 mod transcript;
 
 pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
 pub use rules::{kind_word, rules};
-pub use transcript::{Detail, failures, step, summary_line};
+pub use sheet::{Entry, Trouble, junit, markdown, wrong};
+pub use transcript::{Detail, failures, plan, step, summary_line, wrapped};
