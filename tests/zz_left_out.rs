@@ -21,6 +21,9 @@ fn main() {
         left_out
             .push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
     }
+    if !here("chromium") {
+        left_out.push("the report in a browser (package chromium)");
+    }
     if left_out.is_empty() {
         println!("nothing was left out");
     } else {

@@ -7,6 +7,7 @@ mod files;
 mod list;
 mod records;
 mod replay;
+mod report;
 mod run;
 mod why;
 
@@ -83,6 +84,8 @@ enum Command {
     },
     /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
     Diff(diff::Arguments),
+    /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
+    Report(report::Arguments),
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
@@ -119,6 +122,7 @@ pub fn main() -> i32 {
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {

@@ -1,4 +1,5 @@
-//! A [`Record`](crate::record::Record) as text: the transcript of a run, and the two snapshots a scenario has.
+//! A [`Record`](crate::record::Record) as text: the transcript of a run, the two snapshots a scenario has, a drawing of its
+//! lab, and the page of many of them.
 //!
 //! In: a record. Out: text, the same for the same record. Never: a look at the lab, the clock or the terminal.
 
@@ -11,10 +12,14 @@ macro_rules! line {
     ($text:expr, $($argument:tt)*) => {{ $text.push_str(&format!($($argument)*)); $text.push('\n'); }};
 }
 
+pub mod drawing;
+mod html;
 mod reach;
 mod rules;
+mod timeline;
 mod transcript;
 
+pub use html::html;
 pub use reach::{ends, folded, outcome_text, reach, step_title};
 pub use rules::{kind_word, rules};
 pub use transcript::{Detail, failures, step, summary_line};

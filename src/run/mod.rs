@@ -222,7 +222,7 @@ impl<'a> Driver<'a> {
         self.observed.retain(|host, _| self.configs.contains_key(host));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
-        record.scene = scene::scene(&self.intent, &self.topology);
+        record.scene = scene::scene(&self.intent, &self.topology, &self.observed);
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
