@@ -85,6 +85,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "record",
             "replay",
             "report",
+            "run",
             "scenario",
             "snapshot",
             "why",

@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod doctor;
 mod files;
+mod graph;
 mod list;
 mod records;
 mod replay;
@@ -13,7 +14,7 @@ mod why;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Everything as expected.
 pub const EXIT_OK: i32 = 0;
@@ -86,6 +87,14 @@ enum Command {
     Diff(diff::Arguments),
     /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
     Report(report::Arguments),
+    /// Draw a scenario's topology, starting nothing.
+    Graph(graph::Arguments),
+    /// Print what makes a shell complete this program's arguments.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
@@ -123,6 +132,8 @@ pub fn main() -> i32 {
         Command::List { paths } => list::list(&paths, color),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Graph(arguments) => graph::graph(&arguments, color),
+        Command::Completions { shell } => completions(shell),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {
@@ -134,6 +145,13 @@ pub fn main() -> i32 {
             EXIT_OK
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> i32 {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "dvrlab", &mut text);
+    out(&String::from_utf8_lossy(&text));
+    EXIT_OK
 }
 
 /// Writes to standard output. A reader that has gone away is no mistake of ours: the program ends quietly, as `head` expects.

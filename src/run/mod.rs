@@ -31,6 +31,7 @@ use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 
 pub use proof::{Proved, prove};
+pub use scene::planned_scene;
 
 /// What a run does besides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,10 +7,25 @@ use std::collections::BTreeMap;
 use crate::api::Intent;
 use crate::deviation::Deviation;
 use crate::name::{DeviceName, HostName};
-use crate::namespace::{Attach, HostState, NamespaceState};
+use crate::namespace::{self, Attach, DesiredError, HostState, NamespaceState};
 use crate::record::{Leg, Scene, Story};
+use crate::router;
 use crate::scenario::Scenario;
 use crate::topology::Topology;
+
+/// What would stand after so many steps, were the lab built from nothing: for a drawing that needs no lab.
+///
+/// # Errors
+/// [`DesiredError`] if a host's configuration cannot be built.
+pub fn planned_scene(scenario: &Scenario, steps: usize) -> Result<Scene, DesiredError> {
+    let intent = scenario.intent_after(steps);
+    let mut states = BTreeMap::new();
+    for host in &intent.host_order {
+        let state = namespace::desired(&router::host_config(&intent, host), &HostState::default())?;
+        states.insert(host.clone(), state);
+    }
+    Ok(scene(&intent, &router::topology(&intent), &states))
+}
 
 /// Hosts, machines and routers' devices, with what they are plugged into.
 pub(super) fn scene(intent: &Intent, topology: &Topology, states: &BTreeMap<HostName, HostState>) -> Scene {

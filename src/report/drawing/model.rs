@@ -85,6 +85,17 @@ impl Model {
         }
     }
 
+    /// Marks namespaces as changed in steps that left their devices as they were, but not what else stands there.
+    pub(super) fn mark(&mut self, changed: &BTreeMap<String, Vec<usize>>) {
+        for (place, steps) in changed {
+            for (_, spans) in self.boxes.get_mut(&parted(place)).into_iter().flatten() {
+                let missing: Vec<usize> =
+                    steps.iter().filter(|step| spans.on.contains(step) && !spans.new.contains(step)).copied().collect();
+                spans.new.extend(missing);
+            }
+        }
+    }
+
     /// The boxes of a host, or those outside, in order.
     pub(super) fn boxes_of(&self, host: Option<&str>) -> impl Iterator<Item = (&BoxKey, Sort)> {
         let mine = self.boxes.iter().filter(move |((of, _), _)| of.as_deref() == host);

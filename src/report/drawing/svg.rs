@@ -1,5 +1,7 @@
 //! A drawing as SVG.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, PreEscaped, html};
 
 use super::layout::{Bus, GUTTER, LINE, Layout, PADDING, Rect};
@@ -12,25 +14,27 @@ const STYLE: &str = include_str!("drawing.css");
 
 /// A drawing of one scene, as a file.
 pub fn standalone(title: &str, scene: &Scene) -> String {
-    let drawn = draw(title, &[(0, scene)], Some(STYLE));
+    let drawn = draw(title, &Model::new(&[(0, scene)]), Some(STYLE));
     drawn.into_string() + "\n"
 }
 
-/// A drawing of several steps in one: everything that any of them has, each thing with the steps it is there in.
-pub(crate) fn markup(title: &str, scenes: &[(usize, &Scene)]) -> Markup {
-    draw(title, scenes, None)
+/// A drawing of several steps in one: everything that any of them has, each thing with the steps it is there in. `changed`
+/// says in which steps something else than devices changed in a namespace.
+pub(crate) fn markup(title: &str, scenes: &[(usize, &Scene)], changed: &BTreeMap<String, Vec<usize>>) -> Markup {
+    let mut model = Model::new(scenes);
+    model.mark(changed);
+    draw(title, &model, None)
 }
 
-fn draw(title: &str, scenes: &[(usize, &Scene)], style: Option<&str>) -> Markup {
-    let model = Model::new(scenes);
-    let layout = Layout::new(&model);
+fn draw(title: &str, model: &Model, style: Option<&str>) -> Markup {
+    let layout = Layout::new(model);
     let (width, height) = (layout.width, layout.height);
     html! {
         svg class="drawing" xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (width) " " (height) }
             width=(width) height=(height) role="img" aria-label=(title) {
             title { (title) }
             @if let Some(style) = style { style { (PreEscaped(style)) } }
-            @for (host, rect) in &layout.hosts { (host_box(&model, host, *rect)) }
+            @for (host, rect) in &layout.hosts { (host_box(model, host, *rect)) }
             @for bus in &layout.buses { (bus_line(bus)) }
             @for (key, rect) in &layout.boxes {
                 @for (sort, spans) in model.boxes.get(key).into_iter().flatten() {

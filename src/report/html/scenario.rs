@@ -1,5 +1,7 @@
 //! The page of one scenario.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::{badge, matrix, shown, state};
@@ -85,6 +87,17 @@ fn told(step: &StepRecord) -> Markup {
     }
 }
 
+/// The steps in which anything that stands in a namespace changed, the first one left out.
+fn changed(steps: &[&StepRecord]) -> BTreeMap<String, Vec<usize>> {
+    let mut changed: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (before, step) in steps.iter().zip(steps.iter().skip(1)) {
+        for (place, _) in step.state.iter().filter(|(place, lines)| before.state.get(*place) != Some(*lines)) {
+            changed.entry(place.clone()).or_default().push(step.number);
+        }
+    }
+    changed
+}
+
 fn drawn(record: &Record, steps: &[&StepRecord]) -> Markup {
     let scenes: Vec<(usize, &Scene)> =
         steps.iter().filter(|step| !step.scene.is_empty()).map(|step| (step.number, &step.scene)).collect();
@@ -93,7 +106,7 @@ fn drawn(record: &Record, steps: &[&StepRecord]) -> Markup {
     }
     let title = format!("Topology of {}", record.scenario);
     html! {
-        div.scroll tabindex="0" role="region" aria-label=(title) { (drawing::markup(&title, &scenes)) }
-        p.key { span.new { "brought by this step" } " " span.gone { "taken away by it" } }
+        div.scroll tabindex="0" role="region" aria-label=(title) { (drawing::markup(&title, &scenes, &changed(steps))) }
+        p.key { span.new { "brought or changed by this step" } " " span.gone { "taken away by it" } }
     }
 }

@@ -50,6 +50,7 @@
       one.classList.toggle("is-new", fresh.has(step));
       one.classList.toggle("is-gone", gone.has(step) && !on.has(step));
     }
+    for (const place of all(".place", page)) place.open = $(".is-new, .is-gone", place) !== null;
   };
 
   const show = () => {
