@@ -17,7 +17,7 @@ use crate::namespace::Kind;
 use crate::watch::Finding;
 
 pub use read::{OLDEST, ReadError, read};
-pub use scene::{Machine, Plug, Scene, SceneHost};
+pub use scene::{Leg, Machine, Plug, Scene, SceneHost};
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one, or would look in vain
 /// for what reports are made of; [`read`] understands this one and the one before. 2: story, tags, deviations, scene.

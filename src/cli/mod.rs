@@ -4,16 +4,18 @@ mod check;
 mod diff;
 mod doctor;
 mod files;
+mod graph;
 mod list;
 mod manual;
 mod records;
 mod replay;
+mod report;
 mod run;
 mod why;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Everything as expected.
 pub const EXIT_OK: i32 = 0;
@@ -84,6 +86,10 @@ enum Command {
     },
     /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
     Diff(diff::Arguments),
+    /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
+    Report(report::Arguments),
+    /// Draw a scenario's topology, starting nothing.
+    Graph(graph::Arguments),
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
@@ -133,6 +139,8 @@ pub fn main() -> i32 {
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
+        Command::Graph(arguments) => graph::graph(&arguments, color),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {

@@ -49,7 +49,7 @@ impl Driver<'_> {
         self.macs.extend(lines::mac_owners(&self.topology, &self.observed));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
-        record.scene = scene::scene(&self.intent, &self.topology);
+        record.scene = scene::scene(&self.intent, &self.topology, &self.observed);
     }
 }
 

@@ -41,6 +41,7 @@ use agents::Agents;
 use check::{planned, undesirable};
 
 pub use proof::{Proved, prove};
+pub use scene::planned_scene;
 
 /// What a run does besides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
