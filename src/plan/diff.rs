@@ -283,6 +283,11 @@ impl Diff<'_> {
     fn phase_of_removal(&self, address: &Address) -> Phase {
         let family = family_of(&address.net);
         let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
+        let again = |other: &Address| family == Family::V6 && other.net.addr() == address.net.addr();
+        if self.desired.addresses.iter().filter(alike).any(again) {
+            // IPv6 has an address on a device once, whatever the length of its prefix.
+            return Phase::Withdraw;
+        }
         let mut desired = self.desired.addresses.iter().filter(alike);
         let promotes = sysctl::read(&self.observed.sysctls, "net.ipv4.conf.all.promote_secondaries") == Some("1");
         let anew = self.anew();
