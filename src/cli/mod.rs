@@ -15,7 +15,7 @@ mod why;
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Everything as expected.
 pub const EXIT_OK: i32 = 0;

@@ -166,6 +166,7 @@ impl Builder<'_> {
         if verb.key == "update" {
             needs.extend(self.updated_names(node));
             self.check_own_ports(node);
+            self.check_back_end(node);
             for entry in node.get("floating_ips").map(Node::entries).unwrap_or_default() {
                 self.check_forwardings(&entry.value, &entry.key_span);
             }
@@ -256,6 +257,16 @@ impl Builder<'_> {
                     )
                     .help("write it under `ports`");
             }
+        }
+    }
+
+    /// The lab is made with a back end, and keeps it.
+    fn check_back_end(&mut self, node: &Node) {
+        let settings = node.get("settings").map(Node::entries).unwrap_or_default();
+        for key in settings.iter().filter(|key| key.key == "rules") {
+            self.notes
+                .error(key.key_span.clone(), "how rules get into the kernel cannot change during a run")
+                .help("write it in `settings` at the top of the file, or `run --rules`");
         }
     }
 

@@ -110,8 +110,9 @@ pub async fn observe_namespace(
     state.rules = rule::rules(&answers.map_err(reading("rules"))?);
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
     let routes = answers.map_err(reading("routes"))?;
-    state.routes = route::routes(&routes, &names);
-    state.lost = lost::lost(&devices, &addresses, &routes);
+    let own = address::all(&addresses, &names);
+    state.routes = route::routes(&routes, &names, &own);
+    state.lost = lost::lost(&devices, &addresses, &routes, &state.routes);
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
