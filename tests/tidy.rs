@@ -23,12 +23,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plan", &["deviation", "namespace"]),
     ("why", &["flow", "memory", "namespace"]),
     ("dataplane", &["flow", "memory", "namespace", "packet", "plan", "topology", "watch", "why"]),
+    ("capture", &["flow"]),
     ("probe", &["flow", "packet", "topology"]),
     ("kernel", &["backend", "dataplane", "flow", "memory", "namespace", "plan", "probe", "topology", "watch", "why"]),
     (
         "lab",
         &[
             "backend",
+            "capture",
             "dataplane",
             "flow",
             "kernel",
@@ -43,13 +45,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("scenario", &["api", "backend", "deviation", "flow", "memory", "namespace", "packet", "topology", "watch"]),
-    ("record", &["flow", "memory", "namespace", "watch"]),
+    ("record", &["flow", "memory", "namespace", "topology", "watch"]),
     ("report", &["flow", "namespace", "record", "watch"]),
+    ("diff", &["deviation", "flow", "record", "report", "watch"]),
     (
         "run",
         &[
             "api",
             "dataplane",
+            "deviation",
             "flow",
             "memory",
             "namespace",
@@ -69,6 +73,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "harness",
         &[
             "backend",
+            "capture",
             "dataplane",
             "deviation",
             "flow",
@@ -92,7 +97,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "api",
             "backend",
+            "capture",
             "deviation",
+            "diff",
+            "flow",
             "harness",
             "kernel",
             "record",
@@ -123,6 +131,7 @@ const PURE: &[&str] = &[
     "scenario",
     "record",
     "report",
+    "diff",
     "run",
     "replay",
     "why",

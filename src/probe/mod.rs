@@ -29,7 +29,7 @@ mod wire;
 
 pub use engine::{Options, ProbeError, Run, run};
 pub use exchange::{Routers, exchange};
-pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits};
+pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};
 pub use nodes::{Node, Nodes, Port};
 pub use token::{Counters, Tuple};
 pub use wire::{Frame, Lookup, RouteAnswer, Wire, WireError};

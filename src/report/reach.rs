@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::flow::{ProbeReport, Protocol, Verdict, through, via};
+use crate::flow::{Flow, ProbeReport, Protocol, Verdict, through, via};
 use crate::record::{Record, StepRecord};
 use crate::watch::Finding;
 
@@ -52,6 +52,9 @@ pub fn reach(record: &Record) -> String {
         for found in watched(step) {
             line!(text, "  {found}");
         }
+        for host in step.stale.keys() {
+            line!(text, "  {host}: stale");
+        }
         for (key, row) in &before {
             if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
                 line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
@@ -64,9 +67,14 @@ pub fn reach(record: &Record) -> String {
 
 /// `step 2 (off), line 48`, without the line, which moves when a comment is edited.
 pub fn step_title(step: &StepRecord) -> String {
-    match &step.name {
-        Some(name) => format!("step {} ({name})", step.number),
-        None => format!("step {}", step.number),
+    title_of(step.number, step.name.as_deref())
+}
+
+/// As [`step_title`], of a step that is not at hand.
+pub fn title_of(number: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("step {number} ({name})"),
+        None => format!("step {number}"),
     }
 }
 
@@ -123,27 +131,33 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
         Protocol::Udp(9000) => "udp".to_owned(),
         Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp => flow.spoken(),
     };
-    let mut ends = flow.from.to_string();
-    if let Some(source) = flow.source {
-        put!(ends, "@{source}");
-    }
-    let target = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    put!(ends, " -> {target}");
-    if let Some(port) = flow.source_port {
-        put!(ends, " from {port}");
-    }
-    if let Some(ttl) = flow.ttl {
-        put!(ends, " ttl {ttl}");
-    }
-    if owners.contains_key(&flow.to) {
-        ends.push_str(flow.over());
-    }
+    let (from, to) = ends(flow, owners);
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
+    let ends = format!("{from} -> {to}");
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }
 }
 
+/// A flow's two ends as a scenario writes them: `vm1` and `web`, `vm1@10.0.1.100` and `203.0.113.101 from 5555`.
+pub fn ends(flow: &Flow, owners: &BTreeMap<IpAddr, String>) -> (String, String) {
+    let mut from = flow.from.to_string();
+    if let Some(source) = flow.source {
+        put!(from, "@{source}");
+    }
+    let mut to = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
+    if let Some(port) = flow.source_port {
+        put!(to, " from {port}");
+    }
+    if let Some(ttl) = flow.ttl {
+        put!(to, " ttl {ttl}");
+    }
+    if owners.contains_key(&flow.to) {
+        to.push_str(flow.over());
+    }
+    (from, to)
+}
+
 /// A way, its going round in circles told once: `a b c b c b c` is `a (b c) x 3`.
-fn folded(path: &[String]) -> String {
+pub fn folded(path: &[String]) -> String {
     for start in 0..path.len() {
         let Some(rest) = path.get(start..) else { break };
         for period in 1..=rest.len() / 3 {

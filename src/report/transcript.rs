@@ -41,6 +41,12 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
         for found in exchanged(step).chain(watched(step)) {
             line!(text, "    {found}");
         }
+        for (host, lines) in &step.stale {
+            line!(text, "    {host} is stale (- stands there, + is intended)");
+            for line in lines {
+                line!(text, "      {line}");
+            }
+        }
     }
     for failure in &step.failures {
         text.push_str(&failure_text(failure));

@@ -2,11 +2,13 @@
 //!
 //! One description, used to check files and to make the JSON schema that editors complete and explain by.
 
+mod deeds;
 mod later;
 mod operations;
 mod packets;
 mod sections;
 
+pub(super) use deeds::CRASH_TYPE;
 pub(super) use later::is_later;
 pub(super) use operations::{OPERATIONS, STEP, TOGETHER_ENTRY};
 pub(super) use packets::ERRORS;
@@ -112,6 +114,8 @@ pub(super) enum Type {
     Expect,
     /// How hosts hear of a change.
     Notify,
+    /// Text of any kind on one line.
+    Text,
     /// An error type of the API.
     Refused,
 }
