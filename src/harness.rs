@@ -20,6 +20,7 @@ use crate::lab::Lab;
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
@@ -416,6 +417,10 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {

@@ -123,7 +123,7 @@ fn in_order(shown: &str, whole: &str) {
 /// The commands of the README's first screen exist.
 #[test]
 fn every_command_has_help() {
-    for command in ["run", "why", "check", "list", "replay", "doctor", "schema", "completions", "man"] {
+    for command in ["run", "why", "diff", "check", "list", "replay", "doctor", "schema", "completions", "man"] {
         assert_eq!(dvrlab(&[command, "--help"]).status.code(), Some(0), "{command}");
         let page = stdout(&dvrlab(&["man", command]));
         assert!(page.contains(&format!(".TH dvrlab-{command} 1")), "{page}");

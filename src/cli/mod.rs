@@ -1,10 +1,12 @@
 //! The command line: the only place that prints and that decides an exit code.
 
 mod check;
+mod diff;
 mod doctor;
 mod files;
 mod list;
 mod manual;
+mod records;
 mod replay;
 mod run;
 mod why;
@@ -80,6 +82,8 @@ enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
+    Diff(diff::Arguments),
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
@@ -128,6 +132,7 @@ pub fn main() -> i32 {
         Command::Why(arguments) => why::why(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {

@@ -24,6 +24,7 @@ pub mod print;
 pub mod request;
 pub mod rules;
 pub mod sandbox;
+pub mod settle;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, info_span, warn};
 
-use self::fabric::Fabric;
+use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
 use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
@@ -22,12 +22,14 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
 use crate::kernel::observe::{Baseline, observe_namespace};
+use crate::kernel::settle::{self, settle_groups};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{self, Netns, Plug, Surroundings};
 use crate::memory::{Cache, Connection};
-use crate::name::{DeviceName, HostName, Id, NamespaceName};
+use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
@@ -44,7 +46,6 @@ mod make;
 mod memory;
 mod node;
 mod ports;
-mod settle;
 mod shape;
 mod watch;
 
@@ -184,9 +185,7 @@ impl Dataplane for Lab {
         let mut fabric = self.fabric.take();
         let shaped = self.runtime.block_on(async {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
-            settle::settle(&fabric.namespaces()).await?;
-            let nodes = fabric.nodes.iter().filter(|(_, node)| node.speaks_v6());
-            try_join_all(nodes.map(|(name, node)| settle::settle_groups(name.as_str(), &node.netns))).await.map(drop)
+            settle(&fabric).await
         });
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
@@ -238,7 +237,7 @@ impl Dataplane for Lab {
             }
         }
         if failed.is_empty() {
-            self.runtime.block_on(self.settle_routers(host, plan))
+            self.runtime.block_on(self.settle_routers(host))
         } else {
             Err(DataplaneError::Apply { host: host.clone(), failed })
         }
@@ -249,6 +248,10 @@ impl Dataplane for Lab {
         let reports = self.probe(flows).map_err(|error| DataplaneError::Probe(make::reason(&error)))?;
         self.forget_connections(&others)?;
         Ok(reports)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.exchanged(volley, enough).map_err(|error| DataplaneError::Probe(make::reason(&error)))
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
@@ -367,6 +370,22 @@ impl Lab {
         Ok(run.reports)
     }
 
+    fn exchanged(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, ProbeError> {
+        self.tap_all()?;
+        let macs = self.macs.borrow();
+        let routers =
+            macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
+        let counters = &mut *self.counters.borrow_mut();
+        let wire: &dyn Wire = &self.wire;
+        probe::exchange(
+            (wire, &*self.nodes.borrow(), &routers.collect()),
+            volley,
+            counters,
+            enough,
+            &Options::default(),
+        )
+    }
+
     /// Keeps up who has which MAC.
     fn note_mac(&self, host: &HostName, op: &Op) {
         let mut macs = self.macs.borrow_mut();
@@ -417,26 +436,39 @@ impl Lab {
     }
 
     /// Waits for the devices that a plan has made, and for the ports that they are plugged into.
-    async fn settle_routers(&self, host: &HostName, plan: &Plan) -> Result<(), DataplaneError> {
-        let touched: BTreeSet<&NamespaceName> =
-            plan.ops.iter().filter(|op| makes_carrier(&op.action)).map(|op| &op.namespace).collect();
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let routers = touched.into_iter().filter_map(|name| Some((name.to_string(), self.namespace(host, name)?)));
-        let own = self.host(host).map(|netns| (host.to_string(), netns));
-        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(own).collect();
+    async fn settle_routers(&self, host: &HostName) -> Result<(), DataplaneError> {
+        let routers = self.routers.borrow().clone();
+        let own = routers.into_iter().filter(|((owner, _), _)| owner == host);
+        let routers = own.map(|((_, name), netns)| (name.to_string(), netns));
+        let bridges = self.host(host).map(|netns| (host.to_string(), netns));
+        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(bridges).collect();
         all.extend(self.fabric.borrow().segments());
-        settle::settle(&all).await
+        settle_all(&all).await
     }
+}
+
+/// Waits for all devices of the fabric, and until machines hear neighbour solicitations.
+async fn settle(fabric: &Fabric) -> Result<(), DataplaneError> {
+    let all = fabric.namespaces();
+    let speaks_v6 = |node: &&Node| node.speaks_v6() && !node.netns.restless().is_empty();
+    let stirred: Vec<(&Name, &Node)> = fabric.nodes.iter().filter(|(_, node)| speaks_v6(node)).collect();
+    settle_all(&all).await?;
+    try_join_all(stirred.into_iter().map(|(name, node)| async move {
+        let heard = settle_groups(&node.netns).await;
+        heard.map_err(failed(format!("wait until {name} hears neighbour solicitations")))
+    }))
+    .await
+    .map(drop)
+}
+
+async fn settle_all(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
+    try_join_all(all.iter().map(|(name, netns)| async move {
+        settle::settle(netns).await.map_err(failed(format!("wait for the devices of {name} to come up")))
+    }))
+    .await
+    .map(drop)
 }
 
 fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
     Place { host: Some(host.clone()), name: namespace.to_string() }
-}
-
-/// Whether the operation may give a device a carrier, or an address that the kernel makes ready in its own time.
-fn makes_carrier(action: &Action) -> bool {
-    let of_device = matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..));
-    of_device || matches!(action, Action::AddressAdd(address) if address.net.addr().is_ipv6())
 }

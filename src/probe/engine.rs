@@ -97,6 +97,16 @@ pub enum ProbeError {
         /// The target.
         to: IpAddr,
     },
+    /// A packet made to order cannot be sent by who is to send it.
+    #[error("{place} cannot send to {to}: {reason}")]
+    Unsent {
+        /// The sender.
+        place: Place,
+        /// The destination.
+        to: IpAddr,
+        /// Why not.
+        reason: String,
+    },
     /// A packet of an earlier run came late: that run ended too early.
     #[error("{place}: saw probe {token} of an earlier run")]
     StrayToken {

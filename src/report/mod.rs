@@ -16,7 +16,7 @@ mod rules;
 mod sheet;
 mod transcript;
 
-pub use reach::{outcome_text, reach, step_title, title_of};
-pub use rules::rules;
+pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
+pub use rules::{kind_word, rules};
 pub use sheet::{Entry, Trouble, junit, markdown, wrong};
 pub use transcript::{Detail, failures, plan, step, summary_line, wrapped};

@@ -35,6 +35,12 @@ pub fn rules(record: &Record) -> String {
             text.push_str("nothing changed\n");
         }
         text.push_str(&body);
+        for (host, lines) in &step.stale {
+            line!(text, "{host} is stale (- stands there, + is intended)");
+            for line in lines {
+                line!(text, "  {line}");
+            }
+        }
         before = now;
     }
     text
@@ -80,7 +86,7 @@ fn shown(lines: &[Line]) -> Vec<String> {
 }
 
 /// The word that a state sentence uses for a kind.
-pub(crate) fn kind_word(kind: Kind) -> &'static str {
+pub fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Namespace => "namespace",
         Kind::Device => "device",
