@@ -81,7 +81,7 @@ pub struct StepRecord {
     pub name: Option<String>,
     /// Its line in the file.
     pub line: usize,
-    /// The operations as written, one line each; none if the step only checks.
+    /// The operations as written, one line each, and what is said of how hosts hear of them; none if the step only checks.
     pub change: Vec<String>,
     /// What the API answered to refused operations.
     pub refused: Vec<String>,
@@ -105,8 +105,26 @@ pub struct StepRecord {
     /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, Vec<Connection>>,
+    /// Hosts that were not told all that is in force, or could not act upon it, and in what they differ from it, a line each:
+    /// `- ` stands and should not, `+ ` should stand and does not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stale: BTreeMap<String, Vec<String>>,
+    /// Packets made to order, and what was looked for after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<ExchangeRecord>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
+}
+
+/// An exchange of packets made to order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExchangeRecord {
+    /// Its line in the file.
+    pub line: usize,
+    /// The packets to send, as the author would write them in one line.
+    pub sent: String,
+    /// What was looked for, and what became of it: `seen at vm1: { icmp: port-unreachable }`.
+    pub verdicts: Vec<String>,
 }
 
 /// What one host's agent did in a step.
@@ -195,6 +213,11 @@ impl StepRecord {
 }
 
 impl Record {
+    /// A probe left no evidence: a defect of the harness, so that nothing here says much of the router.
+    pub fn is_of_no_use(&self) -> bool {
+        self.failures().any(|(_, failure)| failure.kind == FailureKind::NoEvidence)
+    }
+
     /// Every failure with the step it happened in.
     pub fn failures(&self) -> impl Iterator<Item = (&StepRecord, &Failure)> {
         self.steps.iter().flat_map(|step| step.failures.iter().map(move |failure| (step, failure)))

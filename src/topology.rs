@@ -99,11 +99,18 @@ impl Topology {
     /// This topology with what of `before` must stay until routers have left it: networks and segments they are plugged into.
     #[must_use]
     pub fn while_leaving(&self, before: &Self) -> Self {
+        self.keeping(before, &before.hosts.keys().cloned().collect())
+    }
+
+    /// This topology with what of `before` these hosts' routers may be plugged into.
+    #[must_use]
+    pub fn keeping(&self, before: &Self, hosts: &BTreeSet<HostName>) -> Self {
         let mut both = self.clone();
-        for (segment, mtu) in &before.segments {
+        let segments = before.segments.iter().filter(|_| !hosts.is_empty());
+        for (segment, mtu) in segments {
             both.segments.entry(segment.clone()).or_insert(*mtu);
         }
-        for (host, old) in &before.hosts {
+        for (host, old) in before.hosts.iter().filter(|(host, _)| hosts.contains(*host)) {
             let Some(new) = both.hosts.get_mut(host) else { continue };
             for (network, content) in &old.networks {
                 new.networks.entry(network.clone()).or_insert_with(|| content.clone());

@@ -123,7 +123,10 @@ impl Standing {
     /// Brings the lab to `next`, as a run does.
     fn move_to(&mut self, next: Intent) {
         let topology = router::topology(&next);
-        let order = router::order(&self.intent, &next);
+        let config = |intent: &Intent, host| router::host_config(intent, host);
+        let changes = next.host_order.iter().map(|host| (config(&self.intent, host), config(&next, host)));
+        let changes: Vec<_> = changes.filter(|(before, after)| before != after).collect();
+        let order = router::order(&changes);
         self.lab.shape(&topology.while_leaving(&self.topology)).expect("the lab takes its shape");
         for host in &order {
             let config = router::host_config(&next, host);

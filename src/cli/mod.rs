@@ -99,7 +99,7 @@ enum Command {
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
     Doctor,
-    /// Print a JSON schema: of scenarios (for editors), or of the record that `run --json` writes.
+    /// Print a JSON schema: of scenarios (for editors), of the record that `run --json` writes, or of what `why --json` prints.
     Schema {
         /// Which one.
         #[arg(value_enum, default_value_t = Schema::Scenario)]
@@ -113,6 +113,8 @@ enum Schema {
     Scenario,
     /// Records.
     Record,
+    /// Answers of `why`.
+    Why,
 }
 
 /// Parses the arguments, does what they say and gives the exit code.
@@ -140,6 +142,7 @@ pub fn main() -> i32 {
             let schema = match of {
                 Schema::Scenario => crate::scenario::schema(),
                 Schema::Record => crate::record::schema(),
+                Schema::Why => crate::why::schema(),
             };
             out(&format!("{schema:#}\n"));
             EXIT_OK

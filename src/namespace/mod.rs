@@ -14,6 +14,7 @@ mod set_order;
 mod skeleton;
 mod snat;
 mod state;
+mod state_parse;
 pub mod sysctl;
 mod view;
 
@@ -29,6 +30,7 @@ pub use state::{
     Address, Attach, ForeignTable, HostState, KERNEL, Kind, Link, Lost, NamespaceState, NextHop, PolicyRule, Route,
     RouteKey, RouteKind, RouteProtocol, table_text,
 };
+pub use state_parse::ObjectTextError;
 
 use crate::name::{DeviceName, NamespaceName};
 use crate::router::HostConfig;

@@ -15,6 +15,7 @@ mod translation;
 use std::collections::BTreeSet;
 
 pub use op::{Action, ChainChange, Op, RuleChanges};
+pub use rules::changes as rule_changes;
 
 use crate::deviation::{Deviation, Deviations};
 use crate::namespace::{HostState, NamespaceState, PolicyRule};

@@ -9,7 +9,7 @@ use crate::namespace::{Chain, ChainName, NamespaceState};
 use crate::net::Family;
 
 /// What turns the tables of `observed` into those of `desired`; nothing if they are the same.
-pub(super) fn changes(observed: &NamespaceState, desired: &NamespaceState) -> RuleChanges {
+pub fn changes(observed: &NamespaceState, desired: &NamespaceState) -> RuleChanges {
     let mut parts = Parts::default();
     let nothing = BTreeMap::new();
     for family in Family::BOTH {

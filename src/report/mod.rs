@@ -20,6 +20,6 @@ mod timeline;
 mod transcript;
 
 pub use html::html;
-pub use reach::{ends, folded, outcome_text, reach, step_title};
+pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
 pub use rules::{kind_word, rules};
 pub use transcript::{Detail, failures, step, summary_line};

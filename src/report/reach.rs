@@ -46,8 +46,14 @@ pub fn reach(record: &Record) -> String {
         } else {
             text.push_str("  nothing changed\n");
         }
+        for found in exchanged(step) {
+            line!(text, "  {found}");
+        }
         for found in watched(step) {
             line!(text, "  {found}");
+        }
+        for host in step.stale.keys() {
+            line!(text, "  {host}: stale");
         }
         for (key, row) in &before {
             if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
@@ -61,15 +67,28 @@ pub fn reach(record: &Record) -> String {
 
 /// `step 2 (off), line 48`, without the line, which moves when a comment is edited.
 pub fn step_title(step: &StepRecord) -> String {
-    match &step.name {
-        Some(name) => format!("step {} ({name})", step.number),
-        None => format!("step {}", step.number),
+    title_of(step.number, step.name.as_deref())
+}
+
+/// As [`step_title`], of a step that is not at hand.
+pub fn title_of(number: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("step {number} ({name})"),
+        None => format!("step {number}"),
     }
 }
 
 /// What the watch found, as an expectation would say it: `watch: tenant source from vm1 via net1 on public`.
 pub(super) fn watched(step: &StepRecord) -> impl Iterator<Item = String> {
     step.watch.iter().flat_map(Finding::words).map(|words| format!("watch: {words}"))
+}
+
+/// The exchanges of packets made to order, with what became of what was looked for.
+pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
+    step.exchanges.iter().flat_map(|exchange| {
+        let sent = format!("probe: {}", exchange.sent);
+        std::iter::once(sent).chain(exchange.verdicts.iter().map(|verdict| format!("  {verdict}")))
+    })
 }
 
 /// Adds rows in columns.

@@ -35,6 +35,12 @@ pub fn rules(record: &Record) -> String {
             text.push_str("nothing changed\n");
         }
         text.push_str(&body);
+        for (host, lines) in &step.stale {
+            line!(text, "{host} is stale (- stands there, + is intended)");
+            for line in lines {
+                line!(text, "  {line}");
+            }
+        }
         before = now;
     }
     text

@@ -5,6 +5,7 @@
 
 mod config;
 mod host_config;
+mod notice;
 mod order;
 mod placement;
 #[cfg(test)]
@@ -16,5 +17,6 @@ pub use config::{
     PortForwardingConfig, RouteConfig, RouterConfig, SubnetConfig,
 };
 pub use host_config::host_config;
-pub use order::{affected, order};
+pub use notice::Notice;
+pub use order::order;
 pub use topology::topology;

@@ -1,36 +1,16 @@
-//! Which hosts a change concerns, and who acts first.
+//! Who acts first.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::config::HostConfig;
-use super::host_config::host_config;
-use crate::api::Intent;
 use crate::name::{HostName, Id};
 
-/// The hosts whose configuration differs between two intents: those that the server notifies. A host that came or went
-/// counts.
-pub fn affected(old: &Intent, new: &Intent) -> BTreeSet<HostName> {
-    let hosts: BTreeSet<&HostName> = old.hosts.keys().chain(new.hosts.keys()).collect();
-    hosts
-        .into_iter()
-        .filter(|host| {
-            old.hosts.contains_key(*host) != new.hosts.contains_key(*host)
-                || host_config(old, host) != host_config(new, host)
-        })
-        .cloned()
-        .collect()
-}
-
-/// The affected hosts in the order in which they act: those that lose something first, so that no address is answered for
-/// twice; apart from that in order of declaration, hosts that went first of all.
-pub fn order(old: &Intent, new: &Intent) -> Vec<HostName> {
-    let affected = affected(old, new);
-    let gone = old.host_order.iter().filter(|host| !new.hosts.contains_key(*host));
-    let declared: Vec<&HostName> = gone.chain(&new.host_order).filter(|host| affected.contains(*host)).collect();
-    let (first, then): (Vec<&HostName>, Vec<&HostName>) =
-        declared.into_iter().partition(|host| loses(&host_config(old, host), &host_config(new, host)));
-    first.into_iter().chain(then).cloned().collect()
+/// The hosts of these changes, each from one configuration to another, in the order in which they act: those that lose
+/// something first, so that no address is answered for twice; apart from that in the order given.
+pub fn order(changes: &[(HostConfig, HostConfig)]) -> Vec<HostName> {
+    let (first, then): (Vec<_>, Vec<_>) = changes.iter().partition(|(old, new)| loses(old, new));
+    first.into_iter().chain(then).map(|(_, new)| new.host.clone()).collect()
 }
 
 /// Something that a host serves.

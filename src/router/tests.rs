@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{HostConfig, affected, host_config, order, topology};
+use super::{HostConfig, Notice, host_config, order, topology};
 use crate::api::Intent;
 use crate::api::sample::{BASIC, after, history, host, intent, name};
 use crate::topology::{NodeAttach, NodeTopology, Topology};
@@ -180,9 +180,9 @@ fn hosts_that_lose_act_first() {
     ] {
         let before = after(&built(setup), "instance vm9 - red");
         let next = after(&before, change);
-        let hosts = order(&before, &next);
-        assert_eq!(names(hosts.iter()), expected, "{change} after {setup:?}");
-        assert_eq!(hosts.iter().cloned().collect::<BTreeSet<_>>(), affected(&before, &next));
+        let configs = next.host_order.iter().map(|host| (host_config(&before, host), host_config(&next, host)));
+        let changes: Vec<(HostConfig, HostConfig)> = configs.filter(|(old, new)| old != new).collect();
+        assert_eq!(names(order(&changes).iter()), expected, "{change} after {setup:?}");
     }
 }
 
@@ -356,4 +356,75 @@ fn the_target_of_a_live_migration_is_told_of_the_floating_ip() {
     assert_eq!(served("cmp1"), std::slice::from_ref(&both));
     assert_eq!(served("cmp4"), [both]);
     assert_eq!(served("cmp2"), []);
+}
+
+/// Changes that host `cmp1` hears of, each from the intent before it.
+fn stages(lines: &[&str]) -> Vec<Intent> {
+    let mut all = vec![built(&["instance vm9 - red"])];
+    for line in lines {
+        all.push(after(all.last().unwrap(), line));
+    }
+    all
+}
+
+/// What a host knows after the notices of the changes, in this order, all of which are in force by then.
+fn known(stages: &[Intent], on: &str, order: &[usize]) -> HostConfig {
+    let configs: Vec<HostConfig> = stages.iter().map(|intent| host_config(intent, &host(on))).collect();
+    let in_force = configs.last().unwrap();
+    order.iter().fold(configs[0].clone(), |known, number| {
+        known.hearing(&Notice::of(&configs[*number], &configs[number + 1]), in_force)
+    })
+}
+
+#[test]
+fn a_notice_is_a_hint_but_for_what_is_gone() {
+    let moves = stages(&["associate 203.0.113.101 vm1", "associate 203.0.113.101 vm2", "boot vm9 cmp1"]);
+    let intended = |on: &str, stages: &[Intent]| host_config(stages.last().unwrap(), &host(on));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        assert_eq!(known(&moves, "cmp1", &order), intended("cmp1", &moves), "{order:?}");
+    }
+    // The router leaves cmp1 and comes back.
+    let back = stages(&["migrate vm1 cmp2", "migrate vm1 cmp1"]);
+    assert_eq!(known(&back, "cmp1", &[0, 1]), intended("cmp1", &back));
+    assert!(known(&back, "cmp1", &[1, 0]).routers.is_empty());
+    // A neighbour comes and goes.
+    let neighbour = stages(&["boot vm9 cmp2", "delete instance vm9"]);
+    assert_eq!(known(&neighbour, "cmp1", &[0, 1]), intended("cmp1", &neighbour));
+    assert_ne!(known(&neighbour, "cmp1", &[1, 0]), intended("cmp1", &neighbour));
+}
+
+#[test]
+fn a_notice_about_one_router_says_nothing_of_another() {
+    let two = [
+        "network green",
+        "subnet green4 green 10.0.3.0/24",
+        "router r2",
+        "attach r2 green4",
+        "gateway r2 network=public",
+    ];
+    let more: Vec<&str> = two.into_iter().chain(["instance vm8 cmp1 green 10.0.3.11"]).collect();
+    let first = built(&more);
+    let missed = after(&first, "associate 203.0.113.101 vm1");
+    let heard = after(&missed, "associate 203.0.113.102 vm8");
+    let config = |intent: &Intent| host_config(intent, &host("cmp1"));
+    let notice = Notice::of(&config(&missed), &config(&heard));
+    let known = config(&first).hearing(&notice, &config(&heard));
+    assert_eq!(known.routers["r1"], config(&first).routers["r1"]);
+    assert_eq!(known.routers["r2"], config(&heard).routers["r2"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_hears_everything_in_order_knows_what_is_in_force(history in history()) {
+        for pair in history.windows(2) {
+            for on in pair[1].hosts.keys().filter(|on| pair[0].hosts.contains_key(*on)) {
+                let (before, now) = (host_config(&pair[0], on), host_config(&pair[1], on));
+                if (before.mode, before.options) == (now.mode, now.options) {
+                    prop_assert_eq!(before.hearing(&Notice::of(&before, &now), &now), now);
+                }
+            }
+        }
+    }
 }

@@ -13,9 +13,16 @@ use crate::scenario::{Deed, Expected, Operation, StatePlace, Step};
 
 impl Driver<'_> {
     /// Does what an operation does besides asking the API.
-    pub(super) fn do_deed(&self, operation: &Operation, line: usize, record: &mut StepRecord) {
+    pub(super) fn do_deed(&mut self, operation: &Operation, line: usize, record: &mut StepRecord) {
         match &operation.deed {
             None => {}
+            Some(Deed::Agents(deed, hosts)) => self.do_agents(*deed, hosts),
+            Some(Deed::Deliver { hosts, reversed }) => {
+                for host in hosts {
+                    self.agents.deliver(host, *reversed);
+                }
+            }
+            Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
             Some(Deed::Flush(place, cache, address)) => {
                 if let Err(error) = self.dataplane.flush(place, *cache, *address) {
                     record.failures.push(failure(FailureKind::OperationFailed, Some(line), error.to_string()));
@@ -31,7 +38,7 @@ impl Driver<'_> {
             .iter()
             .filter_map(|expectation| match &expectation.what {
                 Expected::State(state) if state.kind == Kind::Conntrack => Some(&state.place),
-                Expected::State(_) | Expected::Flow(_) | Expected::Watch(_) => None,
+                Expected::State(_) | Expected::Course(_) | Expected::Flow(_) | Expected::Watch(_) => None,
             })
             .collect();
         if asked.is_empty() {

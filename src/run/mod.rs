@@ -3,6 +3,11 @@
 //! In: a checked [`Scenario`] and something that implements [`Dataplane`]. Out: a [`Record`]. One loop, `Driver::reconcile`,
 //! serves creation, update, restart and repair: read what is there, work out what should be, do the difference.
 
+mod act;
+mod agents;
+mod check;
+mod damage;
+mod exchange;
 mod lines;
 mod matrix;
 mod memory;
@@ -16,19 +21,19 @@ pub use why::why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use similar::{ChangeTag, TextDiff};
 use tracing::{info, info_span};
 
-use crate::api::{Event, Intent, NodePlace};
+use crate::api::{Intent, NodePlace};
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
-use crate::name::{HostName, NamespaceName};
+use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
-use crate::plan::{self, Plan};
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
-use crate::router::{self, HostConfig};
-use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
+use crate::router;
+use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
+use agents::Agents;
+use check::{planned, undesirable};
 
 pub use proof::{Proved, prove};
 pub use scene::planned_scene;
@@ -85,8 +90,7 @@ struct Driver<'a> {
     dataplane: &'a dyn Dataplane,
     intent: Intent,
     topology: Topology,
-    /// What each host was last told.
-    configs: BTreeMap<HostName, HostConfig>,
+    agents: Agents,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
     options: Options,
@@ -101,7 +105,7 @@ impl<'a> Driver<'a> {
             dataplane,
             intent: Intent::default(),
             topology: Topology::default(),
-            configs: BTreeMap::new(),
+            agents: Agents::default(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
             options,
@@ -113,8 +117,7 @@ impl<'a> Driver<'a> {
     fn build(&mut self) -> StepRecord {
         let mut record = blank(0, None, 0);
         let _span = info_span!("step", number = 0).entered();
-        let hosts = self.scenario.intent.host_order.iter().cloned().collect();
-        self.move_to(self.scenario.intent.clone(), &hosts, &mut record);
+        self.move_to(vec![self.intent.clone(), self.scenario.intent.clone()], &BTreeMap::new(), &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);
         self.watch_proof(&mut record);
@@ -126,8 +129,10 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = step.number).entered();
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
+        self.exchanges(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
+        self.judge_course(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record
     }
@@ -135,41 +140,46 @@ impl<'a> Driver<'a> {
     /// Makes a step's change, and checks what holds after every one.
     fn change(&mut self, step: &Step, record: &mut StepRecord) {
         let mut next = self.intent.clone();
-        let mut restarted = BTreeSet::new();
+        let mut stages = vec![next.clone()];
+        self.agents.begin(step.crash.clone());
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
-            next = ask(next, operation, step.line, &mut restarted, record);
+            next = ask(next, operation, step.line, record);
+            stages.push(next.clone());
             self.do_deed(operation, step.line, record);
         }
+        record.change.extend(step.modifiers.iter().cloned());
         if !step.operations.is_empty() {
-            self.move_to(next, &restarted, record);
+            self.move_to(stages, &step.hearings, record);
+            self.judge_crash(record);
         }
         self.check(record);
     }
 
-    /// Brings the lab from what is in force to `next`: fabric first, then each host in turn, then what fabric is no longer needed.
-    fn move_to(&mut self, next: Intent, restarted: &BTreeSet<HostName>, record: &mut StepRecord) {
+    /// Brings the lab from what is in force to the last of `stages`: fabric first, then each host in turn as it hears of it,
+    /// then what fabric is no longer needed.
+    fn move_to(&mut self, stages: Vec<Intent>, hearings: &BTreeMap<HostName, Hearing>, record: &mut StepRecord) {
+        let mut mail = self.agents.mail(&stages, hearings);
+        let Some(next) = stages.into_iter().next_back() else { return };
         let mut topology = router::topology(&next);
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
-        let mut order = router::order(&self.intent, &next);
-        order.extend(restarted.iter().filter(|host| !order.contains(host)).cloned().collect::<Vec<_>>());
+        let order = self.agents.order(&mail, &next);
         let before = std::mem::replace(&mut self.intent, next);
-        self.configs =
-            self.intent.host_order.iter().map(|host| (host.clone(), router::host_config(&self.intent, host))).collect();
+        self.agents.retain(&self.intent);
+        let concerned: BTreeSet<HostName> = mail.keys().cloned().chain(self.agents.behind(&self.intent)).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
         }
-        self.watch_change(&before, &order.iter().collect(), record);
+        self.watch_change(&before, &concerned.iter().collect(), record);
         for host in order {
-            if self.reconcile(&host, record) {
-                self.watch_converged(&host, record);
-            }
+            self.act(&host, mail.remove(&host).unwrap_or_default(), record);
         }
         // A segment that goes takes its counters along.
         self.watch_read(record);
+        let topology = self.agents.keep(&topology, &self.topology, &self.intent);
         if let Err(error) = self.dataplane.shape(&topology) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
         }
@@ -177,53 +187,40 @@ impl<'a> Driver<'a> {
     }
 
     /// Reads what is there, works out what should be, does the difference. Says whether that went well.
-    fn reconcile(&self, host: &HostName, record: &mut StepRecord) -> bool {
+    fn reconcile(&mut self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
-        let Some(config) = self.configs.get(host) else { return true };
+        let Some(config) = self.agents.told.get(host) else { return true };
+        let mut dies = false;
         let mut ops = Vec::new();
         let mut watched = Ok(());
         let failures = record.failures.len();
         let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
-            Ok(desired) => self.dataplane.apply(host, &planned(config, &observed, &desired), &mut |op| {
-                ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
-                if watched.is_ok() {
-                    watched = self.watch_op(Some((host, op)));
-                }
-            }),
+            Ok(desired) => self.dataplane.apply(
+                host,
+                &self.cut(host, planned(config, &observed, &desired), &mut dies),
+                &mut |op| {
+                    ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
+                    if watched.is_ok() {
+                        watched = self.watch_op(Some((host, op)));
+                    }
+                },
+            ),
             Err(error) => {
                 record.failures.push(undesirable(host, &error));
                 Ok(())
             }
         });
+        self.agents.did(host, ops.len());
+        if dies {
+            self.agents.died(host);
+        }
         if !ops.is_empty() || result.is_err() {
             record.hosts.push(HostRecord { host: host.to_string(), ops });
         }
         record
             .failures
             .extend([result, watched].into_iter().filter_map(Result::err).map(|error| dataplane_failure(&error)));
-        record.failures.len() == failures
-    }
-
-    /// What holds after every step, unasked: observed is desired, and there is nothing left to do.
-    fn check(&mut self, record: &mut StepRecord) {
-        for (host, config) in &self.configs {
-            let observed = match self.dataplane.observe(host) {
-                Ok(observed) => observed,
-                Err(error) => {
-                    record.failures.push(dataplane_failure(&error));
-                    continue;
-                }
-            };
-            match namespace::desired(config, &observed) {
-                Ok(desired) => record.failures.extend(settled(config, &observed, &desired)),
-                Err(error) => record.failures.push(undesirable(host, &error)),
-            }
-            self.observed.insert(host.clone(), observed);
-        }
-        self.observed.retain(|host, _| self.configs.contains_key(host));
-        record.state = self.state();
-        record.owners = matrix::owners(&self.intent);
-        record.scene = scene::scene(&self.intent, &self.topology, &self.observed);
+        record.failures.len() == failures && !dies
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
@@ -262,7 +259,12 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
+                format!(
+                    "{} -> {} {}: lost: no tap saw it and nothing refused it, a defect of dvrlab, not of the router",
+                    flow.from,
+                    flow.to,
+                    flow.spoken()
+                ),
             ));
         }
         self.judge_flows(step, &reports, record);
@@ -276,11 +278,11 @@ impl<'a> Driver<'a> {
             let wanted = expected.flows(&self.intent);
             let mine: Vec<ProbeReport> =
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
-            for found in expected.judge(&mine, &self.intent) {
+            for found in why::folded(expected.judge(&mine, &self.intent)) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
-                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
-                    failure.details = self.explained(&flow);
+                if !found.flows.is_empty() && explained < why::EXPLAINED {
+                    failure.details = self.explained(&found.flows);
                     explained += 1;
                 }
                 record.failures.push(failure);
@@ -318,8 +320,8 @@ impl<'a> Driver<'a> {
             settings: self.intent.settings,
             ..Intent::default()
         };
-        let hosts = empty.host_order.iter().cloned().collect();
-        self.move_to(empty, &hosts, &mut record);
+        self.agents.revive(&empty);
+        self.move_to(vec![self.intent.clone(), empty], &BTreeMap::new(), &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);
         for (place, lines) in &record.state {
@@ -332,23 +334,10 @@ impl<'a> Driver<'a> {
 }
 
 /// Asks the API; what it refuses changes nothing.
-fn ask(
-    intent: Intent,
-    operation: &Operation,
-    line: usize,
-    restarted: &mut BTreeSet<HostName>,
-    record: &mut StepRecord,
-) -> Intent {
+fn ask(intent: Intent, operation: &Operation, line: usize, record: &mut StepRecord) -> Intent {
     record.change.push(operation.text.clone());
     match (operation.apply(&intent), operation.refused) {
-        (Ok(next), None) => {
-            for event in &operation.events {
-                if let Event::AgentRestarted(host) = event {
-                    restarted.insert(host.clone());
-                }
-            }
-            next
-        }
+        (Ok(next), None) => next,
         (Ok(next), Some(kind)) => {
             let text = format!("the API did not refuse it, but {kind} is expected");
             record.failures.push(failure(FailureKind::Api, Some(line), text));
@@ -381,6 +370,8 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
+        stale: BTreeMap::new(),
+        exchanges: Vec::new(),
         failures: Vec::new(),
     }
 }
@@ -396,75 +387,6 @@ fn dataplane_failure(error: &DataplaneError) -> Failure {
             failed.iter().map(|one| format!("{host}/{}: {}: {}", one.op.namespace, one.op, one.reason)).collect();
     }
     found
-}
-
-/// A configuration that nothing can be built of.
-fn undesirable(host: &HostName, error: &namespace::DesiredError) -> Failure {
-    let mut text = format!("{host}: the configuration cannot be built: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    failure(FailureKind::NotConverged, None, text)
-}
-
-/// What a host has to do, with the deviations that it is configured with.
-fn planned(config: &HostConfig, observed: &HostState, desired: &HostState) -> Plan {
-    plan::plan_with(observed, desired, config.options.deviations)
-}
-
-/// Observed is desired, and planning again gives nothing to do; else the failures.
-fn settled(config: &HostConfig, observed: &HostState, desired: &HostState) -> Vec<Failure> {
-    let host = &config.host;
-    let mut failures = differences(host, observed, desired);
-    let again = planned(config, observed, desired);
-    if !again.is_empty() {
-        let mut found = failure(FailureKind::NotStable, None, format!("{host}: a second plan is not empty"));
-        found.details = again.ops.iter().map(|op| format!("{}: {op}", op.namespace)).collect();
-        failures.push(found);
-    }
-    failures
-}
-
-/// Where observed is not desired, a failure a namespace, line by line.
-fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Vec<Failure> {
-    if observed == desired {
-        return Vec::new();
-    }
-    let names: BTreeSet<_> = observed.namespaces.keys().chain(desired.namespaces.keys()).collect();
-    let none = |_: &NamespaceName, _| namespace::Ruleset::default();
-    let mut failures = Vec::new();
-    for name in names {
-        let (is, should) = (observed.namespaces.get(name), desired.namespaces.get(name));
-        if is == should {
-            continue;
-        }
-        let text = |state: Option<&namespace::NamespaceState>| match state {
-            None => vec!["(no such namespace)".to_owned()],
-            Some(state) => lines::lines(name, state, &BTreeMap::new(), &none)
-                .iter()
-                .map(|line| format!("{:?} {}", line.kind, line.text))
-                .collect(),
-        };
-        let (is, should): (Vec<String>, Vec<String>) = (text(is), text(should));
-        let (is, should): (Vec<&str>, Vec<&str>) =
-            (is.iter().map(String::as_str).collect(), should.iter().map(String::as_str).collect());
-        let mut found = failure(
-            FailureKind::NotConverged,
-            None,
-            format!("{host}/{name}: what stands there is not what should (- observed, + desired)"),
-        );
-        for change in TextDiff::from_slices(&is, &should).iter_all_changes() {
-            match change.tag() {
-                ChangeTag::Equal => {}
-                ChangeTag::Delete => found.details.push(format!("- {}", change.value())),
-                ChangeTag::Insert => found.details.push(format!("+ {}", change.value())),
-            }
-        }
-        failures.push(found);
-    }
-    failures
 }
 
 /// Whether what is at `name` is at a place: one namespace, a host with all its namespaces, or all.

@@ -8,7 +8,7 @@ use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
-use super::{outcome, state, subject, watch};
+use super::{course, outcome, state, subject, watch};
 use crate::flow::{Flow, Protocol};
 use crate::net::Family;
 
@@ -196,7 +196,13 @@ fn beyond_arp(delivery: &Delivery) -> Option<&'static str> {
 
 fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {
     let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
-    sentences(entry, source, notes, |words, notes| state::read(&place, words, notes).map(Expected::State))
+    sentences(entry, source, notes, |words, notes| {
+        if course::begins(&words) {
+            course::read(&place, words, notes).map(Expected::Course)
+        } else {
+            state::read(&place, words, notes).map(Expected::State)
+        }
+    })
 }
 
 fn watched(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<Expectation> {

@@ -29,6 +29,8 @@ pub enum Expected {
     Flow(FlowExpectation),
     /// Objects in namespaces.
     State(StateExpectation),
+    /// What a place has been through.
+    Course(CourseExpectation),
     /// Frames that must not be on a provider segment, and are.
     Watch(WatchExpectation),
 }
@@ -182,6 +184,33 @@ pub struct StateExpectation {
     pub kind: Kind,
     /// Words that occur in the printed line, in this order, gaps allowed; may be empty.
     pub pattern: Vec<String>,
+}
+
+/// What a place must have been through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CourseExpectation {
+    /// Where.
+    pub place: StatePlace,
+    /// What.
+    pub what: Course,
+}
+
+/// What can be said of the course of a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Course {
+    /// What stands on the host is not what is intended.
+    Stale,
+    /// It is.
+    InSync,
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stale => "stale",
+            Self::InSync => "in sync",
+        })
+    }
 }
 
 /// What the watch must see; what is absent is not judged.

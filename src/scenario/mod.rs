@@ -6,6 +6,11 @@
 
 mod ask;
 mod build;
+mod course;
+mod damage;
+mod deed;
+mod deeds;
+mod exchange;
 mod expect;
 mod expectation;
 mod failure;
@@ -31,22 +36,24 @@ mod words;
 mod world;
 mod yaml;
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
+pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, Thing, Wreck};
+pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
-    Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort,
-    Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
+    Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
+    Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
 };
 pub use header::Story;
 pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
+pub use pattern::matches;
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
-use crate::flow::{Place, Protocol};
-use crate::memory::Cache;
+use crate::flow::Protocol;
+use crate::name::HostName;
 
 /// A file that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +95,16 @@ pub struct Step {
     pub line: usize,
     /// The operation, or those of `together`. All calls are made, in order, before any host hears of them.
     pub operations: Vec<Operation>,
+    /// How hosts hear of the change, where it is said; else merged.
+    pub hearings: BTreeMap<HostName, Hearing>,
+    /// What the file says of both, as the author would write it in one line: `notify: { cmp1: lost }`.
+    pub modifiers: Vec<String>,
+    /// An agent dies inside the change.
+    pub crash: Option<Crash>,
     /// How often the whole step is done.
     pub times: u32,
+    /// Packets made to order, after the change.
+    pub exchanges: Vec<Exchange>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }
@@ -112,13 +127,6 @@ pub struct Operation {
     pub refused: Option<RejectedKind>,
     /// What is done besides, of which the API knows nothing.
     pub deed: Option<Deed>,
-}
-
-/// Something that is done to the lab itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
-    /// A namespace forgets what it remembers of packets, or only what has the address. A host's name stands for its own namespace.
-    Flush(Place, Cache, Option<IpAddr>),
 }
 
 impl Operation {
@@ -174,7 +182,7 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
     let named = expectations.filter_map(|expectation| match &expectation.what {
         Expected::Flow(flow) => flow.protocol,
-        Expected::State(_) | Expected::Watch(_) => None,
+        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
     let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// Whether the words of `pattern` occur in `line`, in that order. An empty pattern matches every line.
-pub(super) fn matches(pattern: &[String], line: &str) -> bool {
+pub fn matches(pattern: &[String], line: &str) -> bool {
     let mut words = line.split_whitespace();
     pattern.iter().all(|wanted| words.any(|word| word_matches(wanted, word)))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::deed::Hearing;
 use super::language::{FILE, Key, Need, OPERATIONS, Record, STEP, TOGETHER_ENTRY, Type};
 use super::words::RESERVED;
 use crate::api::{RejectedKind, Section};
@@ -91,11 +92,17 @@ fn typed(ty: &Type) -> Value {
             json!({ "anyOf": [typed(inner), { "type": "array", "items": typed(inner), "minItems": 1 }] })
         }
         Type::List(inner) => json!({ "type": "array", "items": typed(inner) }),
+        Type::Form(form) => json!({ "type": ["string", "integer"], "pattern": form.pattern }),
         Type::Map(record) => object(record.keys.iter(), record.doc),
         Type::Table(table) => section(table.section, table.record),
         Type::Steps => json!({ "type": "array", "minItems": 1, "items": step() }),
         Type::Expect => expect(),
-        Type::Notify => json!({ "type": "object", "additionalProperties": { "const": "merged" } }),
+        Type::Notify => {
+            let one = |(word, _, doc): &(&str, Hearing, &str)| json!({ "const": word, "description": doc });
+            let ways: Vec<Value> = Hearing::ALL.iter().map(one).collect();
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": { "oneOf": ways } })
+        }
+        Type::Text => json!({ "type": ["string", "integer"] }),
         Type::Refused => json!({ "enum": RejectedKind::ALL.map(|kind| kind.to_string()) }),
     }
 }
@@ -128,9 +135,10 @@ fn expect() -> Value {
             `through HOST/NAMESPACE`, `ttl N`, `port kept`, `reply via HOST`, `no answer`. Or not: `unreachable`, `refused`, `no route`, \
             `no neighbour`, `prohibited`, `too big N`, `expired`, `dropped`, each with `by` and `at`."
     });
-    let fact = json!({ "type": "string", "pattern": r"^\s*(has|no)\s" });
+    let fact = json!({ "type": "string", "pattern": r"^\s*((has|no)\s|stale\s*$|in\s+sync\s*$)" });
     let place = json!({
-        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`; one or a list.",
+        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`; of hosts `stale`, \
+            `in sync`; one or a list.",
         "anyOf": [fact, { "type": "array", "items": fact, "minItems": 1 }]
     });
     let sighting = json!({

@@ -1,5 +1,6 @@
 //! Is the tree built as the language says: known keys, right types, nothing missing. All mistakes are noted, none stops.
 
+use super::deed::Hearing;
 use super::language::{self, Choice, Key, Need, OPERATIONS, Record, STEP, TOGETHER_ENTRY, Table, Type};
 use super::note::{Notes, Span, listed, nearest};
 use super::values::{self, Wrong};
@@ -50,6 +51,8 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         | Type::Closed
         | Type::Place
         | Type::Choice(_)
+        | Type::Text
+        | Type::Form(_)
         | Type::Refused => check_scalar(node, ty, notes),
     }
 }
@@ -60,6 +63,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Bool | Type::Fixed(_) => "`true` or `false`",
         Type::Integer(..) => "a number",
         Type::Word | Type::Choice(_) => "a word",
+        Type::Text => "a text",
         Type::Name(_) => "a name",
         Type::Place => "a place",
         Type::Address | Type::FloatingIp => "an address",
@@ -70,6 +74,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Pool => "a range of addresses, `A-B`",
         Type::Route => "a route, `DEST via NEXTHOP`",
         Type::Closed => "a protocol and port, `udp/9`",
+        Type::Form(form) => form.noun,
         Type::Refused => "an error type of the API",
         Type::OrNone(inner) | Type::OneOrMany(inner) => expected(inner),
         Type::List(_) | Type::Steps => "a list",
@@ -89,7 +94,7 @@ fn example(ty: &Type) -> String {
             None => "write `NAME: {}`, one below the other".to_owned(),
         },
         Type::Expect => "write `SOURCE -> TARGET: sentence` or `PLACE: sentence`, one below the other".to_owned(),
-        Type::Notify => "write `{ all: merged }`".to_owned(),
+        Type::Notify => "write `{ HOST: lost }`, or `{ all: split }`".to_owned(),
         Type::OrNone(inner) => format!("{}, or `none`", example(inner)),
         Type::OneOrMany(inner) => format!("{}, or a list", example(inner)),
         Type::List(_) | Type::Steps => "write each entry after a `-`".to_owned(),
@@ -109,6 +114,8 @@ fn example(ty: &Type) -> String {
         | Type::Closed
         | Type::Place
         | Type::Choice(_)
+        | Type::Text
+        | Type::Form(_)
         | Type::Refused => format!("write {} after the key", expected(ty)),
     }
 }
@@ -151,9 +158,11 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Wrong> {
         Type::Route => values::route(text).map(drop),
         Type::Closed => values::closed(text).map(drop),
         Type::Choice(choices) => choice(text, choices),
+        Type::Form(form) => (form.check)(text),
         Type::Refused => refused(text),
         Type::Name(_)
         | Type::Place
+        | Type::Text
         | Type::OrNone(_)
         | Type::OneOrMany(_)
         | Type::List(_)
@@ -386,16 +395,21 @@ fn check_notify(node: &Node, notes: &mut Notes) {
         mismatch(node, "a map from a host or `all` to a delivery", &example(&Type::Notify), notes);
         return;
     };
+    if entries.is_empty() {
+        notes.error(node.span.clone(), "nobody is notified").help(example(&Type::Notify));
+    }
+    let ways = || Hearing::ALL.iter().map(|(word, ..)| *word);
     for entry in entries {
         match entry.value.text() {
-            Some("merged") => {}
-            Some(word) if language::is_later("notify", word) => {
-                notes.later(entry.value.span.clone(), &format!("the delivery `{word}`"));
-            }
+            Some(word) if ways().any(|known| known == word) => {}
             Some(word) => {
-                notes.error(entry.value.span.clone(), format!("`{word}` is no way to deliver")).help("write `merged`");
+                let note = notes.error(entry.value.span.clone(), format!("`{word}` is no way to deliver"));
+                match nearest(word, ways()) {
+                    Some(near) => note.help(format!("did you mean `{near}`?")),
+                    None => note.help(format!("write one of {}", listed(ways()))),
+                };
             }
-            None => mismatch(&entry.value, "a word", "write `merged`", notes),
+            None => mismatch(&entry.value, "a word", &format!("write one of {}", listed(ways())), notes),
         }
     }
 }

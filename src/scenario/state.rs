@@ -1,11 +1,11 @@
 //! Sentences about places: `cmp1/qrouter-r1: has 1 rule from 10.0.1.11 lookup 16`.
 
 use super::expectation::{Quantity, StateExpectation, StatePlace};
-use super::language;
 use super::note::{Notes, Span, listed, nearest};
 use super::words::{Word, Words};
 use super::world::World;
 use super::yaml::Entry;
+use super::{course, language};
 use crate::api::Section;
 use crate::flow::Place;
 use crate::name::{HostName, Name, NamespaceName};
@@ -158,7 +158,7 @@ fn unknown(verb: &Word, notes: &mut Notes) {
     let note = notes.error(verb.span.clone(), format!("`{text}` begins no sentence about a place"));
     if flow.contains(&text) {
         note.help("that is about a flow: the subject would be `SOURCE -> TARGET`");
-    } else if let Some(near) = nearest(text, ["has", "no"]) {
+    } else if let Some(near) = nearest(text, ["has", "no"].into_iter().chain(course::FIRST)) {
         note.help(format!("did you mean `{near}`?"));
     } else if nearest(text, KINDS.map(|(word, _)| word)).is_some() {
         note.help(format!("write `has {text} ...` or `no {text} ...`"));
@@ -167,7 +167,7 @@ fn unknown(verb: &Word, notes: &mut Notes) {
     }
 }
 
-fn kind(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Kind> {
+pub(super) fn kind(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Kind> {
     let Some(word) = words.take() else {
         notes
             .error(verb.span.clone(), format!("`{}` needs a kind of object", verb.text))

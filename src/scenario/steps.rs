@@ -1,6 +1,7 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
 use super::build::{Builder, Call, numbered};
+use super::exchange;
 use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
@@ -27,18 +28,37 @@ impl Builder<'_> {
         if times > 1 {
             self.check_repeatable(&operations, node);
         }
-        self.check_notify(node, operations.is_empty());
+        let hearings = self.hearings(node, operations.is_empty());
+        let crash = self.crash(number, node, operations.is_empty());
+        let modifying = node.entries().iter().filter(|entry| matches!(entry.key.as_str(), "notify" | "crash"));
+        let modifiers = modifying.map(|entry| format!("{}: {}", entry.key, entry.value.one_line())).collect();
         let expectations =
             node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
         let expectations = expectations.unwrap_or_default();
-        let idle = !node
-            .entries()
-            .iter()
-            .any(|entry| entry.key == "expect" || entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        let exchanges = node
+            .get("probe")
+            .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
+            .unwrap_or_default();
+        let idle = !node.entries().iter().any(|entry| {
+            matches!(entry.key.as_str(), "expect" | "probe")
+                || entry.key == "together"
+                || OPERATIONS.key(&entry.key).is_some()
+        });
         if idle && !node.entries().is_empty() && !self.notes.errors_in(&node.span) {
             self.notes.error(node.span.clone(), "this step does nothing").help("write an operation or `expect`");
         }
-        Step { number, name, line: position(self.source, node.span.start).0, operations, times, expectations }
+        Step {
+            number,
+            name,
+            line: position(self.source, node.span.start).0,
+            operations,
+            hearings,
+            modifiers,
+            crash,
+            times,
+            exchanges,
+            expectations,
+        }
     }
 
     fn step_name(&mut self, number: usize, node: &Node) -> Option<String> {
@@ -113,14 +133,12 @@ impl Builder<'_> {
         let (node, place) = (&verb.value, &verb.key_span);
         self.made.clear();
         self.refusals.clear();
-        let mut deed = None;
-        if verb.key == "flush" {
-            deed = self.flush(node);
-        } else if verb.key == "create" {
+        if verb.key == "create" {
             self.create(node);
         } else {
             self.change(number, verb);
         }
+        let deed = if self.notes.errors_in(&verb.span()) { None } else { self.deed(number, verb) };
         let events = std::mem::take(&mut self.made);
         let refused_as = refused.and_then(|entry| refused_kind(&entry.value));
         if let Some(refused) = refused {
@@ -192,7 +210,7 @@ impl Builder<'_> {
     }
 
     /// Reads `flush`. What is wrong is noted.
-    fn flush(&mut self, node: &Node) -> Option<Deed> {
+    pub(super) fn flush(&mut self, node: &Node) -> Option<Deed> {
         let at = node.get("at")?;
         let place = state::site(at.text()?, &at.span, &self.world, &mut self.notes)?;
         let cache = match node.get("cache")?.text()? {
@@ -266,20 +284,6 @@ impl Builder<'_> {
             self.notes
                 .error(times.span.clone(), "this operation cannot be done a second time")
                 .help(format!("the API would refuse: {}", rejected.reason));
-        }
-    }
-
-    fn check_notify(&mut self, node: &Node, idle: bool) {
-        let Some(notify) = node.entries().iter().find(|entry| entry.key == "notify") else { return };
-        for entry in notify.value.entries() {
-            if entry.key != "all" {
-                self.world.resolve(&entry.key, &[Section::Hosts], &entry.key_span, &mut self.notes);
-            }
-        }
-        if idle && !self.notes.errors_in(&node.span) {
-            self.notes
-                .error(notify.key_span.clone(), "`notify` is about a change, and this step has none")
-                .help("remove it, or write the operation");
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::deeds::Running;
 use super::language::{self, Type};
 use super::note::{Notes, Span, nearest, write_one_of};
 use super::yaml::{Node, Value};
@@ -31,6 +32,8 @@ pub(super) struct World {
     broken: BTreeSet<String>,
     /// Numbers of named steps, for `since` and duplicates.
     pub(super) step_names: BTreeMap<String, Span>,
+    /// What runs, and what is under way.
+    pub(super) running: Running,
 }
 
 impl World {
@@ -238,9 +241,11 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Route
         | Type::Closed
         | Type::Choice(_)
+        | Type::Form(_)
         | Type::Steps
         | Type::Expect
         | Type::Notify
+        | Type::Text
         | Type::Place
         | Type::Refused => {}
     }

@@ -8,27 +8,17 @@ const LATER: &[(&str, &str)] = &[
     // attributes
     ("instances", "behind"),
     // keys of a step
-    ("step", "crash"),
     ("step", "during"),
-    ("step", "probe"),
     ("step", "nat_profile"),
     ("step", "within"),
-    ("notify", "split"),
-    ("notify", "reversed"),
-    ("notify", "twice"),
-    ("notify", "lost"),
-    ("notify", "held"),
+    // packets
+    ("sent", "quoting_flow"),
     // operations
-    ("step", "stop_agent"),
-    ("step", "start_agent"),
-    ("step", "resync_agent"),
     ("step", "stop_host"),
     ("step", "start_host"),
-    ("step", "deliver"),
     ("step", "set_link"),
     ("step", "partition"),
     ("step", "heal"),
-    ("step", "sabotage"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
@@ -48,8 +38,6 @@ const LATER: &[(&str, &str)] = &[
     // state
     ("fact", "keeps"),
     ("fact", "unchanged"),
-    ("fact", "stale"),
-    ("fact", "in"),
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),

@@ -1,5 +1,7 @@
 //! What changes: the keys of a step and of its operations.
 
+use super::deeds::{CRASH_TYPE, DELIVER, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, START_AGENT, STOP_AGENT};
+use super::packets::EXCHANGE;
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -39,7 +41,19 @@ pub(in crate::scenario) static STEP: Record = Record {
             "notify",
             Type::Notify,
             Need::Default("merged"),
-            "How the hosts hear of the change: host or `all`, and `merged`.",
+            "How the hosts hear of the change: host or `all`, and a delivery.",
+        ),
+        key(
+            "crash",
+            CRASH_TYPE,
+            Need::Optional,
+            "The agent of a host dies inside this step's change; `start_agent` follows in a later step.",
+        ),
+        key(
+            "probe",
+            Type::List(&Type::Map(&EXCHANGE)),
+            Need::Optional,
+            "Exchanges of packets made to order, one after the other, after the change has settled.",
         ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
@@ -88,7 +102,12 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
             "Gives a floating IP to an instance or port; allocates it if need be, re-points it if it had one.",
         ),
         key("disassociate", Type::Map(&DISASSOCIATE), Need::Optional, "Takes a floating IP off; it stays allocated."),
-        key("restart_agent", Type::Map(&AGENT), Need::Optional, "Ends the agent of a host and starts it anew."),
+        key("stop_agent", Type::Map(&STOP_AGENT), Need::Optional, STOP_AGENT.doc),
+        key("start_agent", Type::Map(&START_AGENT), Need::Optional, START_AGENT.doc),
+        key("restart_agent", Type::Map(&RESTART_AGENT), Need::Optional, RESTART_AGENT.doc),
+        key("resync_agent", Type::Map(&RESYNC_AGENT), Need::Optional, RESYNC_AGENT.doc),
+        key("sabotage", Type::Map(&SABOTAGE), Need::Optional, SABOTAGE.doc),
+        key("deliver", Type::Map(&DELIVER), Need::Optional, DELIVER.doc),
         key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),
     ],
 };
@@ -322,12 +341,6 @@ static DISASSOCIATE: Record = Record {
     context: "disassociate",
     doc: "Takes a floating IP off; it stays allocated.",
     keys: &[key("floating_ip", Type::OneOrMany(&Type::FloatingIp), Need::Required, "Its address, one or a list.")],
-};
-static AGENT: Record = Record {
-    title: "`restart_agent`",
-    context: "restart_agent",
-    doc: "Ends the agent of a host and starts it anew.",
-    keys: &[key("host", Type::OneOrMany(&Type::Name(&[Section::Hosts])), Need::Required, "The host, one or a list.")],
 };
 static FLUSH: Record = Record {
     title: "`flush`",

@@ -1,0 +1,95 @@
+//! What happens to agents, hosts, messages, links: the keys of the operations of which the API knows nothing.
+
+use super::{Choice, Key, Need, Record, Type};
+use crate::api::Section;
+
+const HOSTS: Key = Key {
+    name: "host",
+    ty: Type::OneOrMany(&Type::Name(&[Section::Hosts])),
+    need: Need::Required,
+    doc: "The host, one or a list.",
+};
+
+pub(super) static STOP_AGENT: Record = Record {
+    title: "`stop_agent`",
+    context: "stop_agent",
+    doc: "Ends the agent of a host between two updates, as `kill -9` does: namespaces and packets stay as they are.",
+    keys: &[HOSTS],
+};
+pub(super) static START_AGENT: Record = Record {
+    title: "`start_agent`",
+    context: "start_agent",
+    doc: "Starts the agent of a host, which then synchronises everything.",
+    keys: &[HOSTS],
+};
+pub(super) static RESTART_AGENT: Record = Record {
+    title: "`restart_agent`",
+    context: "restart_agent",
+    doc: "Ends the agent of a host and starts it anew.",
+    keys: &[HOSTS],
+};
+pub(super) static RESYNC_AGENT: Record = Record {
+    title: "`resync_agent`",
+    context: "resync_agent",
+    doc: "The agent's periodic full synchronisation, now.",
+    keys: &[HOSTS],
+};
+pub(super) static DELIVER: Record = Record {
+    title: "`deliver`",
+    context: "deliver",
+    doc: "Delivers what was `held` for a host.",
+    keys: &[
+        HOSTS,
+        Key {
+            name: "order",
+            ty: Type::Choice(&ORDERS),
+            need: Need::Default("sent"),
+            doc: "In which order the notices arrive.",
+        },
+    ],
+};
+static ORDERS: [Choice; 2] =
+    [Choice { word: "sent", doc: "the first first" }, Choice { word: "reversed", doc: "the last first" }];
+
+/// The value of a step's `crash`.
+pub(in crate::scenario) const CRASH_TYPE: Type = Type::Map(&CRASH);
+static CRASH: Record = Record {
+    title: "`crash`",
+    context: "crash",
+    doc: "The agent of a host dies inside this step's change.",
+    keys: &[
+        Key { name: "host", ty: Type::Name(&[Section::Hosts]), need: Need::Required, doc: "Whose agent." },
+        Key {
+            name: "at",
+            ty: Type::Text,
+            need: Need::Required,
+            doc: "After which operation: a number, or a text that its printed form contains (`dvrlab run -v` prints all).",
+        },
+    ],
+};
+
+const fn wreck(name: &'static str, doc: &'static str) -> Key {
+    Key { name, ty: Type::Text, need: Need::Optional, doc }
+}
+
+pub(super) static SABOTAGE: Record = Record {
+    title: "`sabotage`",
+    context: "sabotage",
+    doc: "Something is done behind the agent's back, and nobody is told: one of `delete`, `add`, `set`, `replace`.",
+    keys: &[
+        Key {
+            name: "at",
+            ty: Type::Place,
+            need: Need::Required,
+            doc: "`HOST/NAMESPACE`, or `HOST` where it is about a namespace.",
+        },
+        wreck("delete", "`KIND TEXT`: all objects of the kind go whose printed line has these words."),
+        wreck(
+            "add",
+            "`KIND TEXT`: an object, as it is printed; a rule of a table as `-A CHAIN ...` or `-I CHAIN N ...`.",
+        ),
+        wreck("set", "`KIND TEXT`: a device, neighbour, route or sysctl gets what the text says."),
+        wreck("replace", "`KIND TEXT`: what `delete` would take goes, and what `with` says comes."),
+        wreck("with", "`TEXT`: what comes in place of what `replace` takes away, of the same kind."),
+    ],
+};
