@@ -29,6 +29,7 @@ use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
@@ -36,6 +37,7 @@ use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
 mod bench;
+mod capture;
 mod events;
 mod explain;
 mod fabric;
@@ -74,6 +76,7 @@ pub struct Lab {
     taps: RefCell<BTreeMap<Place, u64>>,
     /// Who listens to what happens, once that was asked for.
     ears: events::Ears,
+    capturing: capture::Capturing,
 }
 
 impl Lab {
@@ -110,6 +113,7 @@ impl Lab {
             watch: watch::Watch::default(),
             taps: RefCell::default(),
             ears: events::Ears::default(),
+            capturing: capture::Capturing::default(),
         })
     }
 
@@ -197,6 +201,7 @@ impl Dataplane for Lab {
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
         }
+        self.listen_on();
         self.watch.restart_clock();
         shaped
     }
@@ -251,12 +256,18 @@ impl Dataplane for Lab {
         Ok(reports)
     }
 
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.exchanged(volley, enough).map_err(|error| DataplaneError::Probe(make::reason(&error)))
+    }
+
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
         self.watch.classify(&self.fabric.borrow(), classification)
     }
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
-        self.watch.caught(&self.fabric.borrow())
+        let caught = self.watch.caught(&self.fabric.borrow())?;
+        self.keep_caught(&caught);
+        Ok(caught)
     }
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
@@ -289,6 +300,7 @@ impl Lab {
     fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
         self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
         self.note_mac(host, op);
+        self.look_after(host, op);
         // What the agent leaves to the machine, and the harness does not: every refusal is answered.
         match (&op.action, self.namespace(host, &op.namespace)) {
             (Action::NamespaceAdd, Some(netns)) => {
@@ -360,9 +372,28 @@ impl Lab {
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
+        let taken = self.taken();
         let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(wire, &nodes, flows, counters, &Options::default())?;
+        let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
+        let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
+        self.label(taken, &attempts.collect());
         Ok(run.reports)
+    }
+
+    fn exchanged(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, ProbeError> {
+        self.tap_all()?;
+        let macs = self.macs.borrow();
+        let routers =
+            macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
+        let counters = &mut *self.counters.borrow_mut();
+        let wire: &dyn Wire = &self.wire;
+        probe::exchange(
+            (wire, &*self.nodes.borrow(), &routers.collect()),
+            volley,
+            counters,
+            enough,
+            &Options::default(),
+        )
     }
 
     /// Keeps up who has which MAC.
@@ -403,6 +434,7 @@ impl Lab {
 
     /// Closes taps on what is gone, so that nothing holds its namespace.
     fn untap(&self) {
+        self.unlisten();
         let standing: BTreeSet<Place> = self.places().into_iter().map(|(place, _)| place).collect();
         self.taps.borrow_mut().retain(|place, _| {
             let stays = standing.contains(place);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{Driver, dataplane_failure, failure, lines, matrix};
+use super::{Driver, dataplane_failure, failure, lines, matrix, scene};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::{self, HostState};
 use crate::plan::{self, Plan};
@@ -49,6 +49,7 @@ impl Driver<'_> {
         self.macs.extend(lines::mac_owners(&self.topology, &self.observed));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
+        record.scene = scene::scene(&self.intent, &self.topology);
     }
 }
 

@@ -8,11 +8,13 @@ mod agents;
 mod check;
 mod course;
 mod damage;
+mod exchange;
 mod lines;
 mod links;
 mod matrix;
 mod memory;
 mod proof;
+mod scene;
 mod watch;
 mod why;
 
@@ -29,7 +31,7 @@ use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
 use crate::net::Mac;
-use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
+use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
@@ -71,6 +73,9 @@ pub fn run(
         scenario: scenario.name.clone(),
         path: scenario.path.clone(),
         summary: scenario.story.summary.clone(),
+        story: scene::story(scenario),
+        tags: scenario.tags.clone(),
+        deviations_off: scene::deviations_off(scenario),
         outcome: if failed { Outcome::Failed } else { Outcome::Passed },
         steps,
     }
@@ -136,6 +141,7 @@ impl<'a> Driver<'a> {
         self.change(step, &mut record);
         self.remember(&mut record);
         self.read_connections(step, &mut record);
+        self.exchanges(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
@@ -266,7 +272,12 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
+                format!(
+                    "{} -> {} {}: lost: no tap saw it and nothing refused it, a defect of dvrlab, not of the router",
+                    flow.from,
+                    flow.to,
+                    flow.spoken()
+                ),
             ));
         }
         self.judge_flows(step, &reports, record);
@@ -280,11 +291,11 @@ impl<'a> Driver<'a> {
             let wanted = expected.flows(&self.intent);
             let mine: Vec<ProbeReport> =
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
-            for found in expected.judge(&mine, &self.intent) {
+            for found in why::folded(expected.judge(&mine, &self.intent)) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
-                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
-                    failure.details = self.explained(&flow);
+                if !found.flows.is_empty() && explained < why::EXPLAINED {
+                    failure.details = self.explained(&found.flows);
                     explained += 1;
                 }
                 record.failures.push(failure);
@@ -368,11 +379,13 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         hosts: Vec::new(),
         probes: Vec::new(),
         owners: BTreeMap::new(),
+        scene: Scene::default(),
         state: BTreeMap::new(),
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
+        exchanges: Vec::new(),
         failures: Vec::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! `dvrlab run`.
 
+mod pcap;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -57,6 +59,9 @@ pub(super) struct Arguments {
     /// Write the records of all scenarios to this file (`-`: standard output, and nothing else there).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every frame of every namespace to DIR/SCENARIO/NAMESPACE.pcapng, for Wireshark.
+    #[arg(long, value_name = "DIR")]
+    pcap: Option<PathBuf>,
     /// Print what happens inside, with spans run/step/host/namespace/op: `error`, `warn`, `info`, `debug` or `trace`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -74,6 +79,8 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 struct Finished {
     index: usize,
     result: Result<Record, HarnessError>,
+    /// What kept the capture from being whole.
+    complaints: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
@@ -137,15 +144,23 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                             deviations: arguments.deviations.clone().unwrap_or_default(),
                             rules: arguments.rules,
                             prove_watch: arguments.prove_watch,
+                            pcap: arguments.pcap.is_some(),
                         },
                     };
-                    let result = harness::run_scenario(program, &job, &mut |_step| {});
+                    let mut files =
+                        arguments.pcap.as_deref().map(|directory| pcap::Files::new(directory, &one.scenario.name));
+                    let result = harness::run_captured(program, &job, &mut drop, &mut |step| {
+                        if let Some(files) = &mut files {
+                            files.add(&step);
+                        }
+                    });
+                    let complaints = files.map(|files| files.complaints).unwrap_or_default();
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
                     let no_lab = matches!(&result, Err(HarnessError::Sandbox(_)));
                     if no_lab || (failed && arguments.fail_fast) {
                         stop.store(true, Ordering::Relaxed);
                     }
-                    if sender.send(Finished { index, result }).is_err() {
+                    if sender.send(Finished { index, result, complaints }).is_err() {
                         break;
                     }
                 }
@@ -158,6 +173,9 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
             waiting.push(finished);
             while let Some(at) = waiting.iter().position(|one| one.index == turn) {
                 let one = waiting.swap_remove(at);
+                for complaint in &one.complaints {
+                    err(&format!("warning: {complaint}\n"));
+                }
                 if let Some(source) = loaded.get(one.index) {
                     printer.scenario(source, one.result);
                 }
