@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
+use crate::ledger::Account;
 use crate::memory::Connection;
 use crate::namespace::Kind;
 use crate::watch::Finding;
@@ -109,6 +110,9 @@ pub struct StepRecord {
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stale: BTreeMap<String, Vec<String>>,
+    /// What the flows went through that ran through the step, in the order of its sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<Account>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }

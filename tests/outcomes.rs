@@ -14,6 +14,7 @@ use dvrlab::dataplane::{Dataplane, DataplaneError};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
+use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -194,6 +195,18 @@ impl Dataplane for Careless<'_> {
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         self.lab.inject(network, host, frame)
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn exchange(&self) -> Result<(), DataplaneError> {
+        self.lab.exchange()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -10,6 +10,7 @@
 
 mod build;
 pub mod craft;
+mod drive;
 mod engine;
 #[cfg(test)]
 mod fake;
@@ -26,6 +27,7 @@ mod token;
 mod track;
 mod wire;
 
+pub use drive::Drive;
 pub use engine::{Options, ProbeError, Run, run};
 pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};
 pub use nodes::{Node, Nodes, Port};

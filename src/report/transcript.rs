@@ -1,6 +1,6 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use super::reach::{rows, step_title, table, watched};
+use super::reach::{flow_title, rows, step_title, table, watched};
 use crate::record::{Outcome, Record, StepRecord};
 
 /// How much of a step is shown.
@@ -46,6 +46,11 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
             for line in lines {
                 line!(text, "      {line}");
             }
+        }
+    }
+    if detail >= Detail::Reach {
+        for account in &step.flows {
+            line!(text, "    during: {}: {}", flow_title(step, account), account.figures());
         }
     }
     for failure in &step.failures {

@@ -7,6 +7,7 @@ mod act;
 mod agents;
 mod check;
 mod damage;
+mod ledger;
 mod lines;
 mod matrix;
 mod memory;
@@ -91,6 +92,7 @@ struct Driver<'a> {
     agents: Agents,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
+    ledger: ledger::Ledger,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -106,6 +108,7 @@ impl<'a> Driver<'a> {
             agents: Agents::default(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
+            ledger: ledger::Ledger::default(),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -125,11 +128,13 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
+        self.ledger_begin(step, &mut record);
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
+        self.ledger_judge(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record
     }
@@ -150,6 +155,7 @@ impl<'a> Driver<'a> {
             self.move_to(stages, &step.hearings, record);
             self.judge_crash(record);
         }
+        self.ledger_settle(record);
         self.check(record);
     }
 
@@ -171,6 +177,7 @@ impl<'a> Driver<'a> {
             return;
         }
         self.watch_change(&before, &concerned.iter().collect(), record);
+        self.ledger_shaped(record);
         for host in order {
             self.act(&host, mail.remove(&host).unwrap_or_default(), record);
         }
@@ -198,7 +205,8 @@ impl<'a> Driver<'a> {
                 &mut |op| {
                     ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
                     if watched.is_ok() {
-                        watched = self.watch_op(Some((host, op)));
+                        // Before the watch looks, so that what the flows show is this operation's.
+                        watched = self.ledger_op(host, op).and_then(|()| self.watch_op(Some((host, op))));
                     }
                 },
             ),
@@ -368,6 +376,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         proved: 0,
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
+        flows: Vec::new(),
         failures: Vec::new(),
     }
 }

@@ -48,6 +48,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             Need::Optional,
             "The agent of a host dies inside this step's change; `start_agent` follows in a later step.",
         ),
+        key(
+            "during",
+            Type::During,
+            Need::Optional,
+            "Flows that run through the change, one packet each way after every operation of every host, and what must hold.",
+        ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
             "times",
