@@ -14,6 +14,7 @@ use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
+use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -185,10 +186,6 @@ impl Dataplane for Careless<'_> {
         self.lab.apply(host, plan, after)
     }
 
-    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
-        self.lab.exchange(volley, enough)
-    }
-
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
         self.lab.watch(classification)
     }
@@ -199,6 +196,18 @@ impl Dataplane for Careless<'_> {
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         self.lab.inject(network, host, frame)
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.lab.beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
