@@ -38,14 +38,16 @@ impl Mark {
 
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let (magic, rest) = payload.split_first_chunk()?;
-        let (&[kind, a, b, c, d, e, f, g, h], _) = rest.split_first_chunk()?;
+        let (kind, rest) = rest.split_first()?;
+        let (course, rest) = rest.split_first_chunk()?;
+        let (number, _) = rest.split_first_chunk()?;
         let kind = match kind {
             b'q' => Kind::Request,
             b'a' => Kind::Answer,
             b'p' => Kind::Push,
             _ => return None,
         };
-        let (course, number) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        let (course, number) = (u32::from_be_bytes(*course), u32::from_be_bytes(*number));
         (*magic == MAGIC).then_some(Self { course, number, kind })
     }
 }
