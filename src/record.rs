@@ -117,6 +117,7 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRecord>,
     /// What the flows went through that ran through the step, in the order of its sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<Account>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,

@@ -32,7 +32,7 @@ use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Action, Op, Plan};
-use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
+use crate::probe::{Counters, Frame, Nodes, Wire, WireError};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
@@ -49,6 +49,7 @@ mod make;
 mod memory;
 mod node;
 mod ports;
+mod send;
 mod shape;
 mod watch;
 
@@ -376,42 +377,6 @@ impl Lab {
     pub fn wait(&self, limit: Duration) -> Result<(), DataplaneError> {
         let waited = self.wire.idle(limit).map(|_seen| ());
         waited.map_err(|error| DataplaneError::Probe(make::reason(&error)))
-    }
-
-    /// Runs the probes.
-    fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
-        self.probe_over(&self.wire, flows)
-    }
-
-    /// Runs the probes over the lab's taps, with somebody between who looks on.
-    fn probe_over(&self, wire: &dyn Wire, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
-        self.tap_all()?;
-        let mut nodes = self.nodes.borrow().clone();
-        for ((host, namespace, _), mac) in self.macs.borrow().iter() {
-            nodes.own(*mac, router_place(host, namespace));
-        }
-        let taken = self.taken();
-        let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
-        let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
-        self.label(taken, &attempts.collect());
-        Ok(run.reports)
-    }
-
-    fn exchanged(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, ProbeError> {
-        self.tap_all()?;
-        let macs = self.macs.borrow();
-        let routers =
-            macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
-        let counters = &mut *self.counters.borrow_mut();
-        let wire: &dyn Wire = &self.wire;
-        probe::exchange(
-            (wire, &*self.nodes.borrow(), &routers.collect()),
-            volley,
-            counters,
-            enough,
-            &Options::default(),
-        )
     }
 
     /// Keeps up who has which MAC.

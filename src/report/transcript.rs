@@ -148,8 +148,9 @@ mod tests {
 
     #[test]
     fn lines_are_broken_at_words_and_go_on_indented() {
-        let text = "a: one two three\n  there cmp1/qrouter-r1: default via\nhttp://cannot-be-broken-anywhere/ at all\n";
-        let expected = "a: one two\n    three\n  there\n      cmp1/qrouter-r1:\n      default\n      via\nhttp://cannot-be-broken-anywhere/\n    at all\n";
+        let text =
+            "a: one two three four\n  there cmp1/qrouter-r1: default via\nhttp://cannot-be-broken-anywhere/ at all\n";
+        let expected = "a: one two three\n    four\n  there\n      cmp1/qrouter-r1:\n      default\n      via\nhttp://cannot-be-broken-anywhere/\n    at all\n";
         assert_eq!(wrapped(text, 16), expected);
         assert_eq!(wrapped("short\n", 16), "short\n");
     }
