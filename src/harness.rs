@@ -88,6 +88,9 @@ pub struct Overrides {
     /// Prove that the watch sees, before the first step and after the last.
     #[serde(default)]
     pub prove_watch: bool,
+    /// The router has this fault of the scenario, counted from 0.
+    #[serde(default)]
+    pub fault: Option<usize>,
 }
 
 /// What the child says.
@@ -246,7 +249,7 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let options = run::Options { prove_watch: overrides.prove_watch };
+    let options = run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault };
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
         if let Err(error) = say(*out.borrow_mut(), &Said::Step(Box::new(step.clone()))) {
             broken.set(Some(error));

@@ -10,7 +10,7 @@ use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Job, Overrides};
 use crate::record::{Outcome, Record};
-use crate::report::{self, Detail};
+use crate::report::{self, Detail, Proof};
 use crate::snapshot::{self, Difference};
 
 /// Arguments of `run`.
@@ -51,6 +51,9 @@ pub(super) struct Arguments {
     /// provider segment.
     #[arg(long)]
     prove_watch: bool,
+    /// Run each scenario once more with each of its faults: each must be noticed, by what the scenario says.
+    #[arg(long, conflicts_with = "accept")]
+    prove: bool,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -74,6 +77,8 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
 struct Finished {
     index: usize,
     result: Result<Record, HarnessError>,
+    /// The same with each of its faults, if that was asked for and it went well without.
+    proofs: Vec<Result<Record, HarnessError>>,
 }
 
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
@@ -128,24 +133,16 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(one) = loaded.get(index) else { break };
-                    let job = Job::Scenario {
-                        path: one.file.to_string_lossy().into_owned(),
-                        text: one.text.clone(),
-                        log: arguments.log.clone(),
-                        hold: None,
-                        overrides: Overrides {
-                            deviations: arguments.deviations.clone().unwrap_or_default(),
-                            rules: arguments.rules,
-                            prove_watch: arguments.prove_watch,
-                        },
-                    };
-                    let result = harness::run_scenario(program, &job, &mut |_step| {});
+                    let run = |fault| harness::run_scenario(program, &job(one, arguments, fault), &mut |_step| {});
+                    let result = run(None);
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
                     let no_lab = matches!(&result, Err(HarnessError::Sandbox(_)));
                     if no_lab || (failed && arguments.fail_fast) {
                         stop.store(true, Ordering::Relaxed);
                     }
-                    if sender.send(Finished { index, result }).is_err() {
+                    let faults = if arguments.prove && !failed { one.scenario.faults.len() } else { 0 };
+                    let proofs = (0..faults).map(|fault| run(Some(fault))).collect();
+                    if sender.send(Finished { index, result, proofs }).is_err() {
                         break;
                     }
                 }
@@ -159,12 +156,28 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
             while let Some(at) = waiting.iter().position(|one| one.index == turn) {
                 let one = waiting.swap_remove(at);
                 if let Some(source) = loaded.get(one.index) {
-                    printer.scenario(source, one.result);
+                    printer.scenario(source, one.result, one.proofs);
                 }
                 turn += 1;
             }
         }
     });
+}
+
+/// A run of a scenario, with one of its faults or none.
+fn job(one: &Loaded, arguments: &Arguments, fault: Option<usize>) -> Job {
+    Job::Scenario {
+        path: one.file.to_string_lossy().into_owned(),
+        text: one.text.clone(),
+        log: arguments.log.clone(),
+        hold: None,
+        overrides: Overrides {
+            deviations: arguments.deviations.clone().unwrap_or_default(),
+            rules: arguments.rules,
+            prove_watch: arguments.prove_watch,
+            fault,
+        },
+    }
 }
 
 struct Printer<'a> {
@@ -174,6 +187,8 @@ struct Printer<'a> {
     passed: usize,
     unsupported: usize,
     failed: Vec<String>,
+    /// Faults that were noticed, and all of them.
+    proved: (usize, usize),
     code: i32,
 }
 
@@ -184,7 +199,16 @@ impl<'a> Printer<'a> {
             (false, true) => Detail::Operations,
             (false, false) => Detail::Reach,
         };
-        Self { arguments, detail, records: Vec::new(), passed: 0, unsupported: 0, failed: Vec::new(), code: EXIT_OK }
+        Self {
+            arguments,
+            detail,
+            records: Vec::new(),
+            passed: 0,
+            unsupported: 0,
+            failed: Vec::new(),
+            proved: (0, 0),
+            code: EXIT_OK,
+        }
     }
 
     fn print(&self, text: &str) {
@@ -193,9 +217,19 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn scenario(&mut self, source: &Loaded, result: Result<Record, HarnessError>) {
+    fn scenario(
+        &mut self,
+        source: &Loaded,
+        result: Result<Record, HarnessError>,
+        proofs: Vec<Result<Record, HarnessError>>,
+    ) {
         match result {
-            Ok(record) => self.record(source, record),
+            Ok(record) => {
+                for with in proofs {
+                    self.proof(source, &record, with);
+                }
+                self.record(source, record);
+            }
             Err(HarnessError::Sandbox(error)) => {
                 // The same for every scenario, so said once.
                 self.code = worse(self.code, EXIT_NO_LAB);
@@ -217,6 +251,31 @@ impl<'a> Printer<'a> {
                 self.failed.push(format!("{}: {}\n", source.file.display(), chain(&error)));
             }
         }
+    }
+
+    /// A fault must be noticed.
+    fn proof(&mut self, source: &Loaded, without: &Record, with: Result<Record, HarnessError>) {
+        self.proved.1 += 1;
+        let with = match with {
+            Ok(with) => with,
+            Err(error) => {
+                self.code = worse(self.code, EXIT_BUG);
+                self.failed.push(format!("{}: {}\n", source.file.display(), chain(&error)));
+                return;
+            }
+        };
+        let proof = report::proof(without, &with);
+        let text = report::proof_text(&with, &proof);
+        if proof.holds() {
+            self.proved.0 += 1;
+            if self.detail >= Detail::Reach {
+                self.print(&text);
+            }
+            return;
+        }
+        let untouched = matches!(proof, Proof::Untouched(_));
+        self.code = worse(self.code, if untouched { super::EXIT_BAD_INPUT } else { EXIT_FAILED });
+        self.failed.push(text);
     }
 
     fn record(&mut self, source: &Loaded, record: Record) {
@@ -310,6 +369,11 @@ impl<'a> Printer<'a> {
         let failed = self.records.len() - self.passed;
         let counted = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
         let rest = counted(self.unsupported, "unsupported") + &counted(not_run, "not run");
+        if self.arguments.prove {
+            let (noticed, all) = self.proved;
+            let without = loaded.iter().filter(|one| one.scenario.faults.is_empty()).count();
+            self.print(&format!("{noticed} of {all} faults noticed{}\n", counted(without, "scenarios without any")));
+        }
         self.print(&format!("{} passed, {failed} failed{rest}\n", self.passed));
         self.code
     }
@@ -329,7 +393,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// A bug tells before a failure, a failure before a machine that cannot.
 fn worse(one: i32, other: i32) -> i32 {
     let rank = |code: i32| match code {
-        EXIT_BUG => 3,
+        EXIT_BUG => 4,
+        super::EXIT_BAD_INPUT => 3,
         EXIT_FAILED => 2,
         EXIT_NO_LAB => 1,
         _ => 0,

@@ -11,10 +11,12 @@ macro_rules! line {
     ($text:expr, $($argument:tt)*) => {{ $text.push_str(&format!($($argument)*)); $text.push('\n'); }};
 }
 
+mod proof;
 mod reach;
 mod rules;
 mod transcript;
 
+pub use proof::{Proof, proof, proof_text};
 pub use reach::{outcome_text, reach, step_title};
 pub use rules::rules;
 pub use transcript::{Detail, failures, step, summary_line};
