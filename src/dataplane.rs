@@ -8,6 +8,7 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::HostState;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
@@ -39,6 +40,12 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError>;
+
+    /// Sends packets made to order, and looks until `enough` has been seen and nothing moves any more.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if a packet cannot be sent by who is to send it, or the harness itself failed.
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError>;
 
     /// Counts, on every provider segment that stands, what hosts send by these classes from now on.
     ///

@@ -115,7 +115,8 @@ impl schemars::JsonSchema for Place {
     }
 }
 
-/// The closed list of what can become of a probe.
+/// The closed list of what can become of a probe. `scenarios/README.md` has an example of each; `tests/outcomes.rs` keeps the
+/// two in step and provokes each on the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::RuleBackend;
+use crate::capture::Capture;
 use crate::dataplane::{Dataplane, DataplaneError, ExecError};
 use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, Place, ProbeReport};
@@ -19,6 +20,7 @@ use crate::lab::Lab;
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
@@ -91,6 +93,20 @@ pub struct Overrides {
     /// The router has this fault of the scenario, counted from 0.
     #[serde(default)]
     pub fault: Option<usize>,
+    /// Capture every frame of every namespace; else only those that a failure calls for.
+    #[serde(default)]
+    pub pcap: bool,
+}
+
+/// What was captured in a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCapture {
+    /// The step's number.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The frames.
+    pub capture: Capture,
 }
 
 /// What the child says.
@@ -99,6 +115,8 @@ pub struct Overrides {
 enum Said {
     /// A step is done.
     Step(Box<StepRecord>),
+    /// What was captured in the step that is told of next.
+    Captured(Box<StepCapture>),
     /// All steps are.
     End(Box<Record>),
     /// The ways of the flows that were asked for.
@@ -146,12 +164,26 @@ pub enum HarnessError {
 /// # Errors
 /// [`HarnessError`] if there is no record; a scenario that fails has one.
 pub fn run_scenario(program: &Path, job: &Job, told: &mut dyn FnMut(StepRecord)) -> Result<Record, HarnessError> {
+    run_captured(program, job, told, &mut drop)
+}
+
+/// As [`run_scenario`], and hands over what was captured in a step before the step is told.
+///
+/// # Errors
+/// As [`run_scenario`].
+pub fn run_captured(
+    program: &Path,
+    job: &Job,
+    told: &mut dyn FnMut(StepRecord),
+    captured: &mut dyn FnMut(StepCapture),
+) -> Result<Record, HarnessError> {
     let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
     let mut sandbox = Sandbox::spawn(program, &job)?;
     let mut record = None;
     while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
         match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
             Said::Step(step) => told(*step),
+            Said::Captured(frames) => captured(*frames),
             Said::End(end) => {
                 record = Some(*end);
                 break;
@@ -180,7 +212,7 @@ pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> 
             Said::ReplayEnd => return Ok(()),
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) => {}
+            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -198,7 +230,7 @@ pub fn why(program: &Path, job: &Job) -> Result<Answer, HarnessError> {
             Said::Answer(answer) => return Ok(*answer),
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::End(_) | Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
+            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -246,13 +278,22 @@ fn scenario_job(
         Ok(lab) => lab,
         Err(said) => return say(out, &said),
     };
+    if overrides.pcap {
+        lab.capture();
+    }
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
     let options = run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault };
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
-        if let Err(error) = say(*out.borrow_mut(), &Said::Step(Box::new(step.clone()))) {
-            broken.set(Some(error));
+        let capture = dataplane.lab.captured();
+        let frames =
+            (!capture.is_empty()).then(|| StepCapture { number: step.number, name: step.name.clone(), capture });
+        let captured = frames.map(|frames| Said::Captured(Box::new(frames)));
+        for said in captured.into_iter().chain([Said::Step(Box::new(step.clone()))]) {
+            if let Err(error) = say(*out.borrow_mut(), &said) {
+                broken.set(Some(error));
+            }
         }
     });
     let (broken, out) = (broken.into_inner(), out.into_inner());
@@ -379,6 +420,10 @@ impl Dataplane for HoldAt<'_, '_> {
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.pass("matrix");
         self.lab.send(flows)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {

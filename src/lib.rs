@@ -20,6 +20,7 @@
 //! | [`name`], [`net`] | checked names; MACs, families, and every number taken from the reference, with its source |
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
 //! | [`memory`] | what a namespace remembers of packets: connections, neighbours |
+//! | [`packet`] | packets to the last field: their bytes, their fragments |
 //! | [`topology`] | what the lab consists of besides routers |
 //! | [`api`] | what tenants and operators ask for: objects, events, the intent in force |
 //! | [`watch`] | what each frame is that a host sends onto a provider segment, from the intents it may be acting upon |
@@ -27,12 +28,14 @@
 //! | [`namespace`] | what must stand in each namespace: the agent itself, as a function |
 //! | [`plan`] | from observed to desired in operations, ordered so that stopping anywhere leaks nothing |
 //! | [`why`] | the way of one packet, with what decided at each stop, in words |
+//! | [`capture`] | captured frames, and the files that Wireshark opens |
 //! | [`dataplane`] | the one seam to the world |
 //! | [`probe`] | builds, sends, answers and follows packets |
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
 //! | [`scenario`] | the scenario language: reading, checking, judging |
 //! | [`run`] | drives a scenario over a data plane, step by step |
 //! | [`replay`] | drives an agent by recorded router dicts, and prints what stands then as the recordings have it |
+//! | [`diff`] | what behaves differently in two runs, and which rules went with it |
 //! | [`record`], [`report`], [`snapshot`] | what a run leaves behind, its printed forms, the files in `snapshots/` |
 //! | [`harness`] | a sandbox of its own for each scenario |
 //! | [`cli`] | the only place that prints |
@@ -62,6 +65,7 @@ pub mod net;
 
 pub mod flow;
 pub mod memory;
+pub mod packet;
 pub mod topology;
 
 pub mod api;
@@ -72,6 +76,7 @@ pub mod namespace;
 pub mod plan;
 pub mod why;
 
+pub mod capture;
 pub mod dataplane;
 
 pub mod kernel;
@@ -82,6 +87,8 @@ pub mod scenario;
 
 pub mod record;
 pub mod report;
+
+pub mod diff;
 
 pub mod run;
 

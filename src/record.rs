@@ -2,6 +2,9 @@
 //!
 //! In: what happened, step by step. Out: JSON (with [`schema`]). Never: a look back at the lab.
 
+mod read;
+mod scene;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -13,8 +16,12 @@ use crate::memory::Connection;
 use crate::namespace::Kind;
 use crate::watch::Finding;
 
-/// Version of the record's format. It changes when a reader of the old one would misread the new one.
-pub const FORMAT: u32 = 1;
+pub use read::{OLDEST, ReadError, read};
+pub use scene::{Machine, Plug, Scene, SceneHost};
+
+/// Version of the record's format. It changes when a reader of the old one would misread the new one, or would look in vain
+/// for what reports are made of; [`read`] understands this one and the one before. 2: story, tags, deviations, scene.
+pub const FORMAT: u32 = 2;
 
 /// A scenario, run once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +34,15 @@ pub struct Record {
     pub path: String,
     /// First sentence of the scenario's header.
     pub summary: String,
+    /// The rest of that header.
+    #[serde(default)]
+    pub story: Story,
+    /// The scenario's tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The deviations from the real agent that were switched off, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations_off: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// What was wrong with the router on purpose.
@@ -48,6 +64,19 @@ pub struct FaultRecord {
     /// If there are none: what came nearest to what it names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest: Vec<String>,
+}
+
+/// What a scenario's header says below its first sentence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Story {
+    /// What exists at the start.
+    pub setup: String,
+    /// What the steps do.
+    pub change: String,
+    /// What must be seen.
+    pub seen: String,
+    /// Ids of the cases that it mirrors.
+    pub mirrors: String,
 }
 
 /// How a scenario ended.
@@ -79,6 +108,9 @@ pub struct StepRecord {
     pub probes: Vec<ProbeReport>,
     /// Whose addresses those of instances and machines outside are: `10.0.1.11` to `vm1`.
     pub owners: BTreeMap<IpAddr, String>,
+    /// What the lab consists of besides routers.
+    #[serde(default, skip_serializing_if = "Scene::is_empty")]
+    pub scene: Scene,
     /// What stands in each router namespace after the step: `cmp1/qrouter-r1` to lines by kind.
     pub state: BTreeMap<String, Vec<Line>>,
     /// What the watch found that must not be there, expected or not.
@@ -94,8 +126,22 @@ pub struct StepRecord {
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stale: BTreeMap<String, Vec<String>>,
+    /// Packets made to order, and what was looked for after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<ExchangeRecord>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
+}
+
+/// An exchange of packets made to order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExchangeRecord {
+    /// Its line in the file.
+    pub line: usize,
+    /// The packets to send, as the author would write them in one line.
+    pub sent: String,
+    /// What was looked for, and what became of it: `seen at vm1: { icmp: port-unreachable }`.
+    pub verdicts: Vec<String>,
 }
 
 /// What one host's agent did in a step.
@@ -184,6 +230,11 @@ impl StepRecord {
 }
 
 impl Record {
+    /// A probe left no evidence: a defect of the harness, so that nothing here says much of the router.
+    pub fn is_of_no_use(&self) -> bool {
+        self.failures().any(|(_, failure)| failure.kind == FailureKind::NoEvidence)
+    }
+
     /// Every failure with the step it happened in.
     pub fn failures(&self) -> impl Iterator<Item = (&StepRecord, &Failure)> {
         self.steps.iter().flat_map(|step| step.failures.iter().map(move |failure| (step, failure)))

@@ -123,7 +123,7 @@ fn in_order(shown: &str, whole: &str) {
 /// The commands of the README's first screen exist.
 #[test]
 fn every_command_has_help() {
-    for command in ["run", "check", "list", "doctor", "schema"] {
+    for command in ["run", "why", "diff", "check", "list", "doctor", "schema"] {
         assert_eq!(dvrlab(&[command, "--help"]).status.code(), Some(0), "{command}");
     }
     assert!(Path::new(common::program()).exists());

@@ -15,6 +15,7 @@ use dvrlab::lab::Lab;
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
+use dvrlab::packet::{Exchanged, Sighted, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
 use dvrlab::topology::Topology;
@@ -193,6 +194,10 @@ impl Dataplane for Meddled {
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.lab.send(flows)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {

@@ -19,6 +19,7 @@ use dvrlab::lab::Lab;
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::namespace::HostState;
+use dvrlab::packet::{Exchanged, Sighted, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::probe::craft::{Content, Crafted};
 use dvrlab::record::{FailureKind, Record};
@@ -281,6 +282,10 @@ impl Dataplane for Around<'_> {
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         self.lab.send(flows)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {

@@ -21,6 +21,9 @@ fn main() {
         left_out
             .push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
     }
+    if !here("tshark") {
+        left_out.push("having Wireshark read captures (package tshark)");
+    }
     if left_out.is_empty() {
         println!("nothing was left out");
     } else {

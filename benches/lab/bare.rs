@@ -161,7 +161,7 @@ impl Objects {
         let all = || self.contents.iter().zip(namespaces);
         for (content, netns) in all() {
             for (index, net) in &content.addresses {
-                apply::add_address(netns.handle(), *index, net).await?;
+                apply::add_address(netns, *index, net).await?;
             }
         }
         for (content, netns) in all() {
@@ -184,11 +184,11 @@ impl Objects {
     async fn pairs(&self, namespaces: &[Netns]) -> Result<(), NetlinkError> {
         for (near, far) in self.cables() {
             let (Some(here), Some(there)) = (namespaces.get(near.0), namespaces.get(far.0)) else { continue };
-            links::veth(here.handle(), near.1.end(), near.1.up, there, far.1.end()).await?;
+            links::veth(here, near.1.end(), near.1.up, there, far.1.end()).await?;
             if far.1.bridge != 0 {
-                links::plug(there.handle(), far.1.index, far.1.bridge, dvrlab::kernel::NO_GROUP).await?;
+                links::plug(there, far.1.index, far.1.bridge, dvrlab::kernel::NO_GROUP).await?;
             } else if far.1.up {
-                links::set_up(there.handle(), far.1.index, true).await?;
+                links::set_up(there, far.1.index, true).await?;
             }
         }
         Ok(())
@@ -254,7 +254,7 @@ async fn tunnels(content: &Content, netns: &Netns) -> Result<(), NetlinkError> {
     for device in &content.devices {
         if let Kind::Vxlan(vni, local, underlay) = device.kind {
             let vxlan = Vxlan { end: device.end(), vni, local, underlay, bridge: device.bridge };
-            links::vxlan(netns.handle(), &vxlan).await?;
+            links::vxlan(netns, &vxlan).await?;
         }
     }
     for (device, mac, remote) in &content.forwarding {

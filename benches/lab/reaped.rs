@@ -37,7 +37,7 @@ impl Reaper {
             let end = |name, index| End { name, index, mac: Mac::derived("mark", name), mtu: 1500 };
             let (near, far) = (end("near", MARK), end("far", MARK + 1));
             self.runtime.block_on(async {
-                let made = links::veth(self.home.handle(), near, false, &last, far).await;
+                let made = links::veth(&self.home, near, false, &last, far).await;
                 made.expect("a pair of devices can be made");
                 drop(last);
                 tokio::time::timeout(LIMIT, self.gone()).await.expect("the kernel reaps in time");
@@ -46,7 +46,7 @@ impl Reaper {
     }
 
     async fn gone(&self) {
-        while links::set_up(self.home.handle(), MARK, false).await.is_ok() {
+        while links::set_up(&self.home, MARK, false).await.is_ok() {
             tokio::task::yield_now().await;
         }
     }

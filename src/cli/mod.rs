@@ -1,9 +1,11 @@
 //! The command line: the only place that prints and that decides an exit code.
 
 mod check;
+mod diff;
 mod doctor;
 mod files;
 mod list;
+mod records;
 mod replay;
 mod run;
 mod why;
@@ -79,11 +81,13 @@ enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
+    Diff(diff::Arguments),
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
     Doctor,
-    /// Print a JSON schema: of scenarios (for editors), or of the record that `run --json` writes.
+    /// Print a JSON schema: of scenarios (for editors), of the record that `run --json` writes, or of what `why --json` prints.
     Schema {
         /// Which one.
         #[arg(value_enum, default_value_t = Schema::Scenario)]
@@ -97,6 +101,8 @@ enum Schema {
     Scenario,
     /// Records.
     Record,
+    /// Answers of `why`.
+    Why,
 }
 
 /// Parses the arguments, does what they say and gives the exit code.
@@ -114,12 +120,14 @@ pub fn main() -> i32 {
         Command::Why(arguments) => why::why(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {
             let schema = match of {
                 Schema::Scenario => crate::scenario::schema(),
                 Schema::Record => crate::record::schema(),
+                Schema::Why => crate::why::schema(),
             };
             out(&format!("{schema:#}\n"));
             EXIT_OK

@@ -4,14 +4,10 @@
 //! (that waits for an RCU grace period), and never a name looked up.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd as _};
-use std::time::Duration;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoPortData, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo,
-    LinkMessage, State,
-};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -21,6 +17,7 @@ use nix::errno::Errno;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
 use super::extack::NetlinkError;
+use super::netns::Netns;
 use super::request::{acknowledged, answers};
 use crate::name::DeviceName;
 use crate::net::Mac;
@@ -31,9 +28,6 @@ const NEIGHBOUR_RETRY_MS: u64 = 10;
 const NEIGHBOUR_PROBES: u32 = 1;
 /// An hour: how long a neighbour is believed without being asked again.
 const NEIGHBOUR_BELIEVED_MS: u64 = 3_600_000;
-
-/// How long [`ready`] waits. What is up at both ends is ready within milliseconds.
-const READY_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a device will be.
 #[derive(Debug, Clone, Copy)]
@@ -72,19 +66,25 @@ pub struct Vxlan<'a> {
 /// UDP port of VXLAN (RFC 7348).
 const VXLAN_PORT: u16 = 4789;
 
-/// Makes a veth pair: `near` in the namespace of `handle`, up if `up`; `far` in `far_netns`, down, since the kernel lets no
-/// far end be born up.
-pub async fn veth(
-    handle: &Handle,
-    near: End<'_>,
-    up: bool,
-    far_netns: &impl AsFd,
-    far: End<'_>,
-) -> Result<(), NetlinkError> {
+/// Makes a veth pair: `near` in `netns`, up if `up`; `far` in `far_netns`, down, since the kernel lets no far end be born up.
+///
+/// Both are asked for with one queue. Without a word the kernel makes one for each processor, then uses one, and waits for a
+/// grace period as it takes the others out of use, twice a pair.
+pub async fn veth(netns: &Netns, near: End<'_>, up: bool, far_netns: &Netns, far: End<'_>) -> Result<(), NetlinkError> {
+    let index = near.index;
     let fd = far_netns.as_fd().as_raw_fd();
-    let peer = far.on(LinkMessageBuilder::<LinkUnspec>::new()).setns_by_fd(fd).build();
-    let builder = near.on(LinkVeth::new(near.name, far.name)).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
-    add(handle, if up { builder.up() } else { builder }.build()).await
+    let peer = one_queue(far.on(LinkMessageBuilder::<LinkUnspec>::new())).setns_by_fd(fd).build();
+    let near = one_queue(near.on(LinkVeth::new(near.name, far.name)));
+    let builder = near.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    add(netns.handle(), if up { builder.up() } else { builder }.build()).await?;
+    if up {
+        netns.stir(index);
+    }
+    Ok(())
+}
+
+fn one_queue<T>(builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    builder.append_extra_attribute(LinkAttribute::NumTxQueues(1)).append_extra_attribute(LinkAttribute::NumRxQueues(1))
 }
 
 /// Makes a bridge that learns, floods at once, snoops no multicast, and is up.
@@ -94,14 +94,16 @@ pub async fn bridge(handle: &Handle, end: End<'_>) -> Result<(), NetlinkError> {
 }
 
 /// Makes a VXLAN port that learns nothing by itself, on its bridge, up.
-pub async fn vxlan(handle: &Handle, vxlan: &Vxlan<'_>) -> Result<(), NetlinkError> {
+pub async fn vxlan(netns: &Netns, vxlan: &Vxlan<'_>) -> Result<(), NetlinkError> {
     let builder = LinkVxlan::new(vxlan.end.name, vxlan.vni)
         .port(VXLAN_PORT)
         .local(vxlan.local)
         .learning(false)
         .dev(vxlan.underlay)
         .controller(vxlan.bridge);
-    add(handle, vxlan.end.on(builder).up().build()).await
+    add(netns.handle(), vxlan.end.on(builder).up().build()).await?;
+    netns.stir(vxlan.end.index);
+    Ok(())
 }
 
 async fn add(handle: &Handle, message: LinkMessage) -> Result<(), NetlinkError> {
@@ -114,14 +116,21 @@ pub async fn set(handle: &Handle, message: LinkMessage) -> Result<(), NetlinkErr
 }
 
 /// Up or down.
-pub async fn set_up(handle: &Handle, index: u32, up: bool) -> Result<(), NetlinkError> {
+pub async fn set_up(netns: &Netns, index: u32, up: bool) -> Result<(), NetlinkError> {
     let builder = LinkUnspec::new_with_index(index);
-    set(handle, if up { builder.up() } else { builder.down() }.build()).await
+    set(netns.handle(), if up { builder.up() } else { builder.down() }.build()).await?;
+    if up {
+        netns.stir(index);
+    }
+    Ok(())
 }
 
 /// Makes a device a port of a bridge of its namespace, in a device group, and up: the kernel does it in this order.
-pub async fn plug(handle: &Handle, index: u32, bridge: u32, group: u32) -> Result<(), NetlinkError> {
-    set(handle, LinkUnspec::new_with_index(index).link_group(group).controller(bridge).up().build()).await
+pub async fn plug(netns: &Netns, index: u32, bridge: u32, group: u32) -> Result<(), NetlinkError> {
+    let plugged = LinkUnspec::new_with_index(index).link_group(group).controller(bridge).up().build();
+    set(netns.handle(), plugged).await?;
+    netns.stir(index);
+    Ok(())
 }
 
 /// Sets whether a bridge port learns source MACs, answers neighbour requests from the fdb, and is kept from other isolated
@@ -168,35 +177,6 @@ pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
     } else {
         None
     }
-}
-
-/// Waits until frames pass the device: until the kernel has noticed that both its ends are up, which it does some time after
-/// they are, and its bridge forwards. Says whether they do; a device whose other end stays down never gets there.
-pub async fn ready(handle: &Handle, index: u32) -> Result<bool, NetlinkError> {
-    let mut request = without_statistics();
-    request.header.index = index;
-    let passes = async {
-        loop {
-            let answers = answers(handle, RouteNetlinkMessage::GetLink(request.clone()), 0).await?;
-            let passes = |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if link.attributes.iter().all(lets_pass));
-            if answers.iter().any(passes) {
-                return Ok(true);
-            }
-        }
-    };
-    tokio::time::timeout(READY_LIMIT, passes).await.unwrap_or(Ok(false))
-}
-
-/// The attribute is none of those that say that a device, or its place in a bridge, is not yet working.
-fn lets_pass(attribute: &LinkAttribute) -> bool {
-    if let LinkAttribute::OperState(state) = attribute {
-        return *state == State::Up;
-    }
-    let LinkAttribute::LinkInfo(parts) = attribute else { return true };
-    parts.iter().all(|part| {
-        let LinkInfo::PortData(InfoPortData::BridgePort(port)) = part else { return true };
-        port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
-    })
 }
 
 /// Makes a device give up on a dead neighbour after one request of 10 ms, for ARP and neighbour discovery, and believe a known

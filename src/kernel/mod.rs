@@ -2,12 +2,13 @@
 //! starts a process.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::RuleBackend;
 use crate::name::{HostName, Id, NamespaceName};
 
 pub mod apply;
+pub mod capture;
 pub mod command;
 pub mod conntrack;
 pub mod decision;
@@ -23,6 +24,7 @@ pub mod print;
 pub mod request;
 pub mod rules;
 pub mod sandbox;
+pub mod settle;
 pub mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -36,6 +38,12 @@ pub use netns::Netns;
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it for others")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, since 1970-01-01: for files that people open, never for a decision.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it for others")]
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What applying an operation needs to know of the lab around the namespace; [`crate::lab`] answers.

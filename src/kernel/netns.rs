@@ -5,7 +5,7 @@
 //! for each such visit would cost a turn of the scheduler, milliseconds on a busy machine.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
@@ -69,6 +69,8 @@ pub struct Netns {
     attachments: RefCell<BTreeMap<u32, Attach>>,
     /// Device indexes by name, as far as known: what was made here, and what the last observation saw.
     devices: RefCell<BTreeMap<DeviceName, u32>>,
+    /// Indexes of devices that the kernel may still have to take note of.
+    restless: RefCell<BTreeSet<u32>>,
 }
 
 /// What is opened inside, on a thread of its own.
@@ -116,6 +118,7 @@ impl Netns {
             announcer: OnceCell::new(),
             attachments: RefCell::default(),
             devices: RefCell::default(),
+            restless: RefCell::default(),
         })
     }
 
@@ -182,6 +185,21 @@ impl Netns {
         if let Some(index) = self.devices.borrow_mut().remove(device) {
             self.attachments.borrow_mut().remove(&index);
         }
+    }
+
+    /// Notes that something was done to a device that the kernel follows up in its own time: see [`super::settle`].
+    pub fn stir(&self, index: u32) {
+        self.restless.borrow_mut().insert(index);
+    }
+
+    /// Devices that something was done to since they were last seen at rest.
+    pub fn restless(&self) -> BTreeSet<u32> {
+        self.restless.borrow().clone()
+    }
+
+    /// Notes devices that were seen at rest.
+    pub(super) fn calm(&self, indexes: &[u32]) {
+        self.restless.borrow_mut().retain(|index| !indexes.contains(index));
     }
 
     /// Replaces what is known of the devices by what a dump has shown.

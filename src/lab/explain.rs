@@ -3,6 +3,7 @@
 //! In: a flow. Out: an [`Explanation`]. Never: tracing left switched on, or a connection of the probe left behind.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::IpAddr;
@@ -75,6 +76,7 @@ impl Lab {
             before.insert(place.clone(), conntrack::dump(netns.nf()).map_err(failed)?);
             tracers.push(Tracer::begin(netns, family, &signs).map_err(failed)?);
         }
+        let _excerpt = self.excerpt();
         let recorder = Recorder { wire: &self.wire, frames: RefCell::default() };
         let reports = self.probe_over(&recorder, std::slice::from_ref(flow));
         let mut witnesses = BTreeMap::new();
@@ -107,11 +109,15 @@ impl Lab {
         let frames: Vec<&Seen> = frames.iter().filter(|frame| Some(frame.glimpse.attempt) == attempt).collect();
         let there = self.way(&report.path, Packet::Request, &frames, witnesses, report.flow.protocol)?;
         let back = self.way(&report.reply_path, Packet::Answer, &frames, witnesses, report.flow.protocol)?;
-        let mut errors = Vec::new();
-        for (place, witness) in witnesses {
-            for pass in witness.passes.iter().filter(|pass| pass.part == Packet::Error && Some(pass.attempt) == attempt)
-            {
-                errors.push((place.clone(), hits(&pass.events, &witness.tables, Family::of(report.flow.to)).0));
+        let about: Vec<&Seen> = frames.iter().filter(|frame| frame.glimpse.part == Packet::Error).copied().collect();
+        let hops = hops(&about);
+        let mut errors = self.way(&hops, Packet::Error, &frames, witnesses, report.flow.protocol)?;
+        // One that a rule took where it was made is in no tap.
+        for (place, witness) in witnesses.iter().filter(|(place, _)| hops.iter().all(|hop| hop.place != **place)) {
+            let made = |pass: &&Pass| pass.part == Packet::Error && Some(pass.attempt) == attempt;
+            for pass in witness.passes.iter().filter(made) {
+                let (rules, ..) = hits(&pass.events, &witness.tables, Family::of(report.flow.to));
+                errors.push(Stop { rules, ..nowhere(place) });
             }
         }
         Ok(Explanation { report, there, back, errors })
@@ -125,8 +131,7 @@ impl Lab {
         witnesses: &BTreeMap<Place, Witness>,
         protocol: Protocol,
     ) -> Result<Vec<Stop>, DataplaneError> {
-        let answer = part == Packet::Answer;
-        let mut unused: Vec<&&Seen> = frames.iter().filter(|frame| frame.glimpse.answer == answer).collect();
+        let mut unused: Vec<&&Seen> = frames.iter().filter(|frame| frame.glimpse.part == part).collect();
         let mut take = |place: &Place, device: &Option<DeviceName>, outgoing| {
             let device = device.as_ref()?;
             let fits = |frame: &&&Seen| (&frame.place, &frame.device, frame.outgoing) == (place, device, outgoing);
@@ -203,14 +208,45 @@ impl Lab {
     }
 }
 
+/// A stop of which nothing is known yet.
+fn nowhere(place: &Place) -> Stop {
+    Stop {
+        place: place.clone(),
+        entered: None,
+        rules: Vec::new(),
+        routing: None,
+        before: None,
+        after: None,
+        left: None,
+    }
+}
+
+/// The way that frames went, as the report has it of requests and answers: in the order of their TTLs.
+fn hops(frames: &[&Seen]) -> Vec<Hop> {
+    let mut ordered = frames.to_vec();
+    ordered.sort_by_key(|frame| (Reverse(frame.glimpse.ttl), !frame.outgoing));
+    let mut hops: Vec<Hop> = Vec::new();
+    for frame in ordered {
+        let Seen { place, device, outgoing, glimpse } = frame;
+        let device = Some(device.clone());
+        if let Some(open) = hops.last_mut().filter(|hop| *outgoing && hop.place == *place && hop.left.is_none()) {
+            open.left = device;
+            continue;
+        }
+        let (entered, left) = if *outgoing { (None, device) } else { (device, None) };
+        let Glimpse { source, destination, ttl, .. } = *glimpse;
+        hops.push(Hop { place: place.clone(), entered, left, source, destination, ttl });
+    }
+    hops
+}
+
 fn plain(hop: &Hop, entered: Option<Sight>, left: Option<Sight>) -> Stop {
-    let place = hop.place.clone();
-    Stop { place, entered, rules: Vec::new(), routing: None, before: None, after: None, left }
+    Stop { entered, left, ..nowhere(&hop.place) }
 }
 
 fn sight(frame: &Seen) -> Sight {
-    let Glimpse { macs, source, destination, ports, ttl, attempt: _, answer: _ } = frame.glimpse.clone();
-    Sight { device: frame.device.clone(), macs, source, destination, ports, ttl }
+    let Glimpse { macs, source, destination, ports, ttl, about, attempt: _, part: _ } = frame.glimpse;
+    Sight { device: frame.device.clone(), macs, source, destination, ports, ttl, about }
 }
 
 fn sign(of: &Trait) -> Sign {
@@ -279,17 +315,19 @@ fn hits(events: &[Event], tables: &Tables, family: Family) -> (Vec<RuleHit>, u32
     (hits, mark, translated)
 }
 
-/// Whether a connection is the one that a packet with these headers belongs to, either way.
+/// Whether a connection is the one that a packet with these headers belongs to, either way. An error belongs to that of what
+/// it quotes, which went the other way than the error goes.
 fn entry_of(entry: &Connection, sight: &Sight, protocol: Protocol) -> bool {
-    let detail = |detail: Detail| match (detail, protocol) {
-        (Detail::Ports(source, destination), Protocol::Tcp(_) | Protocol::Udp(_)) => {
-            (source, destination) == sight.ports
-        }
-        (Detail::Icmp { id, .. }, Protocol::Icmp) => id == sight.ports.0,
+    let detail = |detail: Detail, ports: (u16, u16)| match (detail, protocol) {
+        (Detail::Ports(source, destination), Protocol::Tcp(_) | Protocol::Udp(_)) => (source, destination) == ports,
+        (Detail::Icmp { id, .. }, Protocol::Icmp) => id == ports.0,
         (Detail::Ports(..) | Detail::Icmp { .. } | Detail::None, _) => false,
     };
-    let fits =
-        |tuple: &Tuple| (tuple.source, tuple.destination) == (sight.source, sight.destination) && detail(tuple.detail);
+    let (ends, ports) = match sight.about {
+        None => ((sight.source, sight.destination), sight.ports),
+        Some((source, destination)) => ((destination, source), (sight.ports.1, sight.ports.0)),
+    };
+    let fits = |tuple: &Tuple| (tuple.source, tuple.destination) == ends && detail(tuple.detail, ports);
     fits(&entry.original) || fits(&entry.reply)
 }
 
@@ -305,7 +343,7 @@ impl Recorder<'_> {
         let frames = self.frames.borrow();
         let with_place = frames.iter().filter_map(|(tap, device, outgoing, glimpse)| {
             let (place, device) = (places.get(*tap)?.clone(), device.clone());
-            Some(Seen { place, device, outgoing: *outgoing, glimpse: glimpse.clone() })
+            Some(Seen { place, device, outgoing: *outgoing, glimpse: *glimpse })
         });
         with_place.collect()
     }

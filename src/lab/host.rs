@@ -54,7 +54,7 @@ pub(super) async fn host(
     let near = End { name: UPLINK, index: eth0, mac: uplink_mac(name), mtu: UNDERLAY_MTU };
     let joined = async {
         let port = make::plugged(indexes, &netns, near, underlay).await?;
-        apply::add_address(netns.handle(), eth0, &Ipv4Net::from(address).into()).await?;
+        apply::add_address(&netns, eth0, &Ipv4Net::from(address).into()).await?;
         let device = DeviceName::cut(UPLINK, "");
         let everywhere = Route::on_link(Ipv4Net::default().into(), device, TABLE_MAIN);
         apply::replace_route(netns.handle(), &everywhere, &[eth0]).await?;
@@ -155,7 +155,7 @@ async fn tunnel(indexes: &Indexes, uplink: Uplink<'_>, id: &Id, network: &Networ
     let name = tunnel_name(id);
     let end = End { name: name.as_str(), index, mac: Mac::derived("tunnel", &index.to_string()), mtu: network.mtu };
     let Uplink { address: local, eth0: underlay, .. } = uplink;
-    links::vxlan(handle, &Vxlan { end, vni: network.vni, local, underlay, bridge: network.bridge }).await?;
+    links::vxlan(uplink.netns, &Vxlan { end, vni: network.vni, local, underlay, bridge: network.bridge }).await?;
     // Every MAC behind the tunnel is known: an unknown one is nowhere, and must not be sent to every host.
     let port = LinkBridgePort::new(index).learning(false).flood(false).mcast_flood(true).bcast_flood(true);
     handle.link().set_port(port.build()).execute().await?;

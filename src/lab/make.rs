@@ -82,8 +82,12 @@ impl<'a> Stock<'a> {
         let some =
             |share: usize| (0..share).map(|_| Netns::create(runtime)).collect::<Result<Vec<Netns>, NetnsError>>();
         let share = count.div_ceil(MAKERS);
+        let rest = count.saturating_sub(share);
         let made = thread::scope(|scope| {
-            let other = scope.spawn(move || some(count.saturating_sub(share)));
+            if rest == 0 {
+                return some(share);
+            }
+            let other = scope.spawn(move || some(rest));
             let mut made = some(share)?;
             made.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
             Ok::<_, NetnsError>(made)
@@ -120,8 +124,8 @@ pub(super) async fn plugged(indexes: &Indexes, netns: &Netns, near: End<'_>, plu
     let port = indexes.next();
     let name = format!("t{port}");
     let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: PORT_MTU };
-    links::veth(netns.handle(), near, true, &*plug.netns, far).await?;
-    links::plug(plug.netns.handle(), port, plug.bridge, plug.group).await?;
+    links::veth(netns, near, true, &plug.netns, far).await?;
+    links::plug(&plug.netns, port, plug.bridge, plug.group).await?;
     links::neighbour_timing(netns.handle(), near.index).await?;
     Ok(port)
 }

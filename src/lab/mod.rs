@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, info_span, warn};
 
-use self::fabric::Fabric;
+use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
 use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
@@ -22,12 +22,14 @@ use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
 use crate::kernel::observe::{Baseline, observe_namespace};
+use crate::kernel::settle::{self, settle_groups};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{self, Netns, Plug, Surroundings};
 use crate::memory::{Cache, Connection};
-use crate::name::{DeviceName, HostName, Id, NamespaceName};
+use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
+use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{self, Counters, Frame, Nodes, Options, ProbeError, Wire, WireError};
 use crate::topology::Topology;
@@ -35,6 +37,7 @@ use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
 mod bench;
+mod capture;
 mod explain;
 mod fabric;
 mod host;
@@ -43,7 +46,6 @@ mod make;
 mod memory;
 mod node;
 mod ports;
-mod settle;
 mod shape;
 mod watch;
 
@@ -71,6 +73,7 @@ pub struct Lab {
     watch: watch::Watch,
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
+    capturing: capture::Capturing,
 }
 
 impl Lab {
@@ -106,6 +109,7 @@ impl Lab {
             rules,
             watch: watch::Watch::default(),
             taps: RefCell::default(),
+            capturing: capture::Capturing::default(),
         })
     }
 
@@ -181,9 +185,7 @@ impl Dataplane for Lab {
         let mut fabric = self.fabric.take();
         let shaped = self.runtime.block_on(async {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
-            settle::settle(&fabric.namespaces()).await?;
-            let nodes = fabric.nodes.iter().filter(|(_, node)| node.speaks_v6());
-            try_join_all(nodes.map(|(name, node)| settle::settle_groups(name.as_str(), &node.netns))).await.map(drop)
+            settle(&fabric).await
         });
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
@@ -193,6 +195,7 @@ impl Dataplane for Lab {
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
         }
+        self.listen_on();
         self.watch.restart_clock();
         shaped
     }
@@ -234,7 +237,7 @@ impl Dataplane for Lab {
             }
         }
         if failed.is_empty() {
-            self.runtime.block_on(self.settle_routers(host, plan))
+            self.runtime.block_on(self.settle_routers(host))
         } else {
             Err(DataplaneError::Apply { host: host.clone(), failed })
         }
@@ -247,12 +250,18 @@ impl Dataplane for Lab {
         Ok(reports)
     }
 
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.exchanged(volley, enough).map_err(|error| DataplaneError::Probe(make::reason(&error)))
+    }
+
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
         self.watch.classify(&self.fabric.borrow(), classification)
     }
 
     fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
-        self.watch.caught(&self.fabric.borrow())
+        let caught = self.watch.caught(&self.fabric.borrow())?;
+        self.keep_caught(&caught);
+        Ok(caught)
     }
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
@@ -281,6 +290,7 @@ impl Lab {
     fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
         self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
         self.note_mac(host, op);
+        self.look_after(host, op);
         // What the agent leaves to the machine, and the harness does not: every refusal is answered.
         match (&op.action, self.namespace(host, &op.namespace)) {
             (Action::NamespaceAdd, Some(netns)) => {
@@ -352,9 +362,28 @@ impl Lab {
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
+        let taken = self.taken();
         let counters = &mut *self.counters.borrow_mut();
-        let run = probe::run(wire, &nodes, flows, counters, &Options::default())?;
+        let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
+        let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
+        self.label(taken, &attempts.collect());
         Ok(run.reports)
+    }
+
+    fn exchanged(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, ProbeError> {
+        self.tap_all()?;
+        let macs = self.macs.borrow();
+        let routers =
+            macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
+        let counters = &mut *self.counters.borrow_mut();
+        let wire: &dyn Wire = &self.wire;
+        probe::exchange(
+            (wire, &*self.nodes.borrow(), &routers.collect()),
+            volley,
+            counters,
+            enough,
+            &Options::default(),
+        )
     }
 
     /// Keeps up who has which MAC.
@@ -395,6 +424,7 @@ impl Lab {
 
     /// Closes taps on what is gone, so that nothing holds its namespace.
     fn untap(&self) {
+        self.unlisten();
         let standing: BTreeSet<Place> = self.places().into_iter().map(|(place, _)| place).collect();
         self.taps.borrow_mut().retain(|place, _| {
             let stays = standing.contains(place);
@@ -406,26 +436,39 @@ impl Lab {
     }
 
     /// Waits for the devices that a plan has made, and for the ports that they are plugged into.
-    async fn settle_routers(&self, host: &HostName, plan: &Plan) -> Result<(), DataplaneError> {
-        let touched: BTreeSet<&NamespaceName> =
-            plan.ops.iter().filter(|op| makes_carrier(&op.action)).map(|op| &op.namespace).collect();
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let routers = touched.into_iter().filter_map(|name| Some((name.to_string(), self.namespace(host, name)?)));
-        let own = self.host(host).map(|netns| (host.to_string(), netns));
-        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(own).collect();
+    async fn settle_routers(&self, host: &HostName) -> Result<(), DataplaneError> {
+        let routers = self.routers.borrow().clone();
+        let own = routers.into_iter().filter(|((owner, _), _)| owner == host);
+        let routers = own.map(|((_, name), netns)| (name.to_string(), netns));
+        let bridges = self.host(host).map(|netns| (host.to_string(), netns));
+        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(bridges).collect();
         all.extend(self.fabric.borrow().segments());
-        settle::settle(&all).await
+        settle_all(&all).await
     }
+}
+
+/// Waits for all devices of the fabric, and until machines hear neighbour solicitations.
+async fn settle(fabric: &Fabric) -> Result<(), DataplaneError> {
+    let all = fabric.namespaces();
+    let speaks_v6 = |node: &&Node| node.speaks_v6() && !node.netns.restless().is_empty();
+    let stirred: Vec<(&Name, &Node)> = fabric.nodes.iter().filter(|(_, node)| speaks_v6(node)).collect();
+    settle_all(&all).await?;
+    try_join_all(stirred.into_iter().map(|(name, node)| async move {
+        let heard = settle_groups(&node.netns).await;
+        heard.map_err(failed(format!("wait until {name} hears neighbour solicitations")))
+    }))
+    .await
+    .map(drop)
+}
+
+async fn settle_all(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
+    try_join_all(all.iter().map(|(name, netns)| async move {
+        settle::settle(netns).await.map_err(failed(format!("wait for the devices of {name} to come up")))
+    }))
+    .await
+    .map(drop)
 }
 
 fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
     Place { host: Some(host.clone()), name: namespace.to_string() }
-}
-
-/// Whether the operation may give a device a carrier, or an address that the kernel makes ready in its own time.
-fn makes_carrier(action: &Action) -> bool {
-    let of_device = matches!(action, Action::LinkAdd { .. } | Action::LinkUp(_, true) | Action::LinkMac(..));
-    of_device || matches!(action, Action::AddressAdd(address) if address.net.addr().is_ipv6())
 }

@@ -190,8 +190,8 @@ async fn cables(
         let near = End { name: name.as_str(), index, mac: port.mac, mtu: port.mtu };
         let far = End { name: far_name.as_str(), index: far_index, mac: far_port.mac, mtu: far_port.mtu };
         let cable = async {
-            links::veth(node.netns.handle(), near, true, &*far_node.netns, far).await?;
-            links::set_up(far_node.netns.handle(), far_index, true).await?;
+            links::veth(&node.netns, near, true, &far_node.netns, far).await?;
+            links::set_up(&far_node.netns, far_index, true).await?;
             links::neighbour_timing(far_node.netns.handle(), far_index).await?;
             links::neighbour_timing(node.netns.handle(), index).await
         };
@@ -247,10 +247,11 @@ async fn addresses(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) ->
         let was_up = fresh.contains(&number) || node.topology.ports.get(number).is_some_and(|old| old.up);
         if was_up != port.up {
             // At the far end, as a switch does: the machine itself is not asked.
-            links::set_up(made.far.handle(), made.far_index, port.up).await?;
+            links::set_up(&made.far, made.far_index, port.up).await?;
+            node.netns.stir(made.index);
         }
         if fresh.contains(&number) {
-            try_join_all(port.addresses.iter().map(|net| apply::add_address(handle, made.index, net))).await?;
+            try_join_all(port.addresses.iter().map(|net| apply::add_address(&node.netns, made.index, net))).await?;
             let on_link = port.on_link.iter().map(|net| Route::on_link(*net, device(number), TABLE_MAIN));
             try_join_all(on_link.map(|route| async move { apply::replace_route(handle, &route, &[made.index]).await }))
                 .await?;
@@ -262,7 +263,7 @@ async fn addresses(node: &Node, want: &NodeTopology, fresh: &BTreeSet<usize>) ->
         match (net.prefix_len() == net.max_prefix_len(), node.ports.get(&0)) {
             // On the device, so that neighbours who ask for it are answered in both families.
             (true, Some(first)) if fresh.contains(&0) || !node.topology.also.contains(net) => {
-                apply::add_address(handle, first.index, net).await?;
+                apply::add_address(&node.netns, first.index, net).await?;
             }
             (true, _) => {}
             (false, _) => {

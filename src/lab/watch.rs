@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::fabric::Fabric;
 use super::make::{Indexes, failed as failed_topology, plugged, reason};
-use super::settle::settle;
+use super::settle_all;
 use crate::dataplane::DataplaneError;
 use crate::kernel::apply::{ApplyFailure, Emitter};
 use crate::kernel::links;
@@ -108,7 +108,7 @@ impl Watch {
         };
         made.await.map_err(failed_topology(EMIT))?;
         let both = [(host.to_string(), Rc::clone(&netns)), (format!("seg-{network}"), Rc::clone(&plug.netns))];
-        settle(&both).await?;
+        settle_all(&both).await?;
         let end = Emitter::new(&netns, &device).map_err(|failure| unsent(&failure))?;
         self.ends.borrow_mut().insert(key, (inode, end.clone()));
         Ok(end)

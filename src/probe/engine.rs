@@ -49,6 +49,8 @@ pub struct Run {
     pub reports: Vec<ProbeReport>,
     /// What was sent, first and second attempts, as the senders had it: for deleting conntrack entries.
     pub tuples: Vec<Tuple>,
+    /// The number of each attempt, and the position of its flow.
+    pub attempts: Vec<(u32, usize)>,
 }
 
 /// Why the harness could not probe.
@@ -94,6 +96,16 @@ pub enum ProbeError {
         node: Name,
         /// The target.
         to: IpAddr,
+    },
+    /// A packet made to order cannot be sent by who is to send it.
+    #[error("{place} cannot send to {to}: {reason}")]
+    Unsent {
+        /// The sender.
+        place: Place,
+        /// The destination.
+        to: IpAddr,
+        /// Why not.
+        reason: String,
     },
     /// A packet of an earlier run came late: that run ended too early.
     #[error("{place}: saw probe {token} of an earlier run")]
@@ -414,7 +426,11 @@ impl<'a> Engine<'a> {
         let judge = self.judge();
         let decided = self.flows.iter().zip(best).filter_map(|(flow, attempt)| Some((flow, attempt?)));
         let reports = decided.map(|(flow, attempt)| judge.report(flow, attempt)).collect::<Result<_, _>>()?;
-        Ok(Run { reports, tuples: self.attempts.iter().filter_map(Attempt::tuple).collect() })
+        Ok(Run {
+            reports,
+            tuples: self.attempts.iter().filter_map(Attempt::tuple).collect(),
+            attempts: self.attempts.iter().map(|attempt| (attempt.token.number(), attempt.flow)).collect(),
+        })
     }
 }
 

@@ -20,12 +20,12 @@ const UDP_HEADER: u32 = 8;
 const TCP_SEQUENCE: u32 = 4;
 
 /// A probe's frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glimpse {
     /// The attempt it belongs to.
     pub attempt: u32,
-    /// It goes back.
-    pub answer: bool,
+    /// What it is.
+    pub part: Packet,
     /// Source and destination MAC.
     pub macs: (Mac, Mac),
     /// Source address.
@@ -36,28 +36,55 @@ pub struct Glimpse {
     pub ports: (u16, u16),
     /// TTL or hop limit.
     pub ttl: u8,
+    /// Source and destination of what an ICMP error quotes.
+    pub about: Option<(IpAddr, IpAddr)>,
 }
 
 /// Reads a frame; nothing if it is no probe's, or a TCP segment that opens and refuses no connection.
 pub fn glimpse(bytes: &[u8]) -> Option<Glimpse> {
     let packet = parse(bytes)?;
     let Body::Datagram(datagram) = packet.body else { return None };
-    let ports = match &datagram.segment {
+    let (segment, about) = match &datagram.segment {
+        Segment::Error { quoted, .. } => (&quoted.segment, Some((quoted.ends.source(), quoted.ends.destination()))),
+        segment @ (Segment::Echo { .. } | Segment::Udp { .. } | Segment::Tcp { .. }) => (segment, None),
+    };
+    let ports = match segment {
         Segment::Echo { id, .. } => (*id, *id),
         Segment::Udp { ports, .. } => *ports,
-        Segment::Tcp { ports, flags, .. } if flags & (TcpFlags::SYN | TcpFlags::RST) != 0 => *ports,
+        // What an error quotes may end before the flags.
+        Segment::Tcp { ports, flags, .. } if about.is_some() || flags & (TcpFlags::SYN | TcpFlags::RST) != 0 => *ports,
         Segment::Tcp { .. } | Segment::Error { .. } => return None,
     };
-    let mark = mark(&datagram.segment)?;
+    let mark = mark(segment)?;
     Some(Glimpse {
         attempt: mark.token.number(),
-        answer: mark.part == Part::Answer,
+        part: part(mark.part, about.is_some()),
         macs: (packet.source, packet.destination),
         source: datagram.ends.source(),
         destination: datagram.ends.destination(),
         ports,
         ttl: datagram.ttl,
+        about,
     })
+}
+
+fn part(way: Part, quoted: bool) -> Packet {
+    match way {
+        _ if quoted => Packet::Error,
+        Part::Request => Packet::Request,
+        Part::Answer => Packet::Answer,
+    }
+}
+
+/// The number of the attempt that a frame belongs to, and what it is of it; nothing if it is no probe's. Of TCP segments
+/// without payload only sequence numbers tell, where a stranger's may look the same.
+pub fn whose(bytes: &[u8]) -> Option<(u32, Packet)> {
+    let Body::Datagram(datagram) = parse(bytes)?.body else { return None };
+    let (segment, quoted) = match &datagram.segment {
+        Segment::Error { quoted, .. } => (&quoted.segment, true),
+        segment @ (Segment::Echo { .. } | Segment::Udp { .. } | Segment::Tcp { .. }) => (segment, false),
+    };
+    mark(segment).map(|mark| (mark.token.number(), part(mark.part, quoted)))
 }
 
 /// Bytes that stand in a packet of a probe, behind the beginning of its transport header, and in no other packet.

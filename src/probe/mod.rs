@@ -11,6 +11,7 @@
 mod build;
 pub mod craft;
 mod engine;
+mod exchange;
 #[cfg(test)]
 mod fake;
 mod frame;
@@ -27,7 +28,8 @@ mod track;
 mod wire;
 
 pub use engine::{Options, ProbeError, Run, run};
-pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits};
+pub use exchange::{Routers, exchange};
+pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};
 pub use nodes::{Node, Nodes, Port};
 pub use token::{Counters, Tuple};
 pub use wire::{Frame, Lookup, RouteAnswer, Wire, WireError};

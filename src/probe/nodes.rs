@@ -39,6 +39,8 @@ pub struct Port {
     pub mac: Mac,
     /// Its addresses.
     pub addresses: Vec<IpNet>,
+    /// The longest IP packet it sends, in bytes.
+    pub mtu: u32,
 }
 
 impl Nodes {
@@ -83,6 +85,7 @@ impl Node {
             device: DeviceName::cut("eth", &number.to_string()),
             mac: port.mac,
             addresses: port.addresses.clone(),
+            mtu: port.mtu,
         };
         Self {
             place: Place { host: None, name: name.to_string() },
@@ -136,6 +139,7 @@ mod tests {
             device: DeviceName::new(device).unwrap(),
             mac: Mac::ZERO,
             addresses: vec![net.parse().unwrap()],
+            mtu: 1500,
         };
         let node = Node {
             place: Place { host: None, name: "gw".to_owned() },

@@ -17,6 +17,6 @@ mod rules;
 mod transcript;
 
 pub use proof::{Proof, proof, proof_text};
-pub use reach::{outcome_text, reach, step_title};
-pub use rules::rules;
+pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
+pub use rules::{kind_word, rules};
 pub use transcript::{Detail, failures, step, summary_line};

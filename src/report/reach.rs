@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::flow::{ProbeReport, Protocol, Verdict, through, via};
+use crate::flow::{Flow, ProbeReport, Protocol, Verdict, through, via};
 use crate::record::{Record, StepRecord};
 use crate::watch::Finding;
 
@@ -46,6 +46,9 @@ pub fn reach(record: &Record) -> String {
         } else {
             text.push_str("  nothing changed\n");
         }
+        for found in exchanged(step) {
+            line!(text, "  {found}");
+        }
         for found in watched(step) {
             line!(text, "  {found}");
         }
@@ -64,15 +67,28 @@ pub fn reach(record: &Record) -> String {
 
 /// `step 2 (off), line 48`, without the line, which moves when a comment is edited.
 pub fn step_title(step: &StepRecord) -> String {
-    match &step.name {
-        Some(name) => format!("step {} ({name})", step.number),
-        None => format!("step {}", step.number),
+    title_of(step.number, step.name.as_deref())
+}
+
+/// As [`step_title`], of a step that is not at hand.
+pub fn title_of(number: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("step {number} ({name})"),
+        None => format!("step {number}"),
     }
 }
 
 /// What the watch found, as an expectation would say it: `watch: tenant source from vm1 via net1 on public`.
 pub(super) fn watched(step: &StepRecord) -> impl Iterator<Item = String> {
     step.watch.iter().flat_map(Finding::words).map(|words| format!("watch: {words}"))
+}
+
+/// The exchanges of packets made to order, with what became of what was looked for.
+pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
+    step.exchanges.iter().flat_map(|exchange| {
+        let sent = format!("probe: {}", exchange.sent);
+        std::iter::once(sent).chain(exchange.verdicts.iter().map(|verdict| format!("  {verdict}")))
+    })
 }
 
 /// Adds rows in columns.
@@ -110,27 +126,33 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
         Protocol::Udp(9000) => "udp".to_owned(),
         Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp => flow.spoken(),
     };
-    let mut ends = flow.from.to_string();
-    if let Some(source) = flow.source {
-        put!(ends, "@{source}");
-    }
-    let target = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    put!(ends, " -> {target}");
-    if let Some(port) = flow.source_port {
-        put!(ends, " from {port}");
-    }
-    if let Some(ttl) = flow.ttl {
-        put!(ends, " ttl {ttl}");
-    }
-    if owners.contains_key(&flow.to) {
-        ends.push_str(flow.over());
-    }
+    let (from, to) = ends(flow, owners);
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
+    let ends = format!("{from} -> {to}");
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }
 }
 
+/// A flow's two ends as a scenario writes them: `vm1` and `web`, `vm1@10.0.1.100` and `203.0.113.101 from 5555`.
+pub fn ends(flow: &Flow, owners: &BTreeMap<IpAddr, String>) -> (String, String) {
+    let mut from = flow.from.to_string();
+    if let Some(source) = flow.source {
+        put!(from, "@{source}");
+    }
+    let mut to = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
+    if let Some(port) = flow.source_port {
+        put!(to, " from {port}");
+    }
+    if let Some(ttl) = flow.ttl {
+        put!(to, " ttl {ttl}");
+    }
+    if owners.contains_key(&flow.to) {
+        to.push_str(flow.over());
+    }
+    (from, to)
+}
+
 /// A way, its going round in circles told once: `a b c b c b c` is `a (b c) x 3`.
-fn folded(path: &[String]) -> String {
+pub fn folded(path: &[String]) -> String {
     for start in 0..path.len() {
         let Some(rest) = path.get(start..) else { break };
         for period in 1..=rest.len() / 3 {

@@ -86,7 +86,7 @@ fn shown(lines: &[Line]) -> Vec<String> {
 }
 
 /// The word that a state sentence uses for a kind.
-pub(crate) fn kind_word(kind: Kind) -> &'static str {
+pub fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Namespace => "namespace",
         Kind::Device => "device",

@@ -1,6 +1,6 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use super::reach::{rows, step_title, table, watched};
+use super::reach::{exchanged, rows, step_title, table, watched};
 use crate::record::{Outcome, Record, StepRecord};
 
 /// How much of a step is shown.
@@ -38,7 +38,7 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
         reachability(&mut text, step, before);
     }
     if detail >= Detail::Reach {
-        for found in watched(step) {
+        for found in exchanged(step).chain(watched(step)) {
             line!(text, "    {found}");
         }
         for (host, lines) in &step.stale {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use similar::{ChangeTag, TextDiff};
 
-use super::{Driver, dataplane_failure, failure, lines, matrix};
+use super::{Driver, dataplane_failure, failure, lines, matrix, scene};
 use crate::name::{HostName, NamespaceName};
 use crate::namespace::{self, HostState};
 use crate::plan::{self, Plan};
@@ -48,6 +48,7 @@ impl Driver<'_> {
         }
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
+        record.scene = scene::scene(&self.intent, &self.topology);
     }
 }
 

@@ -7,11 +7,13 @@ mod act;
 mod agents;
 mod check;
 mod damage;
+mod exchange;
 mod fault;
 mod lines;
 mod matrix;
 mod memory;
 mod proof;
+mod scene;
 mod watch;
 mod why;
 
@@ -27,7 +29,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
-use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, StepRecord};
+use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
@@ -73,6 +75,9 @@ pub fn run(
         scenario: scenario.name.clone(),
         path: scenario.path.clone(),
         summary: scenario.story.summary.clone(),
+        story: scene::story(scenario),
+        tags: scenario.tags.clone(),
+        deviations_off: scene::deviations_off(scenario),
         outcome: if failed { Outcome::Failed } else { Outcome::Passed },
         fault: driver.faults.record(fault),
         steps,
@@ -131,6 +136,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = step.number).entered();
         self.change(step, &mut record);
         self.read_connections(step, &mut record);
+        self.exchanges(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
@@ -261,7 +267,12 @@ impl<'a> Driver<'a> {
             record.failures.push(failure(
                 FailureKind::NoEvidence,
                 None,
-                format!("{} -> {} {}: lost without any evidence", flow.from, flow.to, flow.spoken()),
+                format!(
+                    "{} -> {} {}: lost: no tap saw it and nothing refused it, a defect of dvrlab, not of the router",
+                    flow.from,
+                    flow.to,
+                    flow.spoken()
+                ),
             ));
         }
         self.judge_flows(step, &reports, record);
@@ -275,11 +286,11 @@ impl<'a> Driver<'a> {
             let wanted = expected.flows(&self.intent);
             let mine: Vec<ProbeReport> =
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
-            for found in expected.judge(&mine, &self.intent) {
+            for found in why::folded(expected.judge(&mine, &self.intent)) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
                 let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
-                if let Some(flow) = found.flow.filter(|_| explained < why::EXPLAINED) {
-                    failure.details = self.explained(&flow);
+                if !found.flows.is_empty() && explained < why::EXPLAINED {
+                    failure.details = self.explained(&found.flows);
                     explained += 1;
                 }
                 record.failures.push(failure);
@@ -363,11 +374,13 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         hosts: Vec::new(),
         probes: Vec::new(),
         owners: BTreeMap::new(),
+        scene: Scene::default(),
         state: BTreeMap::new(),
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
+        exchanges: Vec::new(),
         failures: Vec::new(),
     }
 }

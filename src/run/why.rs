@@ -7,10 +7,10 @@ use crate::dataplane::Dataplane;
 use crate::flow::{Flow, Protocol};
 use crate::memory::{TCP, UDP};
 use crate::record::StepRecord;
-use crate::scenario::Scenario;
+use crate::scenario::{Mismatch, Scenario};
 use crate::why::{Answer, Names, short};
 
-/// How many failures of a step are explained: each costs about a tenth of a second, and the first ones tell most.
+/// How many failures of a step are explained: each packet of each costs about a tenth of a second, and the first ones tell most.
 pub(super) const EXPLAINED: usize = 3;
 
 /// Builds a scenario up to and including its first `steps` steps, without probing, then sends `flows` and tells their ways.
@@ -48,11 +48,49 @@ impl Driver<'_> {
         Names { addresses: matrix::owners(&self.intent), macs: lines::mac_owners(&self.topology, &self.observed) }
     }
 
-    /// Why a flow went as it did, in a few lines.
-    pub(super) fn explained(&self, flow: &Flow) -> Vec<String> {
-        match self.dataplane.explain(flow) {
-            Ok(explanation) => short(&explanation, &self.names()),
-            Err(error) => vec![format!("why: {error}")],
+    /// Why flows went as they did, in a few lines.
+    pub(super) fn explained(&self, flows: &[Flow]) -> Vec<String> {
+        let (mut explanations, mut unexplained) = (Vec::new(), Vec::new());
+        for flow in flows {
+            match self.dataplane.explain(flow) {
+                Ok(explanation) => explanations.push(explanation),
+                Err(error) => unexplained.push(format!("why: {error}")),
+            }
+        }
+        let mut lines = short(&explanations, &self.names());
+        lines.extend(unexplained);
+        lines
+    }
+}
+
+/// A sentence's mismatches, those of several protocols that say the same as one.
+pub(super) struct Folded {
+    /// `icmp tcp/80 udp/9000 vm1 -> web: as 203.0.113.10, not as 203.0.113.99`
+    pub(super) sentence: String,
+    /// The flows that it is of.
+    pub(super) flows: Vec<Flow>,
+}
+
+/// Brings together what differs in the protocol only.
+pub(super) fn folded(mismatches: Vec<Mismatch>) -> Vec<Folded> {
+    let mut groups: Vec<(String, String, Vec<Flow>)> = Vec::new();
+    for Mismatch { sentence, flow } in mismatches {
+        let Some(flow) = flow else {
+            groups.push((String::new(), sentence, Vec::new()));
+            continue;
+        };
+        let spoken = flow.spoken();
+        let rest = sentence.strip_prefix(&spoken).unwrap_or(&sentence).to_owned();
+        let alike = |other: &Flow| Flow { protocol: flow.protocol, ..other.clone() } == flow;
+        let same = groups.iter_mut().find(|(_, other, flows)| *other == rest && flows.first().is_some_and(alike));
+        match same {
+            Some((protocols, _, flows)) => {
+                *protocols = format!("{protocols} {spoken}");
+                flows.push(flow);
+            }
+            None => groups.push((spoken, rest, vec![flow])),
         }
     }
+    let whole = |(protocols, rest, flows)| Folded { sentence: format!("{protocols}{rest}"), flows };
+    groups.into_iter().map(whole).collect()
 }

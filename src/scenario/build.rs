@@ -98,8 +98,8 @@ fn reserved(root: &Node) -> BTreeSet<IpAddr> {
             }
             Value::List(items) => items.iter().for_each(|item| collect(item, found)),
             Value::Map(entries) => {
-                for entry in entries.iter().filter(|entry| !["expect", "faults", "tags"].contains(&entry.key.as_str()))
-                {
+                let quoted = |key: &str| matches!(key, "expect" | "faults" | "probe" | "tags");
+                for entry in entries.iter().filter(|entry| !quoted(&entry.key)) {
                     found.extend(entry.key.parse::<IpAddr>().ok());
                     collect(&entry.value, found);
                 }

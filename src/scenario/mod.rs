@@ -10,6 +10,7 @@ mod course;
 mod damage;
 mod deed;
 mod deeds;
+mod exchange;
 mod expect;
 mod expectation;
 mod failure;
@@ -40,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
 pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, Thing, Wreck};
+pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
     Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
@@ -105,6 +107,8 @@ pub struct Step {
     pub crash: Option<Crash>,
     /// How often the whole step is done.
     pub times: u32,
+    /// Packets made to order, after the change.
+    pub exchanges: Vec<Exchange>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }

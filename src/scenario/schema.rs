@@ -92,6 +92,7 @@ fn typed(ty: &Type) -> Value {
             json!({ "anyOf": [typed(inner), { "type": "array", "items": typed(inner), "minItems": 1 }] })
         }
         Type::List(inner) => json!({ "type": "array", "items": typed(inner) }),
+        Type::Form(form) => json!({ "type": ["string", "integer"], "pattern": form.pattern }),
         Type::Map(record) => object(record.keys.iter(), record.doc),
         Type::Table(table) => section(table.section, table.record),
         Type::Steps => json!({ "type": "array", "minItems": 1, "items": step() }),

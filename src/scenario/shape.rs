@@ -52,6 +52,7 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
         | Type::Place
         | Type::Choice(_)
         | Type::Text
+        | Type::Form(_)
         | Type::Refused => check_scalar(node, ty, notes),
     }
 }
@@ -73,6 +74,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Pool => "a range of addresses, `A-B`",
         Type::Route => "a route, `DEST via NEXTHOP`",
         Type::Closed => "a protocol and port, `udp/9`",
+        Type::Form(form) => form.noun,
         Type::Refused => "an error type of the API",
         Type::OrNone(inner) | Type::OneOrMany(inner) => expected(inner),
         Type::List(_) | Type::Steps => "a list",
@@ -113,6 +115,7 @@ fn example(ty: &Type) -> String {
         | Type::Place
         | Type::Choice(_)
         | Type::Text
+        | Type::Form(_)
         | Type::Refused => format!("write {} after the key", expected(ty)),
     }
 }
@@ -155,6 +158,7 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Wrong> {
         Type::Route => values::route(text).map(drop),
         Type::Closed => values::closed(text).map(drop),
         Type::Choice(choices) => choice(text, choices),
+        Type::Form(form) => (form.check)(text),
         Type::Refused => refused(text),
         Type::Name(_)
         | Type::Place

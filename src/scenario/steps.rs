@@ -1,6 +1,7 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
 use super::build::{Builder, Call, numbered};
+use super::exchange;
 use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
@@ -34,10 +35,15 @@ impl Builder<'_> {
         let expectations =
             node.get("expect").map(|expect| expect::read(expect, self.source, &self.world, &mut self.notes));
         let expectations = expectations.unwrap_or_default();
-        let idle = !node
-            .entries()
-            .iter()
-            .any(|entry| entry.key == "expect" || entry.key == "together" || OPERATIONS.key(&entry.key).is_some());
+        let exchanges = node
+            .get("probe")
+            .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
+            .unwrap_or_default();
+        let idle = !node.entries().iter().any(|entry| {
+            matches!(entry.key.as_str(), "expect" | "probe")
+                || entry.key == "together"
+                || OPERATIONS.key(&entry.key).is_some()
+        });
         if idle && !node.entries().is_empty() && !self.notes.errors_in(&node.span) {
             self.notes.error(node.span.clone(), "this step does nothing").help("write an operation or `expect`");
         }
@@ -50,6 +56,7 @@ impl Builder<'_> {
             modifiers,
             crash,
             times,
+            exchanges,
             expectations,
         }
     }

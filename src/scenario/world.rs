@@ -241,6 +241,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Route
         | Type::Closed
         | Type::Choice(_)
+        | Type::Form(_)
         | Type::Steps
         | Type::Expect
         | Type::Notify

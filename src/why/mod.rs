@@ -10,6 +10,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use decide::{Lookup, policy_rule};
@@ -21,7 +22,7 @@ use crate::name::DeviceName;
 use crate::net::Mac;
 
 /// One probe and its way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// What became of it.
     pub report: ProbeReport,
@@ -29,13 +30,13 @@ pub struct Explanation {
     pub there: Vec<Stop>,
     /// The way back.
     pub back: Vec<Stop>,
-    /// What the rules did with ICMP errors about it: where each was made or passed, and what matched there.
+    /// The way of the ICMP error about it, if there was one: from where it was made to where it came or ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<(Place, Vec<RuleHit>)>,
+    pub errors: Vec<Stop>,
 }
 
 /// A passage through one place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
     /// Where.
     pub place: Place,
@@ -54,11 +55,12 @@ pub struct Stop {
 }
 
 /// A packet on a device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sight {
     /// The device.
     pub device: DeviceName,
     /// Source and destination MAC.
+    #[schemars(with = "(String, String)")]
     pub macs: (Mac, Mac),
     /// Source address.
     pub source: IpAddr,
@@ -68,10 +70,13 @@ pub struct Sight {
     pub ports: (u16, u16),
     /// TTL or hop limit.
     pub ttl: u8,
+    /// Source and destination of what an ICMP error quotes; the ports are then those that it quotes, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<(IpAddr, IpAddr)>,
 }
 
 /// A rule that matched, or a chain that ended in its policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleHit {
     /// `raw`, `mangle`, `nat`, `filter`, or the name of another table.
     pub table: String,
@@ -86,7 +91,7 @@ pub struct RuleHit {
 }
 
 /// What followed of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// Let through.
@@ -104,7 +109,7 @@ pub enum Ruling {
 }
 
 /// What a namespace's routing decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Routing {
     /// The `ip rule` that led to the table.
     pub rule: Option<String>,
@@ -117,29 +122,31 @@ pub struct Routing {
 }
 
 /// An entry of a neighbour table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Neighbour {
     /// Its address.
     pub address: IpAddr,
     /// The device it is behind.
     pub device: DeviceName,
     /// Its MAC, if it is known.
+    #[schemars(with = "Option<String>")]
     pub mac: Option<Mac>,
     /// It is configured, not resolved.
     pub permanent: bool,
 }
 
 /// What numbers are called.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Names {
     /// Whose addresses are whose: `10.0.1.11` is `vm1`.
     pub addresses: BTreeMap<IpAddr, String>,
     /// Which MAC is whose: `vm1`, `cmp2/fip-public/fg-public`.
+    #[schemars(with = "BTreeMap<String, String>")]
     pub macs: BTreeMap<Mac, String>,
 }
 
 /// What `dvrlab why` has to say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// Each flow that was asked for, in order.
     pub explanations: Vec<Explanation>,
@@ -147,6 +154,11 @@ pub struct Answer {
     pub names: Names,
     /// What went wrong before the flows were sent.
     pub failures: Vec<String>,
+}
+
+/// The JSON schema of an [`Answer`].
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Answer).into()
 }
 
 impl RuleHit {

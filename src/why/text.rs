@@ -6,6 +6,11 @@ use super::{Explanation, Names, RuleHit, Ruling, Sight, Stop};
 use crate::flow::{Place, ProbeReport, Protocol, Verdict, via};
 use crate::memory::{Connection, number_text};
 
+/// What translation picks a number for.
+const ECHO_ID: &str = "echo id";
+const SOURCE_PORT: &str = "source port";
+const PICKED: [&str; 2] = [ECHO_ID, SOURCE_PORT];
+
 /// Columns of what a line is about.
 const LABEL: usize = 10;
 
@@ -15,16 +20,33 @@ pub fn text(explanation: &Explanation, names: &Names) -> String {
     let mut lines = vec![page.headline(explanation)];
     page.way(&mut lines, Way::There, &explanation.there);
     page.way(&mut lines, Way::Back, &explanation.back);
-    errors(&mut lines, explanation);
+    page.way(&mut lines, Way::Error, &explanation.errors);
     lines.join("\n") + "\n"
 }
 
-/// A line a stop, and what ended it: what stands below a failed expectation.
-pub fn short(explanation: &Explanation, names: &Names) -> Vec<String> {
-    let page = Page::of(explanation, names);
-    let mut lines = vec![format!("why: {}", page.headline(explanation))];
-    for (word, stops) in [("there", &explanation.there), ("back", &explanation.back)] {
-        lines.extend(stops.iter().map(|stop| format!("  {word:<5} {}", page.stop_in_short(stop))));
+/// A line a stop, and what ended it: what stands below a failed expectation. Protocols that went the same way, by the same
+/// rules, to the same end, are told of together.
+pub fn short(explanations: &[Explanation], names: &Names) -> Vec<String> {
+    let mut told: Vec<(String, Vec<String>, String, Vec<String>)> = Vec::new();
+    for explanation in explanations {
+        let page = Page::of(explanation, names);
+        let (ends, fate) = (page.ends(explanation), page.fate(explanation));
+        let mut stops = Vec::new();
+        for (word, passed) in
+            [("there", &explanation.there), ("back", &explanation.back), ("error", &explanation.errors)]
+        {
+            stops.extend(passed.iter().map(|stop| format!("  {word:<5} {}", page.stop_in_short(stop))));
+        }
+        let spoken = explanation.report.flow.spoken();
+        match told.iter_mut().find(|one| (&one.0, &one.2, &one.3) == (&ends, &fate, &stops)) {
+            Some((_, protocols, ..)) => protocols.push(spoken),
+            None => told.push((ends, vec![spoken], fate, stops)),
+        }
+    }
+    let mut lines = Vec::new();
+    for (ends, protocols, fate, stops) in told {
+        lines.push(format!("why: {ends} {}: {fate}", protocols.join(" ")));
+        lines.extend(stops);
     }
     lines
 }
@@ -34,6 +56,8 @@ pub fn short(explanation: &Explanation, names: &Names) -> Vec<String> {
 enum Way {
     There,
     Back,
+    /// What an ICMP error about it does.
+    Error,
 }
 
 /// What every line needs to be written.
@@ -56,14 +80,23 @@ impl<'a> Page<'a> {
 
     /// `vm1 -> web udp/9000: delivered as 203.0.113.10 via net1`
     fn headline(&self, explanation: &Explanation) -> String {
+        let spoken = explanation.report.flow.spoken();
+        format!("{} {spoken}: {}", self.ends(explanation), self.fate(explanation))
+    }
+
+    /// `vm1 -> web`
+    fn ends(&self, explanation: &Explanation) -> String {
+        let flow = &explanation.report.flow;
+        format!("{} -> {}", flow.from, self.named(flow.to))
+    }
+
+    /// `delivered as 203.0.113.10 via net1`
+    fn fate(&self, explanation: &Explanation) -> String {
         let report = &explanation.report;
-        let flow = &report.flow;
-        let target = self.named(flow.to);
-        let mut line = format!("{} -> {target} {}: {}", flow.from, flow.protocol, self.outcome(report));
-        if let Some(reason) = explanation.there.last().and_then(|stop| end(stop, report)) {
-            line = format!("{line}: {reason}");
+        match explanation.there.last().and_then(|stop| end(stop, report)) {
+            Some(reason) => format!("{}: {reason}", self.outcome(report)),
+            None => self.outcome(report),
         }
-        line
     }
 
     /// `web (198.51.100.2)`
@@ -101,7 +134,12 @@ impl<'a> Page<'a> {
             return;
         }
         lines.push(String::new());
-        lines.push(if way == Way::There { "there" } else { "back" }.to_owned());
+        let title = match way {
+            Way::There => "there",
+            Way::Back => "back",
+            Way::Error => "the error about it",
+        };
+        lines.push(title.to_owned());
         for stop in stops {
             lines.push(format!("  {}", stop.place));
             self.stop(lines, way, stop);
@@ -137,7 +175,7 @@ impl<'a> Page<'a> {
         }
         match (&stop.before, &stop.after) {
             (None, None) => {}
-            (_, Some(after)) if way == Way::Back && self.passed.contains(&(&stop.place, *after)) => {
+            (_, Some(after)) if way != Way::There && self.passed.contains(&(&stop.place, *after)) => {
                 put("conntrack", "as on the way there".to_owned());
             }
             (None, Some(after)) => put("conntrack", format!("new: {after}")),
@@ -170,12 +208,27 @@ impl<'a> Page<'a> {
         let ports = match way {
             Way::There => (free(sight.ports.0), chosen(sight.ports.1)),
             Way::Back => (chosen(sight.ports.0), free(sight.ports.1)),
+            Way::Error => return self.error_sight(sight, &free(sight.ports.0)),
         };
         let id = if self.protocol == Protocol::Icmp { format!(" id {}", free(sight.ports.0)) } else { String::new() };
         let (source, destination) = (self.end_text(sight.source, &ports.0), self.end_text(sight.destination, &ports.1));
+        let macs = self.macs(sight);
+        format!("{} {source} > {destination}{id} ttl {}, {macs}", sight.device, sight.ttl)
+    }
+
+    /// `qr-red4 10.0.1.1 > 10.0.1.11 ttl 64, mac qr-red4 > vm1, about 10.0.1.11:free > 198.51.100.2:9000`
+    fn error_sight(&self, sight: &Sight, sender: &str) -> String {
+        let Sight { device, source, destination, ttl, ports, about, .. } = sight;
+        let about = about.map_or_else(String::new, |(from, to)| {
+            let (from, to) = (self.end_text(from, sender), self.end_text(to, &ports.1.to_string()));
+            format!(", about {from} > {to}")
+        });
+        format!("{device} {source} > {destination} ttl {ttl}, {}{about}", self.macs(sight))
+    }
+
+    fn macs(&self, sight: &Sight) -> String {
         let mac = |mac| self.names.macs.get(mac).cloned().unwrap_or_else(|| mac.to_string());
-        let (from, to) = (mac(&sight.macs.0), mac(&sight.macs.1));
-        format!("{} {source} > {destination}{id} ttl {}, mac {from} > {to}", sight.device, sight.ttl)
+        format!("mac {} > {}", mac(&sight.macs.0), mac(&sight.macs.1))
     }
 
     fn end_text(&self, address: IpAddr, port: &str) -> String {
@@ -208,11 +261,17 @@ impl<'a> Page<'a> {
                 changes.push(format!("{word} {was} -> {is}"));
             }
         }
+        if let (Some(was), Some(is)) = (entered.about, left.about) {
+            for (word, was, is) in [("quoted source", was.0, is.0), ("quoted destination", was.1, is.1)] {
+                changes.extend((was != is).then(|| format!("{word} {was} -> {is}")));
+            }
+            return changes;
+        }
         let (was, is) = (entered.ports, left.ports);
         if self.protocol == Protocol::Icmp {
-            changes.extend((was != is).then(|| "echo id".to_owned()));
+            changes.extend((was != is).then(|| ECHO_ID.to_owned()));
         } else {
-            changes.extend((was.0 != is.0).then(|| "source port".to_owned()));
+            changes.extend((was.0 != is.0).then(|| SOURCE_PORT.to_owned()));
             changes.extend((was.1 != is.1).then(|| "destination port".to_owned()));
         }
         changes
@@ -232,7 +291,9 @@ impl<'a> Page<'a> {
         if let Some(hit) = stop.dropped_by() {
             text = format!("{text}; dropped by {} {}", hit.table, rule_text(hit));
         }
-        let changes = self.translation(stop);
+        let mut changes = self.translation(stop);
+        // Which number was picked for a sender's port or echo id says nothing of the way.
+        changes.retain(|change| !PICKED.contains(&change.as_str()));
         if changes.is_empty() {
             return text;
         }
@@ -259,18 +320,6 @@ fn end(stop: &Stop, report: &ProbeReport) -> Option<String> {
             Some(format!("it left by {device}, and nobody behind that took it"))
         }
         Some(_) | None => None,
-    }
-}
-
-fn errors(lines: &mut Vec<String>, explanation: &Explanation) {
-    for (place, hits) in &explanation.errors {
-        let telling: Vec<&RuleHit> = hits.iter().filter(|hit| !hit.is_plumbing()).collect();
-        if telling.is_empty() {
-            continue;
-        }
-        lines.push(String::new());
-        lines.push(format!("the error about it, at {place}"));
-        lines.extend(telling.into_iter().map(|hit| format!("    {:<LABEL$} {}", hit.table, hit_text(hit))));
     }
 }
 

@@ -19,13 +19,17 @@ use crate::net::{IpNet, Ipv4Net};
 ///
 /// # Errors
 /// [`NetlinkError`], EEXIST if it is there.
-pub async fn add(handle: &Handle, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
+pub async fn add(netns: &Netns, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
     let mut message = message(index, net);
     message.attributes.push(AddressAttribute::Address(net.addr()));
     if let IpNet::V4(net) = net {
         message.attributes.extend(broadcast(*net).map(AddressAttribute::Broadcast));
     }
-    acknowledged(handle, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await
+    acknowledged(netns.handle(), RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await?;
+    if net.addr().is_ipv6() {
+        netns.stir(index);
+    }
+    Ok(())
 }
 
 pub(super) async fn delete(netns: &Netns, address: &Address) -> Result<(), NetlinkError> {

@@ -1,9 +1,11 @@
 //! Devices of routers: each a veth end whose other end is a port of a bridge, or a device of another router namespace.
 
+use std::rc::Rc;
+
 use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags};
+use netlink_packet_route::link::LinkAttribute;
 use nix::errno::Errno;
 use rtnetlink::LinkUnspec;
 
@@ -11,6 +13,7 @@ use super::{ApplyFailure, address, gone, index};
 use crate::kernel::links::{self, End};
 use crate::kernel::netns::{LOOPBACK_INDEX, Netns};
 use crate::kernel::request::answers;
+use crate::kernel::settle::settle;
 use crate::kernel::{Plug, Surroundings};
 use crate::name::{DeviceName, HostName, NamespaceName};
 use crate::namespace::{Attach, Link};
@@ -41,10 +44,10 @@ pub(super) async fn add(
                 .namespace(host, far_namespace)
                 .ok_or_else(|| ApplyFailure::NoNamespace(far_namespace.clone()))?;
             let far = End { name: far_device.as_str(), index: surroundings.new_index(), mac, mtu };
-            links::veth(netns.handle(), near, link.up, &*far_netns, far).await?;
+            links::veth(netns, near, link.up, &far_netns, far).await?;
             links::neighbour_timing(far_netns.handle(), far.index).await?;
             if link.up {
-                links::set_up(far_netns.handle(), far.index, true).await?;
+                links::set_up(&far_netns, far.index, true).await?;
             }
             let back = Attach::Peer { namespace: namespace.clone(), device: device.clone() };
             far_netns.note_device(far_device, far.index, back);
@@ -69,8 +72,8 @@ async fn add_port(
     let name = format!("t{port}");
     // A bridge forwards by what it learns; the port's own MAC is never used and only has to differ from the device's.
     let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: near.mtu };
-    links::veth(netns.handle(), near, up, &*plug.netns, far).await?;
-    links::plug(plug.netns.handle(), port, plug.bridge, plug.group).await?;
+    links::veth(netns, near, up, &plug.netns, far).await?;
+    links::plug(&plug.netns, port, plug.bridge, plug.group).await?;
     Ok(())
 }
 
@@ -119,11 +122,33 @@ pub(super) async fn leave(surroundings: &dyn Surroundings, host: &HostName, netn
             forget_other_end(surroundings, host, &attach);
             links::delete(netns.handle(), index).await
         } else {
-            links::set_up(netns.handle(), index, false).await
+            links::set_up(netns, index, false).await
         };
         gone(result)
     }))
     .await?;
+    Ok(())
+}
+
+/// Sets a device up or down. The other end may get a carrier by it.
+pub(super) async fn set_up(
+    surroundings: &dyn Surroundings,
+    host: &HostName,
+    netns: &Netns,
+    device: &DeviceName,
+    up: bool,
+) -> Result<(), ApplyFailure> {
+    let index = index(netns, device).await?;
+    links::set_up(netns, index, up).await?;
+    if let (true, Some(far)) = (up, other_side(surroundings, host, netns, index)) {
+        let link = links::named(netns.handle(), device).await?;
+        let ends = link.attributes.iter();
+        ends.for_each(|attribute| {
+            if let LinkAttribute::Link(index) = attribute {
+                far.stir(*index);
+            }
+        });
+    }
     Ok(())
 }
 
@@ -134,23 +159,21 @@ pub(super) async fn ready(
     netns: &Netns,
     device: &DeviceName,
 ) -> Result<(), ApplyFailure> {
-    let link = links::named(netns.handle(), device).await?;
-    if !link.header.flags.contains(LinkFlags::Up) || !links::ready(netns.handle(), link.header.index).await? {
-        return Ok(());
+    let index = index(netns, device).await?;
+    settle(netns).await?;
+    if let Some(far) = other_side(surroundings, host, netns, index) {
+        settle(&far).await?;
     }
-    let far = match netns.attachment(link.header.index) {
+    Ok(())
+}
+
+/// The namespace of a device's other end, if it is known.
+fn other_side(surroundings: &dyn Surroundings, host: &HostName, netns: &Netns, index: u32) -> Option<Rc<Netns>> {
+    match netns.attachment(index) {
         Attach::Network(network) => surroundings.plug(host, &network).map(|plug| plug.netns),
         Attach::Peer { namespace, .. } => surroundings.namespace(host, &namespace),
         Attach::Foreign => None,
-    };
-    let far_index = link
-        .attributes
-        .iter()
-        .find_map(|attribute| if let LinkAttribute::Link(index) = attribute { Some(*index) } else { None });
-    if let (Some(far), Some(index)) = (far, far_index) {
-        links::ready(far.handle(), index).await?;
     }
-    Ok(())
 }
 
 pub(super) async fn set_mtu(netns: &Netns, device: &DeviceName, mtu: u32) -> Result<(), ApplyFailure> {
@@ -167,7 +190,7 @@ pub(super) async fn set_mac(netns: &Netns, device: &DeviceName, mac: Mac) -> Res
     links::set(handle, LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build()).await?;
     let Some(old) = old.filter(|old| *old != mac) else { return Ok(()) };
     match address::delete_at(handle, index, &link_local(old)).await {
-        Ok(()) => match address::add(handle, index, &link_local(mac)).await {
+        Ok(()) => match address::add(netns, index, &link_local(mac)).await {
             Err(error) if error.errno() == Some(Errno::EEXIST) => Ok(()),
             added => Ok(added?),
         },

@@ -32,6 +32,7 @@ use super::netns::{Netns, NetnsError};
 use super::nfnetlink::NfnetlinkError;
 use super::nft::{self, NftError};
 use super::rules::{self, RulesError};
+use super::settle::SettleError;
 use super::sysctl::SysctlError;
 use crate::name::{DeviceName, HostName, Id, NamespaceName};
 use crate::plan::{Action, Op};
@@ -57,6 +58,9 @@ pub enum ApplyFailure {
     /// Connection tracking could not be purged.
     #[error("purge connection tracking")]
     Conntrack(#[from] NfnetlinkError),
+    /// Devices do not come to carry packets.
+    #[error("wait for devices to come up")]
+    Settle(#[from] SettleError),
     /// A frame could not be sent.
     #[error("send a frame")]
     Send(#[source] Errno),
@@ -130,9 +134,9 @@ async fn apply_inside(
         Action::LinkDelete(device) => link::delete(surroundings, host, netns, device).await,
         Action::LinkMtu(device, mtu) => link::set_mtu(netns, device, *mtu).await,
         Action::LinkMac(device, mac) => link::set_mac(netns, device, *mac).await,
-        Action::LinkUp(device, up) => Ok(links::set_up(netns.handle(), index(netns, device).await?, *up).await?),
+        Action::LinkUp(device, up) => link::set_up(surroundings, host, netns, device, *up).await,
         Action::AddressAdd(address) => {
-            Ok(address::add(netns.handle(), index(netns, &address.device).await?, &address.net).await?)
+            Ok(address::add(netns, index(netns, &address.device).await?, &address.net).await?)
         }
         Action::AddressDelete(address) => gone(address::delete(netns, address).await),
         Action::RouteReplace(route) => Ok(route::replace_in(netns, route).await?),

@@ -38,11 +38,11 @@ sockopt_impl!(
 );
 
 /// Every protocol (`ETH_P_ALL`).
-const ETH_P_ALL: u16 = 0x0003;
+pub(super) const ETH_P_ALL: u16 = 0x0003;
 /// What a tap asks for as receive buffer; the kernel gives at most `net.core.rmem_max`.
-const RECEIVE_BUFFER: usize = 8 << 20;
+pub(super) const RECEIVE_BUFFER: usize = 8 << 20;
 /// Longer than any frame of a lab: the largest IP packet with its Ethernet header.
-const LONGEST_FRAME: usize = 65_536 + 18;
+pub(super) const LONGEST_FRAME: usize = 65_536 + 18;
 
 /// Taps, in order of place.
 pub struct LinuxWire {

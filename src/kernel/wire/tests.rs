@@ -52,8 +52,8 @@ fn lab() -> Lab {
             let mac = Mac::derived("test", name);
             let near = End { name: "eth0", index, mac, mtu: 1500 };
             let far = End { name: device, index: index + 1, mac: Mac::derived("test", device), mtu: 1500 };
-            links::veth(netns.handle(), near, true, router.as_ref(), far).await.unwrap();
-            links::set_up(router.handle(), index + 1, true).await.unwrap();
+            links::veth(netns, near, true, &router, far).await.unwrap();
+            links::set_up(&router, index + 1, true).await.unwrap();
             let addresses = addresses.map(|net| net.parse::<IpNet>().unwrap());
             for (net, gateway) in addresses.iter().zip(gateways.map(|address| address.parse::<IpAddr>().unwrap())) {
                 let length = net.prefix_len();
@@ -234,7 +234,7 @@ fn routes_and_devices_are_asked_of_the_namespace() {
     assert!(!lab.wire.neighbours_pending(router).unwrap());
     let error = lab.wire.transmit(vm1, &DeviceName::new("eth7").unwrap(), &[0; 60]).unwrap_err();
     assert!(matches!(error, WireError::NoDevice { .. }), "{error}");
-    let down = lab.runtime.block_on(links::set_up(lab.namespaces[0].handle(), 11, false));
+    let down = lab.runtime.block_on(links::set_up(&lab.namespaces[0], 11, false));
     down.unwrap();
     let error = lab.wire.transmit(vm1, &device, &[0; 60]).unwrap_err();
     let WireError::Socket { source, .. } = error else { panic!("{error}") };

@@ -89,9 +89,10 @@ impl Aim<'_> {
         matches(self.pattern, line)
     }
 
-    /// The fault did something to it.
+    /// The fault did something to it. All that a namespace forgets of an address is one thing.
     fn touch(&self, line: &str) {
-        self.faults.touch(format!("{} {line}", self.place));
+        let what = if self.kind == Kind::Conntrack { "conntrack" } else { line };
+        self.faults.touch(format!("{} {what}", self.place));
     }
 
     /// Both: whether the fault names it, and then it is touched.

@@ -8,9 +8,10 @@ const LATER: &[(&str, &str)] = &[
     ("instances", "behind"),
     // keys of a step
     ("step", "during"),
-    ("step", "probe"),
     ("step", "nat_profile"),
     ("step", "within"),
+    // packets
+    ("sent", "quoting_flow"),
     // operations
     ("step", "stop_host"),
     ("step", "start_host"),

@@ -5,13 +5,16 @@
 mod deeds;
 mod later;
 mod operations;
+mod packets;
 mod sections;
 
 pub(super) use deeds::CRASH_TYPE;
 pub(super) use later::is_later;
 pub(super) use operations::{OPERATIONS, STEP, TOGETHER_ENTRY};
+pub(super) use packets::ERRORS;
 pub(super) use sections::{FILE, SECTIONS};
 
+use super::values::Wrong;
 use crate::api::Section;
 
 /// A map with known keys.
@@ -99,6 +102,8 @@ pub(super) enum Type {
     OneOrMany(&'static Type),
     /// A list.
     List(&'static Type),
+    /// Text of a form of its own.
+    Form(&'static Form),
     /// A map with known keys.
     Map(&'static Record),
     /// A section: names or addresses of objects, each with its attributes.
@@ -113,6 +118,17 @@ pub(super) enum Type {
     Text,
     /// An error type of the API.
     Refused,
+}
+
+/// A form of text.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// What it is called in messages: `a node or an address`.
+    pub(super) noun: &'static str,
+    /// What is wrong with a text, if anything.
+    pub(super) check: fn(&str) -> Result<(), Wrong>,
+    /// What an editor can see of it, as a regular expression.
+    pub(super) pattern: &'static str,
 }
 
 /// A word with its meaning.

@@ -1,6 +1,7 @@
 //! What changes: the keys of a step and of its operations.
 
 use super::deeds::{CRASH_TYPE, DELIVER, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, START_AGENT, STOP_AGENT};
+use super::packets::EXCHANGE;
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -47,6 +48,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             CRASH_TYPE,
             Need::Optional,
             "The agent of a host dies inside this step's change; `start_agent` follows in a later step.",
+        ),
+        key(
+            "probe",
+            Type::List(&Type::Map(&EXCHANGE)),
+            Need::Optional,
+            "Exchanges of packets made to order, one after the other, after the change has settled.",
         ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(

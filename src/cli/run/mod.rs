@@ -1,5 +1,7 @@
 //! `dvrlab run`.
 
+mod pcap;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -60,6 +62,9 @@ pub(super) struct Arguments {
     /// Write the records of all scenarios to this file (`-`: standard output, and nothing else there).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every frame of every namespace to DIR/SCENARIO/NAMESPACE.pcapng, for Wireshark.
+    #[arg(long, value_name = "DIR")]
+    pcap: Option<PathBuf>,
     /// Print what happens inside, with spans run/step/host/namespace/op: `error`, `warn`, `info`, `debug` or `trace`.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
@@ -79,6 +84,8 @@ struct Finished {
     result: Result<Record, HarnessError>,
     /// The same with each of its faults, if that was asked for and it went well without.
     proofs: Vec<Result<Record, HarnessError>>,
+    /// What kept the capture from being whole.
+    complaints: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
@@ -133,16 +140,23 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(one) = loaded.get(index) else { break };
-                    let run = |fault| harness::run_scenario(program, &job(one, arguments, fault), &mut |_step| {});
-                    let result = run(None);
+                    let mut files =
+                        arguments.pcap.as_deref().map(|directory| pcap::Files::new(directory, &one.scenario.name));
+                    let result = harness::run_captured(program, &job(one, arguments, None), &mut drop, &mut |step| {
+                        if let Some(files) = &mut files {
+                            files.add(&step);
+                        }
+                    });
+                    let complaints = files.map(|files| files.complaints).unwrap_or_default();
                     let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
                     let no_lab = matches!(&result, Err(HarnessError::Sandbox(_)));
                     if no_lab || (failed && arguments.fail_fast) {
                         stop.store(true, Ordering::Relaxed);
                     }
                     let faults = if arguments.prove && !failed { one.scenario.faults.len() } else { 0 };
-                    let proofs = (0..faults).map(|fault| run(Some(fault))).collect();
-                    if sender.send(Finished { index, result, proofs }).is_err() {
+                    let faulty = |fault| harness::run_scenario(program, &job(one, arguments, Some(fault)), &mut drop);
+                    let proofs = (0..faults).map(faulty).collect();
+                    if sender.send(Finished { index, result, complaints, proofs }).is_err() {
                         break;
                     }
                 }
@@ -155,6 +169,9 @@ fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: 
             waiting.push(finished);
             while let Some(at) = waiting.iter().position(|one| one.index == turn) {
                 let one = waiting.swap_remove(at);
+                for complaint in &one.complaints {
+                    err(&format!("warning: {complaint}\n"));
+                }
                 if let Some(source) = loaded.get(one.index) {
                     printer.scenario(source, one.result, one.proofs);
                 }
@@ -175,6 +192,8 @@ fn job(one: &Loaded, arguments: &Arguments, fault: Option<usize>) -> Job {
             deviations: arguments.deviations.clone().unwrap_or_default(),
             rules: arguments.rules,
             prove_watch: arguments.prove_watch,
+            // A fault is meant to fail: its packets are nobody's evidence.
+            pcap: arguments.pcap.is_some() && fault.is_none(),
             fault,
         },
     }

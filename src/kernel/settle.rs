@@ -1,54 +1,96 @@
-//! Waits until devices that were just made carry packets: the kernel takes note of a carrier a little later, by itself.
+//! Waits until devices that were just made or set up carry packets: the kernel takes note of a carrier a little later, by itself.
 //!
-//! In: namespaces. Out: nothing, when no device waits any more. Never: a wait for a device whose other end is down.
+//! In: namespaces, whose restless devices are known ([`Netns::stir`]). Out: nothing, when no device waits any more. Never: a wait
+//! for a device whose other end is down, and never a look at what has come to rest before.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 
-use super::make::failed;
-use crate::dataplane::DataplaneError;
-use crate::kernel::extack::NetlinkError;
-use crate::kernel::request::answers;
-use crate::kernel::{Netns, links};
+use super::extack::NetlinkError;
+use super::links;
+use super::netns::{Netns, NetnsError};
+use super::request::answers;
 
 /// Far more than the kernel needs (4 ms were the most seen).
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Waits for all devices of namespaces.
-pub(super) async fn settle(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
-    try_join_all(all.iter().map(|(name, netns)| settle_one(name, netns))).await.map(drop)
+/// Why a namespace did not come to rest.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The kernel cannot be asked.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Enter(#[from] NetnsError),
+    /// What the kernel shows below `/proc` cannot be read.
+    #[error("read multicast groups")]
+    Read(#[from] io::Error),
+    /// It takes too long.
+    #[error("not within {LIMIT:?}")]
+    Late,
 }
 
-async fn settle_one(name: &str, netns: &Netns) -> Result<(), DataplaneError> {
-    let doing = || format!("wait for the devices of {name} to come up");
-    match tokio::time::timeout(LIMIT, quiet(netns)).await {
-        Ok(waited) => waited.map_err(failed(doing())),
-        Err(_elapsed) => Err(DataplaneError::Topology { doing: doing(), reason: format!("not within {LIMIT:?}") }),
+/// Waits for the restless devices of a namespace.
+///
+/// # Errors
+/// [`SettleError`].
+pub async fn settle(netns: &Netns) -> Result<(), SettleError> {
+    tokio::time::timeout(LIMIT, quiet(netns)).await.unwrap_or(Err(SettleError::Late))
+}
+
+async fn quiet(netns: &Netns) -> Result<(), SettleError> {
+    let restless = netns.restless();
+    if restless.is_empty() {
+        return Ok(());
     }
+    let mut calm = Vec::new();
+    for index in restless {
+        if at_rest(netns, index).await? {
+            calm.push(index);
+        }
+    }
+    while undecided(netns).await? {
+        tokio::task::yield_now().await;
+    }
+    netns.calm(&calm);
+    Ok(())
 }
 
-async fn quiet(netns: &Netns) -> Result<(), NetlinkError> {
+/// Waits for a device. Says whether it needs no more looks: one that is up and whose other end is not may wake up later.
+async fn at_rest(netns: &Netns, index: u32) -> Result<bool, NetlinkError> {
+    let mut request = links::without_statistics();
+    request.header.index = index;
     loop {
-        let dump = RouteNetlinkMessage::GetLink(links::without_statistics());
-        let devices = answers(netns.handle(), dump, NLM_F_DUMP).await?;
-        let waits =
-            |answer: &RouteNetlinkMessage| matches!(answer, RouteNetlinkMessage::NewLink(link) if pending(link));
-        if !devices.iter().any(waits) && !undecided(netns).await? {
-            return Ok(());
+        let link = match answers(netns.handle(), RouteNetlinkMessage::GetLink(request.clone()), 0).await {
+            Ok(answers) => answers.into_iter().find_map(device),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(link) = link else { return Ok(true) };
+        if !pending(&link) {
+            return Ok(!link.header.flags.contains(LinkFlags::Up) || has_carrier(&link));
         }
         tokio::task::yield_now().await;
     }
+}
+
+fn device(answer: RouteNetlinkMessage) -> Option<LinkMessage> {
+    if let RouteNetlinkMessage::NewLink(link) = answer { Some(link) } else { None }
+}
+
+fn has_carrier(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Carrier(1)))
 }
 
 /// Whether an IPv6 address is still being checked for being somebody else's: nothing is asked, but even that answer comes
@@ -69,11 +111,10 @@ async fn undecided(netns: &Netns) -> Result<bool, NetlinkError> {
 fn pending(link: &LinkMessage) -> bool {
     let has = |what: fn(&LinkAttribute) -> bool| link.attributes.iter().any(what);
     let up = link.header.flags.contains(LinkFlags::Up);
-    let carrier = has(|attribute| matches!(attribute, LinkAttribute::Carrier(1)));
     let pair = has(|attribute| infos(attribute).contains(&LinkInfo::Kind(InfoKind::Veth)));
     let noted = has(|attribute| matches!(attribute, LinkAttribute::OperState(State::Up)));
     let port = has(|attribute| matches!(attribute, LinkAttribute::Controller(bridge) if *bridge != 0));
-    up && carrier && ((pair && !noted) || (port && !has(forwards)))
+    up && has_carrier(link) && ((pair && !noted) || (port && !has(forwards)))
 }
 
 fn infos(attribute: &LinkAttribute) -> &[LinkInfo] {
@@ -89,16 +130,17 @@ fn forwards(attribute: &LinkAttribute) -> bool {
 
 /// Waits until a namespace hears neighbour solicitations for its own IPv6 addresses: the kernel joins their multicast groups
 /// a little later, by itself.
-pub(super) async fn settle_groups(name: &str, netns: &Netns) -> Result<(), DataplaneError> {
-    let doing = || format!("wait until {name} hears neighbour solicitations");
-    let joined = async {
-        while !netns.run_in(joined).map_err(failed(doing()))?.map_err(failed(doing()))? {
+///
+/// # Errors
+/// [`SettleError`].
+pub async fn settle_groups(netns: &Netns) -> Result<(), SettleError> {
+    let all_joined = async {
+        while !netns.run_in(joined)?? {
             tokio::task::yield_now().await;
         }
         Ok(())
     };
-    let late = |_elapsed| Err(DataplaneError::Topology { doing: doing(), reason: format!("not within {LIMIT:?}") });
-    tokio::time::timeout(LIMIT, joined).await.unwrap_or_else(late)
+    tokio::time::timeout(LIMIT, all_joined).await.unwrap_or(Err(SettleError::Late))
 }
 
 /// Whether every address of the calling thread's namespace has its solicited-node group (RFC 4291, 2.7.1).
