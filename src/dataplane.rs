@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
-use crate::namespace::HostState;
+use crate::namespace::{HostState, Kind};
 use crate::packet::{Exchanged, Sighted, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
@@ -84,11 +84,27 @@ pub trait Dataplane {
     /// [`DataplaneError::Memory`].
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError>;
 
+    /// What happened to objects of router namespaces since this was last asked: deleted, or written anew. Nobody listens
+    /// before this is asked for the first time; a namespace that is new since then is not among those told of.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Observe`].
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError>;
+
     /// Has a namespace forget what it remembers of packets, or only what has that address.
     ///
     /// # Errors
     /// [`DataplaneError::Memory`], also if there is no such namespace.
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError>;
+}
+
+/// An object that was deleted or written anew.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touched {
+    /// Its kind.
+    pub kind: Kind,
+    /// The beginning of the line that it has in a state.
+    pub line: String,
 }
 
 /// What a replay needs besides: the kernel's own words, programs, and a clock.

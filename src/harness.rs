@@ -4,6 +4,7 @@
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::RuleBackend;
 use crate::capture::Capture;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError};
+use crate::dataplane::{Dataplane, DataplaneError, ExecError, Touched};
 use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
@@ -448,6 +449,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.lab.touched()
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

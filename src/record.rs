@@ -17,7 +17,7 @@ use crate::namespace::Kind;
 use crate::watch::Finding;
 
 pub use read::{OLDEST, ReadError, read};
-pub use scene::{Machine, Plug, Scene, SceneHost};
+pub use scene::{Leg, Machine, Plug, Scene, SceneHost};
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one, or would look in vain
 /// for what reports are made of; [`read`] understands this one and the one before. 2: story, tags, deviations, scene.
@@ -129,8 +129,20 @@ pub struct StepRecord {
     /// Packets made to order, and what was looked for after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<ExchangeRecord>,
+    /// What kind of translator stands before an instance, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileRecord>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
+}
+
+/// What kind of translator stands before an instance, in the words of RFC 4787, RFC 5382 and RFC 5508.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfileRecord {
+    /// The instance.
+    pub of: String,
+    /// `mapping`, `filtering`, `ports` ... to its class.
+    pub facts: BTreeMap<String, String>,
 }
 
 /// An exchange of packets made to order.

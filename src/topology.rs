@@ -18,6 +18,8 @@ pub struct Topology {
     pub segments: BTreeMap<Id, u32>,
     /// Instances and machines outside, each a namespace with a kernel stack.
     pub nodes: BTreeMap<Name, NodeTopology>,
+    /// Pairs of hosts between which the underlay carries nothing, the lesser first.
+    pub cuts: BTreeSet<(HostName, HostName)>,
 }
 
 /// A host's layer 2.

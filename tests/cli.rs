@@ -32,8 +32,8 @@ fn a_wrong_expectation_ends_with_1_and_names_its_line() {
     if common::labs_are_skipped() {
         return;
     }
-    let (_kept, file) = changed("vm2 -> web: as 203.0.113.10", "vm2 -> web: as 203.0.113.99");
-    let output = dvrlab(&["run", "-q", &file]);
+    let (kept, file) = changed("vm2 -> web: as 203.0.113.10", "vm2 -> web: as 203.0.113.99");
+    let output = dvrlab(&["run", "-q", "--bundle", &kept.path().to_string_lossy(), &file]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("changed.yaml:31: step 1: `vm2 -> web: as 203.0.113.99"), "{text}");
@@ -123,8 +123,18 @@ fn in_order(shown: &str, whole: &str) {
 /// The commands of the README's first screen exist.
 #[test]
 fn every_command_has_help() {
-    for command in ["run", "why", "diff", "check", "list", "doctor", "schema"] {
+    let commands =
+        ["run", "why", "diff", "report", "graph", "check", "list", "replay", "doctor", "schema", "completions", "man"];
+    for command in commands {
         assert_eq!(dvrlab(&[command, "--help"]).status.code(), Some(0), "{command}");
+        let page = stdout(&dvrlab(&["man", command]));
+        assert!(page.contains(&format!(".TH dvrlab-{command} 1")), "{page}");
+        assert!(stdout(&dvrlab(&["man"])).contains(&format!("dvrlab\\-{command}(1)")), "{command}");
+    }
+    assert_eq!(dvrlab(&["man", "no-such-command"]).status.code(), Some(2));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&dvrlab(&["completions", shell]));
+        assert!(script.contains("prove-watch") && script.contains("completions"), "{shell}: {script}");
     }
     assert!(Path::new(common::program()).exists());
 }

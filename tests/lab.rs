@@ -91,6 +91,7 @@ fn two_hosts(vm2_on: u8) -> Topology {
             (name("vm1"), node(tenant(host(1)), mac("vm1"), "10.0.1.11/24")),
             (name("vm2"), node(tenant(host(vm2_on)), mac("vm2"), "10.0.1.12/24")),
         ]),
+        ..Topology::default()
     }
 }
 
@@ -165,6 +166,7 @@ fn segments_and_cables_carry_packets_and_machines_route() {
             hosts: BTreeMap::new(),
             segments: BTreeMap::from([(id("public"), 1500)]),
             nodes: BTreeMap::from([(name("router"), router), (name("far"), far), (name("web"), web)]),
+            ..Topology::default()
         };
         lab.shape(&topology).unwrap();
         talk(&lab, "web", "router", "203.0.113.1");

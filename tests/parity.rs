@@ -62,7 +62,11 @@ fn replayed(file: &Path) -> Replay {
 }
 
 #[rstest]
-fn recording(#[files("tests/recordings/*.json")] file: PathBuf) {
+fn recording(
+    #[files("tests/recordings/*.json")]
+    #[files("tests/payloads/*.json")]
+    file: PathBuf,
+) {
     if common::labs_are_skipped() {
         return;
     }

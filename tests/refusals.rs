@@ -49,7 +49,13 @@ fn insert(table: Table, hook: Hook, rule: Rule) -> Action {
 
 /// Operations that the kernel refuses in [`REFUSED`], with what the reason has to say; `standing` is a policy rule of it.
 fn refused(standing: PolicyRule) -> Vec<(Action, &'static str)> {
-    let link = Link { mac: Mac::derived("test", "a"), mtu: 1450, up: true, attach: Attach::Network(id("red")) };
+    let link = Link {
+        mac: Mac::derived("test", "a"),
+        mtu: 1450,
+        up: true,
+        attach: Attach::Network(id("red")),
+        odd: String::new(),
+    };
     let absent = || device("absent");
     let lost = Route::via("198.51.100.0/24".parse().unwrap(), address("192.0.2.77"), device(DEVICE), TABLE_MAIN);
     vec![
@@ -58,7 +64,7 @@ fn refused(standing: PolicyRule) -> Vec<(Action, &'static str)> {
         (Action::LinkMtu(device(DEVICE), 70_000), "EINVAL"),
         (Action::LinkMac(device(DEVICE), Mac([1, 0, 0, 0, 0, 1])), "EADDRNOTAVAIL"),
         (Action::LinkUp(absent(), true), "ENODEV"),
-        (Action::AddressAdd(Address { device: device(DEVICE), net: "10.0.1.1/24".parse().unwrap() }), "EEXIST"),
+        (Action::AddressAdd(Address::new(device(DEVICE), "10.0.1.1/24".parse().unwrap())), "EEXIST"),
         (Action::RouteReplace(lost), "ENETUNREACH"),
         (Action::RuleAdd(standing), "EEXIST"),
         // The loopback device stays, as does everything that is there already when it is to go: that is no refusal.
@@ -81,7 +87,7 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
     vec![
         Action::NamespaceDelete,
         Action::LinkDelete(device(DEVICE)),
-        Action::AddressDelete(Address { device: device(DEVICE), net: "10.0.1.1/24".parse().unwrap() }),
+        Action::AddressDelete(Address::new(device(DEVICE), "10.0.1.1/24".parse().unwrap())),
         Action::RouteDelete(Route::via(to, address("10.0.1.77"), device(DEVICE), TABLE_MAIN)),
         Action::RuleDelete(standing),
         Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),

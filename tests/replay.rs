@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::{Command, Output};
 
-use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed};
+use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
 use dvrlab::memory::{Cache, Connection};
@@ -216,6 +216,10 @@ impl Dataplane for Meddled {
         self.lab.connections(place)
     }
 
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.lab.touched()
+    }
+
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
         self.lab.flush(place, cache, address)
     }
@@ -281,4 +285,73 @@ fn lines_are_what_the_kernel_has_and_not_what_was_planned() {
             ["sysctl net.ipv4.conf.all.rp_filter = 1", "sysctl net.ipv6.conf.qg-ee000001-00.disable_ipv6 = 1"]
         );
     });
+}
+
+/// Reference: `neutron-local-side`, 4.9, and `neutron-snat-side`, 9.6.
+#[test]
+fn port_forwardings_of_a_dict_are_built() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let mut value = recording_value("01-edge-add");
+    let forwarding = |id: &str, port: u16| json!({"id": id, "protocol": "tcp", "external_port": port, "internal_ip_address": "10.0.1.5", "internal_port": 22});
+    let router = &mut value["steps"][0]["router"];
+    router["port_forwardings_fip_set"] = json!(["203.0.113.60/32"]);
+    router["fip_managed_by_port_forwardings"] = json!(["f60"]);
+    router["_pf_floatingips"] = json!([
+        {"id": "f60", "floating_ip_address": "203.0.113.60", "fixed_ip_address": null,
+         "port_forwardings": [forwarding("11111111-2222", 2201), forwarding("33333333-4444", 2202)]},
+        {"id": "f61", "floating_ip_address": "203.0.113.61", "port_forwardings": [forwarding("5", 2203)]},
+    ]);
+    let output = run(&value, &["--json", "-"]);
+    let written: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = written["steps"][0]["namespaces"]["snat-b0000001-0000-4000-8000-000000000000"].to_string();
+    let chains = "nat -A neutron-l3-agent-";
+    for wanted in [
+        "addr   qg-ee000001-00 203.0.113.60/32 scope global broadcast 203.0.113.60".to_owned(),
+        format!("{chains}PREROUTING -j neutron-l3-agent-fip-pf"),
+        format!("{chains}fip-pf -j neutron-l3-agent-pf-11111111"),
+        format!(
+            "{chains}pf-11111111 -d 203.0.113.60/32 -p tcp -m tcp --dport 2201 -j DNAT --to-destination 10.0.1.5:22"
+        ),
+        format!(
+            "{chains}pf-33333333 -d 203.0.113.60/32 -p tcp -m tcp --dport 2202 -j DNAT --to-destination 10.0.1.5:22"
+        ),
+    ] {
+        assert!(lines.contains(&wanted), "{wanted}\n{lines}");
+    }
+    assert!(!lines.contains("203.0.113.61"), "it has no forwardings that the agent is told of: {lines}");
+    let mut wrong = value;
+    wrong["steps"][0]["router"]["_pf_floatingips"][0]["port_forwardings"][1]["protocol"] = json!("icmp");
+    let expected = ["steps[0].router._pf_floatingips[0].port_forwardings[1].protocol: `icmp` is neither tcp nor udp"];
+    assert_eq!(mistakes(&wrong), expected);
+}
+
+#[test]
+fn options_that_decide_what_is_built_are_checked() {
+    let mut value = recording_value("01-edge-add");
+    value["conf"] =
+        json!({"ipv6_gateway": "2001:db8::1", "external_ingress_mark": "0x10000", "metadata_access_mark": "x"});
+    let expected = [
+        "conf.external_ingress_mark: `0x10000` has bits outside 0xffff",
+        "conf.ipv6_gateway: `2001:db8::1` is not an IPv6 link-local address",
+        "conf.metadata_access_mark: `x`: invalid digit found in string",
+    ];
+    assert_eq!(mistakes(&value), expected);
+}
+
+/// Reference: `neutron-snat-side`, 9.2.
+#[test]
+fn routers_without_a_gateway_may_be_left_to_others() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let mut value = recording_value("01-edge-add");
+    value["conf"] = json!({"handle_internal_only_routers": "false"});
+    let router = value["steps"][0]["router"].as_object_mut().unwrap();
+    router.insert("gw_port".to_owned(), json!(null));
+    router.remove("gw_port_id");
+    let output = run(&value, &["--json", "-"]);
+    let written: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(written["steps"][0]["namespaces"], json!({}), "{}", said(&output));
 }

@@ -54,9 +54,9 @@ fn the_program_writes_snapshots_as_insta_does() {
     }
 }
 
-/// Those of mistakes, explanations and comparisons belong to other tests.
+/// Those of mistakes, explanations, comparisons and drawings belong to other tests.
 fn is_of_a_scenario(name: &str) -> bool {
-    !["invalid/", "why/", "diff/"].iter().any(|other| name.starts_with(other))
+    !["invalid/", "why/", "diff/", "graph/", "output/"].iter().any(|other| name.starts_with(other))
 }
 
 fn files(root: &Path, extension: &str) -> BTreeSet<String> {

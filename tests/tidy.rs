@@ -106,6 +106,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "record",
             "replay",
             "report",
+            "run",
             "scenario",
             "snapshot",
             "why",

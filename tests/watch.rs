@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use built::Built;
 use dvrlab::api::Intent;
-use dvrlab::dataplane::{Dataplane, DataplaneError};
+use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
@@ -307,6 +307,10 @@ impl Dataplane for Around<'_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.lab.touched()
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

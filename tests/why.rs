@@ -252,12 +252,13 @@ fn a_question_that_cannot_be_asked_ends_with_2() {
 
 /// What `run` says of the network with a sentence changed to one that does not hold.
 fn failing(from: &str, to: &str) -> String {
-    let (_kept, file) = network();
+    let (directory, file) = network();
+    let bundle = directory.path().join("kept").to_string_lossy().into_owned();
     let wrong = NETWORK.replace(from, to);
     assert_ne!(wrong, NETWORK);
     std::fs::write(&file, wrong).expect("the scenario can be written");
-    let output = dvrlab(&["run", "-q", &file]);
-    let told = String::from_utf8(output.stdout).expect("UTF-8").replace(&file, "ways.yaml");
+    let output = dvrlab(&["run", "-q", "--bundle", &bundle, &file]);
+    let told = String::from_utf8(output.stdout).expect("UTF-8").replace(&file, "ways.yaml").replace(&bundle, "kept");
     assert_eq!(output.status.code(), Some(1), "{told}");
     told
 }

@@ -24,6 +24,9 @@ fn main() {
     if !here("tshark") {
         left_out.push("having Wireshark read captures (package tshark)");
     }
+    if !here("chromium") {
+        left_out.push("the report in a browser (package chromium)");
+    }
     if left_out.is_empty() {
         println!("nothing was left out");
     } else {

@@ -4,9 +4,12 @@ mod check;
 mod diff;
 mod doctor;
 mod files;
+mod graph;
 mod list;
+mod manual;
 mod records;
 mod replay;
+mod report;
 mod run;
 mod why;
 
@@ -83,6 +86,10 @@ enum Command {
     },
     /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
     Diff(diff::Arguments),
+    /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
+    Report(report::Arguments),
+    /// Draw a scenario's topology, starting nothing.
+    Graph(graph::Arguments),
     /// Replay router dicts as a server sends them to one agent, and print what then stands in the kernel.
     Replay(replay::Arguments),
     /// Try everything a lab needs by doing it, and say what is missing and what that costs.
@@ -92,6 +99,17 @@ enum Command {
         /// Which one.
         #[arg(value_enum, default_value_t = Schema::Scenario)]
         of: Schema,
+    },
+    /// Print what makes a shell complete this program's arguments: `dvrlab completions bash > ~/.local/share/bash-completion/completions/dvrlab`.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, or of one of its commands: `dvrlab man run | man -l -`.
+    Man {
+        /// Which command.
+        command: Option<String>,
     },
 }
 
@@ -121,6 +139,8 @@ pub fn main() -> i32 {
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Diff(arguments) => diff::diff(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
+        Command::Graph(arguments) => graph::graph(&arguments, color),
         Command::Replay(arguments) => replay::replay(&arguments),
         Command::Doctor => doctor::doctor(),
         Command::Schema { of } => {
@@ -132,6 +152,8 @@ pub fn main() -> i32 {
             out(&format!("{schema:#}\n"));
             EXIT_OK
         }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { command } => manual::man(command.as_deref()),
     }
 }
 

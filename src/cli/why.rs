@@ -99,7 +99,7 @@ fn print(answer: &Answer, json: bool) -> i32 {
 }
 
 /// File and step. A file that has an `@` in its name is found as well.
-fn parted(text: &str) -> (PathBuf, Option<String>) {
+pub(super) fn parted(text: &str) -> (PathBuf, Option<String>) {
     match text.rsplit_once('@') {
         Some((file, step)) if !Path::new(text).exists() => (PathBuf::from(file), Some(step.to_owned())),
         Some(_) | None => (PathBuf::from(text), None),
@@ -107,7 +107,7 @@ fn parted(text: &str) -> (PathBuf, Option<String>) {
 }
 
 /// How many steps are done first.
-fn steps(scenario: &Scenario, step: Option<&str>) -> Result<usize, String> {
+pub(super) fn steps(scenario: &Scenario, step: Option<&str>) -> Result<usize, String> {
     let last = scenario.steps.len();
     let Some(step) = step else { return Ok(last) };
     if let Some(named) = scenario.steps.iter().find(|one| one.label() == step) {

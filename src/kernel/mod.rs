@@ -12,6 +12,7 @@ pub mod capture;
 pub mod command;
 pub mod conntrack;
 pub mod decision;
+pub mod events;
 pub mod extack;
 pub mod iptables;
 pub mod links;

@@ -19,6 +19,8 @@ use crate::topology::{NodeAttach, NodeTopology};
 pub(super) struct Fabric {
     /// The bridge that joins the hosts.
     pub(super) underlay: Option<Plug>,
+    /// The rules that cut the underlay, as they stand.
+    pub(super) cuts: Vec<NetdevChain>,
     /// Hosts.
     pub(super) hosts: BTreeMap<HostName, Host>,
     /// Provider segments.

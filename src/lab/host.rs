@@ -10,13 +10,13 @@ use std::rc::Rc;
 use futures_util::future::try_join_all;
 use rtnetlink::{LinkBridgePort, LinkUnspec};
 
-use super::fabric::{Host, Network, Tunnel};
+use super::fabric::{Fabric, Host, Network, Tunnel};
 use super::layer2;
 use super::make::{self, Indexes, SWITCH_SYSCTLS, Stock, failed};
 use crate::dataplane::DataplaneError;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End, Vxlan};
-use crate::kernel::nft::{NetdevChain, NftError, replace_netdev};
+use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, NftError, replace_netdev};
 use crate::kernel::{NO_GROUP, Netns, Plug, apply};
 use crate::name::{DeviceName, HostName, Id};
 use crate::namespace::Route;
@@ -208,6 +208,33 @@ fn rules(topology: &Topology, name: &HostName, host: &mut Host, wanted: &HostTop
     if chains != host.rules {
         replace_netdev(host.netns.nf(), layer2::TABLE, &chains)?;
         host.rules = chains;
+    }
+    Ok(())
+}
+
+/// Name of the table on the underlay.
+const CUTS: &str = "dvrlab-cuts";
+
+/// Makes the underlay carry nothing between hosts that are cut from each other. Every frame there is to a host's own MAC.
+pub(super) fn cut(fabric: &mut Fabric, topology: &Topology) -> Result<(), NftError> {
+    let Some(underlay) = &fabric.underlay else { return Ok(()) };
+    let drop = |host: &HostName| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::Destination(uplink_mac(host)));
+    let mut chains = Vec::new();
+    for (name, host) in &fabric.hosts {
+        let other = |(one, other): &(HostName, HostName)| match (one == name, other == name) {
+            (true, _) => Some(drop(other)),
+            (_, true) => Some(drop(one)),
+            (false, false) => None,
+        };
+        let rules: Vec<NetdevRule> = topology.cuts.iter().filter_map(other).collect();
+        if !rules.is_empty() {
+            let device = DeviceName::cut("t", &host.port.to_string());
+            chains.push(NetdevChain { name: name.to_string(), device, hook: NetdevHook::Ingress, priority: 0, rules });
+        }
+    }
+    if chains != fabric.cuts {
+        replace_netdev(underlay.netns.nf(), CUTS, &chains)?;
+        fabric.cuts = chains;
     }
     Ok(())
 }

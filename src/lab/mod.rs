@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Dataplane, DataplaneError, FailedOp};
+use crate::dataplane::{Dataplane, DataplaneError, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -38,6 +38,7 @@ use crate::why::Explanation;
 
 mod bench;
 mod capture;
+mod events;
 mod explain;
 mod fabric;
 mod host;
@@ -74,6 +75,8 @@ pub struct Lab {
     /// What `wire` taps, with the inode of the namespace: one of the same name may be another.
     taps: RefCell<BTreeMap<Place, u64>>,
     capturing: capture::Capturing,
+    /// Who listens to what happens, once that was asked for.
+    ears: events::Ears,
 }
 
 impl Lab {
@@ -110,6 +113,7 @@ impl Lab {
             watch: watch::Watch::default(),
             taps: RefCell::default(),
             capturing: capture::Capturing::default(),
+            ears: events::Ears::default(),
         })
     }
 
@@ -157,6 +161,7 @@ impl Surroundings for Lab {
     }
 
     fn remove(&self, host: &HostName, name: &NamespaceName) {
+        self.ears.close(host, name);
         self.routers.borrow_mut().remove(&(host.clone(), name.clone()));
         self.untap();
     }
@@ -187,6 +192,7 @@ impl Dataplane for Lab {
             shape::shape(self.runtime.handle(), &self.indexes, &mut fabric, topology).await?;
             settle(&fabric).await
         });
+        self.ears.retain(|host| fabric.hosts.contains_key(host));
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
@@ -279,6 +285,10 @@ impl Dataplane for Lab {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.tracked(place)
+    }
+
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.heard()
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

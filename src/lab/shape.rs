@@ -36,6 +36,7 @@ pub(super) async fn shape(
     remove(fabric, topology).await?;
     let stock = &Stock::new(runtime, missing(fabric, topology))?;
     hosts(stock, indexes, fabric, topology).await?;
+    host::cut(fabric, topology).map_err(failed("cut the underlay"))?;
     segments(stock, indexes, fabric, topology).await?;
     node::nodes(stock, indexes, fabric, topology).await
 }
@@ -111,11 +112,24 @@ async fn remove(fabric: &mut Fabric, topology: &Topology) -> Result<(), Dataplan
         });
     }
     doomed.remove().await.map_err(failed("remove devices"))?;
+    unplug(fabric, topology).await.map_err(failed("unplug hosts from the provider segments"))?;
     fabric.hosts.retain(|name, _| topology.hosts.contains_key(name));
     fabric.segments.retain(|id, _| topology.segments.contains_key(id));
     fabric
         .nodes
         .retain(|name, node| topology.nodes.get(name).is_some_and(|want| !node::replaced(&node.topology, want)));
+    Ok(())
+}
+
+/// A host that goes takes all its ends of the segments along at once: nothing of it answers any more, long before the kernel
+/// has reaped its namespaces.
+async fn unplug(fabric: &Fabric, topology: &Topology) -> Result<(), NetlinkError> {
+    for (_, host) in fabric.hosts.iter().filter(|(name, _)| !topology.hosts.contains_key(*name)) {
+        for segment in fabric.segments.values() {
+            let group = LinkMessageBuilder::<LinkUnspec>::new().link_group(host.group()).build();
+            gone(acknowledged(segment.plug.netns.handle(), RouteNetlinkMessage::DelLink(group), 0).await)?;
+        }
+    }
     Ok(())
 }
 

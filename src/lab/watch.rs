@@ -56,9 +56,12 @@ impl Watch {
     /// Classifies what is to be classified otherwise than it is. A segment made anew knows nothing.
     pub(super) fn classify(&self, fabric: &Fabric, wanted: &Classification) -> Result<(), DataplaneError> {
         let mut standing = self.standing.borrow_mut();
-        standing.retain(|(segment, _), (inode, _)| {
-            fabric.segments.get(segment).is_some_and(|segment| segment.plug.netns.inode() == *inode)
-        });
+        let stands = |segment: &Id, host: &HostName, inode: u64| {
+            let known = fabric.segments.get(segment).is_some_and(|segment| segment.plug.netns.inode() == inode);
+            known && fabric.hosts.contains_key(host)
+        };
+        standing.retain(|(segment, host), (inode, _)| stands(segment, host, *inode));
+        self.ends.borrow_mut().retain(|(segment, host), (inode, _)| stands(segment, host, *inode));
         for (id, hosts) in &wanted.segments {
             let Some(segment) = fabric.segments.get(id) else { continue };
             let inode = segment.plug.netns.inode();

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::set_order::copy_order;
-use super::state::{Address, Attach, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKind, RouteProtocol};
+use super::set_order::{copy_order, order};
+use super::state::{
+    Address, Attach, KERNEL, Link, NamespaceState, NextHop, PolicyRule, Route, RouteKind, RouteProtocol,
+};
 use super::view::{mtu, net_of};
 use super::{iptables::Ruleset, sysctl};
 use crate::name::DeviceName;
@@ -39,10 +41,21 @@ impl NamespaceState {
     /// Adds a port's device with its addresses.
     pub(super) fn plug(&mut self, device: &DeviceName, port: &PortConfig) -> Result<(), Taken> {
         let attach = Attach::Network(port.network_id.clone());
-        self.add_link(device, Link { mac: port.mac_address, mtu: mtu(port), up: true, attach })?;
-        self.addresses
-            .extend(port.fixed_ips.iter().map(|fixed| Address { device: device.clone(), net: net_of(fixed) }));
+        self.add_link(device, Link { mac: port.mac_address, mtu: mtu(port), up: true, attach, odd: String::new() })?;
+        self.set_addresses(device, port.fixed_ips.iter().map(net_of));
         Ok(())
+    }
+
+    /// Adds addresses in the order in which the agent does, which has them in a set. Of IPv4 addresses in one subnet all but
+    /// the first are secondary.
+    fn set_addresses(&mut self, device: &DeviceName, nets: impl Iterator<Item = IpNet>) {
+        let nets: Vec<(String, IpNet)> = nets.map(|net| (net.to_string(), net)).collect();
+        let by_text: BTreeMap<&str, IpNet> = nets.iter().map(|(text, net)| (text.as_str(), *net)).collect();
+        let mut subnets = BTreeSet::new();
+        for net in order(nets.iter().map(|(text, _)| text.as_str())).into_iter().filter_map(|text| by_text.get(text)) {
+            let secondary = !subnets.insert(net.trunc()) && family_of(net) == Family::V4;
+            self.addresses.insert(Address { secondary, ..Address::new(device.clone(), *net) });
+        }
     }
 
     /// Adds a route in place of the one with the same destination, table and metric.
@@ -54,24 +67,27 @@ impl NamespaceState {
     /// A route to `destination` by `gateway` on a device, with the gateway itself on the link if no subnet has it there.
     pub(super) fn route_by_gateway(&mut self, gateway: IpAddr, device: &DeviceName, subnet: &IpNet, table: u32) {
         let family = Family::of(gateway);
-        let link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        if !subnet.contains(&gateway) && !link_local {
+        let on_link = self.addresses.iter().any(|on| &on.device == device && on.net.contains(&gateway));
+        if !subnet.contains(&gateway) || !on_link {
             self.replace_route(Route::on_link(host_net(gateway), device.clone(), TABLE_MAIN));
         }
         self.replace_route(Route::via(family.any(), gateway, device.clone(), table));
     }
 
-    /// Extra routes in table main: each next hop that is on one of the namespace's links, several for a destination as one
-    /// route of equal weights. Next hops elsewhere are left out, as the kernel refuses them.
+    /// Extra routes in table main, several next hops of a destination as one route of equal weights. The agent sets the route
+    /// anew with each next hop that it comes to; from the first that is on none of the namespace's links the kernel refuses
+    /// the route, and what was set before stays. It refuses IPv4 destinations with host bits, too.
     pub(super) fn extra_routes(&mut self, routes: &[RouteConfig]) {
         let ordered = in_order(routes);
-        let destinations: BTreeSet<IpNet> = routes.iter().map(|route| route.destination.trunc()).collect();
+        let destinations: BTreeSet<IpNet> = routes.iter().map(|route| route.destination).collect();
         for destination in destinations {
-            let of_destination = ordered.iter().filter(|route| route.destination.trunc() == destination);
-            let hops: Vec<NextHop> = of_destination.filter_map(|route| self.next_hop(route.nexthop)).collect();
-            if hops.is_empty() {
+            let of_destination = ordered.iter().filter(|route| route.destination == destination);
+            let hops: Vec<NextHop> = of_destination.map_while(|route| self.next_hop(route.nexthop)).collect();
+            let refused = family_of(&destination) == Family::V4 && destination.trunc() != destination;
+            if hops.is_empty() || refused {
                 continue;
             }
+            let destination = destination.trunc();
             let metric = if family_of(&destination) == Family::V6 { 1024 } else { 0 };
             self.replace_route(Route {
                 table: TABLE_MAIN,
@@ -82,13 +98,29 @@ impl NamespaceState {
                 scope_link: false,
                 source: None,
                 metric,
+                tos: 0,
+                odd: String::new(),
             });
         }
     }
 
-    /// The link that an address is on: that of the longest prefix.
+    /// What routers on a device's network have advertised: default routes, prefixes, and the addresses made of those.
+    pub(super) fn keep_advertised(&mut self, observed: &Self, device: &DeviceName) {
+        let leased = |on: &&Address| &on.device == device && on.net.addr().is_ipv6() && on.odd.contains("dynamic");
+        let addresses: Vec<&Address> = observed.addresses.iter().filter(leased).collect();
+        let advertised = |route: &&Route| {
+            let prefix = addresses.iter().any(|on| on.net.trunc() == route.destination);
+            route.family() == Family::V6
+                && route.next_hops.iter().all(|hop| &hop.device == device)
+                && (route.protocol == RouteProtocol::Ra || (route.protocol == KERNEL && prefix))
+        };
+        self.routes.extend(observed.routes.iter().filter(advertised).cloned());
+        self.addresses.extend(addresses.into_iter().cloned());
+    }
+
+    /// The link that an address is on: that of the longest prefix. An own address will do for IPv4.
     fn next_hop(&self, via: IpAddr) -> Option<NextHop> {
-        if self.addresses.iter().any(|address| address.net.addr() == via) {
+        if via.is_ipv6() && self.addresses.iter().any(|address| address.net.addr() == via) {
             return None;
         }
         let connected = self.addresses.iter().map(|address| (address.net, &address.device));

@@ -9,7 +9,7 @@ use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route, Rou
 use super::view::{FipLink, View, device};
 use crate::deviation::Deviation;
 use crate::name::NamespaceName;
-use crate::net::{Family, IpNet, OWN_TRAFFIC_PRIORITY, TABLE_MAIN, family_of, host_net};
+use crate::net::{Family, IpNet, OWN_TRAFFIC_PRIORITY, TABLE_MAIN, host_net};
 
 /// All of them, from the routers that have a link there.
 pub(super) fn states(views: &[View<'_>]) -> Result<BTreeMap<NamespaceName, NamespaceState>, (NamespaceName, Taken)> {
@@ -50,7 +50,7 @@ fn shared(view: &View<'_>, link: &FipLink<'_>) -> Result<NamespaceState, Taken> 
     let mut state = build::namespace(skeleton::fip(Family::V4, comments), skeleton::fip(Family::V6, comments));
     let fg = device("fg-", link.agent_gateway);
     state.plug(&fg, link.agent_gateway)?;
-    for subnet in link.agent_gateway.extra_subnets.iter().filter(|subnet| family_of(&subnet.cidr) == Family::V4) {
+    for subnet in &link.agent_gateway.extra_subnets {
         state.replace_route(Route::on_link(subnet.cidr.trunc(), fg.clone(), TABLE_MAIN));
     }
     Ok(state)
@@ -62,9 +62,9 @@ fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Res
     let fg = device("fg-", link.agent_gateway);
     let inside = IpAddr::from(link.rfp.address);
     let peer = Attach::Peer { namespace: link.rfp.namespace.clone(), device: link.rfp.device.clone() };
-    state.add_link(name, Link { mac: link.fpr.mac, mtu: link.mtu, up: true, attach: peer })?;
+    state.add_link(name, Link { mac: link.fpr.mac, mtu: link.mtu, up: true, attach: peer, odd: String::new() })?;
     let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.fpr.address, 31));
-    state.addresses.insert(Address { device: name.clone(), net });
+    state.addresses.insert(Address::new(name.clone(), net));
     state.neighbours.insert((name.clone(), inside), link.rfp.mac);
     let mut rule = PolicyRule::new(Family::V4, link.table(), link.table());
     rule.iif = Some(name.clone());

@@ -28,7 +28,7 @@ pub use lines::{lines, table_lines};
 pub use skeleton::skeleton;
 pub use state::{
     Address, Attach, ForeignTable, HostState, KERNEL, Kind, Link, Lost, NamespaceState, NextHop, PolicyRule, Route,
-    RouteKey, RouteKind, RouteProtocol, table_text,
+    RouteKey, RouteKind, RouteProtocol, broadcast_of, table_text,
 };
 pub use state_parse::ObjectTextError;
 
@@ -60,8 +60,8 @@ pub enum DesiredError {
     },
 }
 
-/// What must stand in the namespaces of a host. `observed` decides about nothing but the numbers out of pools: whoever
-/// holds one keeps it.
+/// What must stand in the namespaces of a host. `observed` decides about nothing but the numbers out of pools (whoever
+/// holds one keeps it) and what routers outside have advertised, where advertisements are believed.
 ///
 /// # Errors
 /// [`DesiredError`] if a pool is exhausted or two devices would have one name.
@@ -82,7 +82,8 @@ pub fn desired(config: &HostConfig, observed: &HostState) -> Result<HostState, D
         namespaces.insert(name, state);
         if let Some(gateway) = router.gw_port.as_ref().filter(|_| view.is_snat_host()) {
             let name = view::snat(&router.id);
-            let state = snat::state(&view, gateway).map_err(|device| taken(name.clone(), device))?;
+            let state = snat::state(&view, gateway, observed.namespaces.get(&name))
+                .map_err(|device| taken(name.clone(), device))?;
             namespaces.insert(name, state);
         }
         views.push(view);

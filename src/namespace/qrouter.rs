@@ -13,7 +13,7 @@ use super::view::{FipLink, View, device, net_of};
 use crate::deviation::Deviation;
 use crate::name::DeviceName;
 use crate::net::{
-    FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, LINK_LOCAL_POOL, SCOPE_MASK, TABLE_MAIN, host_net,
+    FAST_PATH_EXIT_PRIORITY, FIP_TABLE, Family, IpNet, LINK_LOCAL_POOL, SCOPE_MASK, TABLE_MAIN, family_of, host_net,
 };
 use crate::router::PortConfig;
 
@@ -101,7 +101,7 @@ fn neighbours(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut
 fn leave_directly(port: &PortConfig, state: &mut NamespaceState) {
     for subnet in &port.subnets {
         let cidr = subnet.cidr.trunc();
-        let mut rule = PolicyRule::new(crate::net::family_of(&cidr), FAST_PATH_EXIT_PRIORITY, FIP_TABLE);
+        let mut rule = PolicyRule::new(family_of(&cidr), FAST_PATH_EXIT_PRIORITY, FIP_TABLE);
         rule.from = Some(cidr);
         state.rules.insert(rule);
     }
@@ -110,14 +110,16 @@ fn leave_directly(port: &PortConfig, state: &mut NamespaceState) {
 /// Any other goes to the SNAT host. Returns whether there is a way.
 fn redirects(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut NamespaceState) -> bool {
     let Some(snat) = view.router.gw_port.as_ref().and(view.snat_port_of(port)) else { return false };
+    let nets: Vec<IpNet> = port.fixed_ips.iter().map(net_of).collect();
+    let pairs = nets.iter().flat_map(|net| snat.fixed_ips.iter().map(move |hop| (*net, hop.ip_address)));
+    let pairs = pairs.filter(|(net, hop)| family_of(net) == Family::of(*hop));
+    // The first that is not on the port's link the kernel refuses, and with it the agent gives up.
+    let reached = pairs.take_while(|(_, hop)| nets.iter().any(|net| net.contains(hop)));
     let mut any = false;
-    for fixed in &port.fixed_ips {
-        let family = Family::of(fixed.ip_address);
-        let mut of_family = snat.fixed_ips.iter().map(|fixed| fixed.ip_address).filter(|ip| Family::of(*ip) == family);
-        // Each address of the SNAT port replaces the one before, as in the agent.
-        let Some(next_hop) = of_family.next_back() else { continue };
-        let net = net_of(fixed);
+    for (net, next_hop) in reached {
+        let family = family_of(&net);
         let table = redirect::index(&net);
+        // Each address of the SNAT port replaces the one before, as in the agent.
         state.replace_route(Route::via(family.any(), next_hop, name.clone(), table));
         let mut rule = PolicyRule::new(family, table, table);
         rule.from = Some(net);
@@ -132,9 +134,9 @@ fn attach_to_fip(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState
     let deviations = view.config.options.deviations;
     let name = &link.rfp.device;
     let attach = Attach::Peer { namespace: link.fpr.namespace.clone(), device: link.fpr.device.clone() };
-    state.add_link(name, Link { mac: link.rfp.mac, mtu: link.mtu, up: true, attach })?;
+    state.add_link(name, Link { mac: link.rfp.mac, mtu: link.mtu, up: true, attach, odd: String::new() })?;
     let net = IpNet::from(ipnet::Ipv4Net::new_assert(link.rfp.address, 31));
-    state.addresses.insert(Address { device: name.clone(), net });
+    state.addresses.insert(Address::new(name.clone(), net));
     let other = IpAddr::from(link.fpr.address);
     state.neighbours.insert((name.clone(), other), link.fpr.mac);
     state.replace_route(Route::via(Family::V4.any(), other, name.clone(), FIP_TABLE));
@@ -150,28 +152,32 @@ fn attach_to_fip(view: &View<'_>, link: &FipLink<'_>, state: &mut NamespaceState
 
 fn rules(view: &View<'_>, family: Family) -> Ruleset {
     let options = view.config.options;
-    let mut rules = skeleton::qrouter(family, options.comments);
+    let mut rules = skeleton::qrouter(family, options.comments, options.metadata_mark);
     for (device, scope) in view.qrouter_devices(family) {
         skeleton::scope_of_device(&mut rules, &device, view.mark(scope), false);
     }
+    if family == Family::V4 && view.router.gw_port.is_some() {
+        floating_ips(view, &mut rules);
+        floating_ip_scopes(view, &mut rules);
+    }
     if let (Family::V4, Some(link)) = (family, view.link) {
-        floating_ips(view, link, &mut rules);
-        floating_ip_scopes(view, link, &mut rules);
         guard_floating_ips(view, link, &mut rules);
     }
     if family == Family::V4 && options.deviations.has(Deviation::StrayMetadata) {
         rules.append(Table::Filter, own("FORWARD"), skeleton::stray_metadata());
     }
     if options.metadata {
-        skeleton::serve_metadata(family, &mut rules, options.metadata_port);
+        skeleton::serve_metadata(family, &mut rules, options.metadata_port, options.metadata_mark);
     }
     rules
 }
 
-/// Translation of floating IPs, and none of what stays inside.
-fn floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
-    let rfp = || skeleton::device(&link.rfp.device);
-    if !view.router.floating_ips.is_empty() {
+/// Translation of floating IPs, and none of what stays inside. Without a link to the fip namespace the agent writes the
+/// first, which nothing calls then.
+fn floating_ips(view: &View<'_>, rules: &mut Ruleset) {
+    let name = view.rfp();
+    let rfp = || skeleton::device(&name);
+    if view.link.is_some() && !view.router.floating_ips.is_empty() {
         rules.append(Table::Nat, own("snat"), jump("float-snat"));
         let inside =
             Rule::to(Target::Accept).unless(What::OutDevice(rfp())).unless(What::ConntrackState(conntrack::DNAT));
@@ -208,8 +214,10 @@ fn guard_floating_ips(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) 
     }
 }
 
-/// A floating IP whose fixed address is in another scope than the gateway changes scope on its way.
-fn floating_ip_scopes(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) {
+/// A floating IP whose fixed address is in another scope than the gateway changes scope on its way. The agent writes this
+/// down whether there is a link to the fip namespace or not.
+fn floating_ip_scopes(view: &View<'_>, rules: &mut Ruleset) {
+    let rfp = view.rfp();
     let outside = view.external_scope(Family::V4);
     let fips = view.router.floating_ips.iter().filter(|fip| fip.fixed_ip_address_scope.as_deref() != outside);
     let crossing: Vec<_> = fips.filter_map(|fip| Some((fip, fip.fixed_ip_address?))).collect();
@@ -227,7 +235,7 @@ fn floating_ip_scopes(view: &View<'_>, link: &FipLink<'_>, rules: &mut Ruleset) 
         let inside = view.mark(fip.fixed_ip_address_scope.as_deref());
         let enter = Rule::to(Target::Mark(inside, SCOPE_MASK))
             .when(What::Destination(host_net(fip.floating_ip_address)))
-            .when(What::InDevice(skeleton::device(&link.rfp.device)));
+            .when(What::InDevice(skeleton::device(&rfp)));
         rules.append(Table::Mangle, own("floatingip"), enter);
         rules.append(Table::Mangle, own("FORWARD"), jump("float-snat").when(What::Source(host_net(fixed))));
     }

@@ -1,7 +1,8 @@
 //! The order in which the agent goes through a set of texts.
 //!
 //! The agent keeps some things in Python sets and acts on them one after another, so that the order of a Python set decides
-//! what stands in the kernel: the order of next hops of a route with several. By default that order is another one in every process. With the hash seed 0, with which the recordings were made, it is
+//! what stands in the kernel: the order of next hops of a route with several, and which of two addresses in one subnet is the
+//! elder. By default that order is another one in every process. With the hash seed 0, with which the recordings were made, it is
 //! always the same, and this is it: CPython's hash of texts (SipHash-1-3 with a key of zeros) and its way of filling a table.
 //!
 //! In: texts in the order in which they are put into the set. Out: the order in which they come out.
@@ -12,6 +13,11 @@ const SLOTS: usize = 8;
 const LINEAR_PROBES: usize = 9;
 /// CPython: `PERTURB_SHIFT`.
 const PERTURB_SHIFT: u32 = 5;
+
+/// The texts in the order of a set that was filled in the order given.
+pub(super) fn order<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    Set::filled(texts).into_order()
+}
 
 /// The texts in the order of a set that was filled in the order given, less an empty set: a copy, which may have another
 /// order than the set itself.

@@ -57,21 +57,18 @@ impl Ruleset {
 /// The constant part of a namespace's rules, as its name tells its kind; nothing for a namespace of no kind.
 pub fn skeleton(name: &NamespaceName, family: Family) -> Ruleset {
     match name.as_str().split_once('-') {
-        Some(("qrouter", _)) => qrouter(family, true),
+        Some(("qrouter", _)) => qrouter(family, true, METADATA_MARK),
         Some(("snat", _)) => snat(family, true),
         Some(("fip", _)) => fip(family, true),
         Some(_) | None => Ruleset::default(),
     }
 }
 
-/// That of a qrouter namespace. `comments`: rules carry the agent's comments.
-pub(super) fn qrouter(family: Family, comments: bool) -> Ruleset {
+/// That of a qrouter namespace. `comments`: rules carry the agent's comments. `mark`: of requests to the metadata service.
+pub(super) fn qrouter(family: Family, comments: bool, mark: u32) -> Ruleset {
     let mut rules = scoped(family, comments);
-    rules.append(
-        Table::Mangle,
-        own("PREROUTING"),
-        metadata_request(family, Target::Mark(METADATA_MARK, ROUTER_MARK_MASK)),
-    );
+    let request = metadata_request(family, Target::Mark(mark, ROUTER_MARK_MASK));
+    rules.append(Table::Mangle, own("PREROUTING"), request);
     rules
 }
 
@@ -176,8 +173,8 @@ fn metadata_request(family: Family, target: Target) -> Rule {
 }
 
 /// Leads marked requests to the metadata proxy, and nobody else there.
-pub(super) fn serve_metadata(family: Family, rules: &mut Ruleset, port: u16) {
-    let marked = Rule::to(Target::Accept).when(What::Mark(METADATA_MARK, ROUTER_MARK_MASK));
+pub(super) fn serve_metadata(family: Family, rules: &mut Ruleset, port: u16, mark: u32) {
+    let marked = Rule::to(Target::Accept).when(What::Mark(mark, ROUTER_MARK_MASK));
     rules.append(Table::Filter, own("INPUT"), marked);
     let others = Rule::to(Target::Drop).when(What::Protocol(TCP)).when(What::DestinationPort(TCP, port.into()));
     rules.append(Table::Filter, own("INPUT"), others);

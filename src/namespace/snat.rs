@@ -9,25 +9,32 @@ use super::state::{Address, NamespaceState, Route};
 use super::view::{View, device};
 use crate::deviation::Deviation;
 use crate::name::DeviceName;
-use crate::net::{Family, INGRESS_MARK, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
+use crate::net::{Family, ROUTER_MARK_MASK, SCOPE_MASK, TABLE_MAIN, family_of, host_net};
 use crate::router::PortConfig;
 
 /// So much of a port forwarding's id is in its chain's name. Neutron: `MAX_IPTABLES_CHAIN_LEN_WRAP` without `pf-`.
 const CHAIN_ID: usize = 8;
 
-/// The namespace of a router with this gateway port.
-pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceState, Taken> {
+/// The namespace of a router with this gateway port. `observed` is looked at for what the kernel learned of the gateway's
+/// network by itself.
+pub(super) fn state(
+    view: &View<'_>,
+    gateway: &PortConfig,
+    observed: Option<&NamespaceState>,
+) -> Result<NamespaceState, Taken> {
     let qg = device("qg-", gateway);
     let mut state = build::namespace(rules_v4(view, gateway, &qg), rules_v6(view));
     for port in &view.router.snat_interfaces {
         state.plug(&device("sg-", port), port)?;
     }
     state.plug(&qg, gateway)?;
-    state
-        .addresses
-        .extend(view.centralised().map(|(floating, _)| Address { device: qg.clone(), net: host_net(floating) }));
+    // The agent looks for a floating IP's device by way of the link to the fip namespace, and where the host's own port is
+    // not fit for one, finds none.
+    let unfit = view.link.is_none() && view.router.agent_gateways.iter().any(|p| p.network_id == gateway.network_id);
+    let centralised = view.centralised().filter(|_| !unfit);
+    state.addresses.extend(centralised.map(|(floating, _)| Address::new(qg.clone(), host_net(floating))));
     let forwarded = view.router.port_forwardings.iter().map(|forwarding| forwarding.floating_ip_address);
-    state.addresses.extend(forwarded.map(|floating| Address { device: qg.clone(), net: host_net(floating) }));
+    state.addresses.extend(forwarded.map(|floating| Address::new(qg.clone(), host_net(floating))));
     for subnet in &gateway.extra_subnets {
         state.replace_route(Route::on_link(subnet.cidr.trunc(), qg.clone(), TABLE_MAIN));
     }
@@ -38,9 +45,16 @@ pub(super) fn state(view: &View<'_>, gateway: &PortConfig) -> Result<NamespaceSt
             knows_v6 |= family_of(&subnet.cidr) == Family::V6;
         }
     }
+    if let Some(router) = view.config.options.ipv6_gateway.filter(|_| !knows_v6) {
+        state.replace_route(Route::via(Family::V6.any(), router.into(), qg.clone(), TABLE_MAIN));
+        knows_v6 = true;
+    }
     state.extra_routes(&view.router.routes);
     // Advertisements are believed (although the namespace forwards) only where no IPv6 gateway is known.
     let accept_ra = if knows_v6 { "0" } else { "2" };
+    if let Some(observed) = observed.filter(|_| !knows_v6) {
+        state.keep_advertised(observed, &qg);
+    }
     state.set_sysctls([
         ("net.ipv4.ip_nonlocal_bind".to_owned(), "1"),
         ("net.netfilter.nf_conntrack_tcp_loose".to_owned(), "0"),
@@ -123,7 +137,8 @@ fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &m
     let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
     let Some(address) = addresses.find(IpAddr::is_ipv4) else { return };
     let outside = || skeleton::device(qg);
-    let mark = Rule::to(Target::Mark(INGRESS_MARK, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
+    let ingress = view.config.options.ingress_mark;
+    let mark = Rule::to(Target::Mark(ingress, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
     rules.append(Table::Mangle, own("mark"), mark);
     let inside =
         Rule::to(Target::Accept).unless(What::OutDevice(outside())).unless(What::ConntrackState(conntrack::DNAT));
@@ -140,7 +155,7 @@ fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &m
     }
     // An instance that reaches a centralised floating IP: its answer has to come back through here.
     let hairpin = Rule::to(Target::Snat(to(view, address)))
-        .unless(What::Mark(INGRESS_MARK, ROUTER_MARK_MASK))
+        .unless(What::Mark(ingress, ROUTER_MARK_MASK))
         .when(What::ConntrackState(conntrack::DNAT));
     rules.append(Table::Nat, own("snat"), hairpin);
 }

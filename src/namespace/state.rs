@@ -107,6 +107,8 @@ pub struct Link {
     pub up: bool,
     /// What it leads to.
     pub attach: Attach,
+    /// What the agent never sets, in the words of `ip link`: `NOARP`, `txqueuelen 7`. Empty on a device of the agent.
+    pub odd: String,
 }
 
 /// What a device leads to.
@@ -132,16 +134,31 @@ pub struct Address {
     pub device: DeviceName,
     /// The address with its prefix length, host bits kept. Scope and broadcast follow from it as the agent sets them.
     pub net: IpNet,
+    /// IPv4: an elder address of the device is in the same subnet.
+    pub secondary: bool,
+    /// What the agent never sets, in the words of `ip addr`: `scope host`, `dynamic`. Empty for an address of the agent.
+    pub odd: String,
 }
 
 impl Address {
+    /// As the agent sets it, alone in its subnet or the eldest there.
+    pub fn new(device: DeviceName, net: IpNet) -> Self {
+        Self { device, net, secondary: false, odd: String::new() }
+    }
+
     /// The broadcast address that goes with it: IPv4's last of the subnet, itself for a host's, none for a /31.
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
-        match self.net {
-            IpNet::V4(net) if net.prefix_len() == 31 => None,
-            IpNet::V4(net) => Some(net.broadcast()),
-            IpNet::V6(_) => None,
-        }
+        broadcast_of(&self.net)
+    }
+}
+
+/// The broadcast address that the agent gives an address: IPv4's last of the subnet, itself for a host's, none for a /31,
+/// which has no room for one.
+pub fn broadcast_of(net: &IpNet) -> Option<Ipv4Addr> {
+    match net {
+        IpNet::V4(net) if net.prefix_len() == 31 => None,
+        IpNet::V4(net) => Some(net.broadcast()),
+        IpNet::V6(_) => None,
     }
 }
 
@@ -164,12 +181,15 @@ pub struct PolicyRule {
     pub fwmark: Option<(u32, u32)>,
     /// Table looked up.
     pub table: u32,
+    /// What the agent never sets, in the words of `ip rule`: `not`, `ipproto 6`, `again` for the second of two that are
+    /// alike. Empty for a rule of the agent.
+    pub odd: String,
 }
 
 impl PolicyRule {
     /// A rule without selectors.
     pub fn new(family: Family, priority: u32, table: u32) -> Self {
-        Self { family, priority, from: None, to: None, iif: None, oif: None, fwmark: None, table }
+        Self { family, priority, from: None, to: None, iif: None, oif: None, fwmark: None, table, odd: String::new() }
     }
 
     /// The rules that every namespace is born with: three for IPv4, two for IPv6.
@@ -195,6 +215,8 @@ pub enum RouteKind {
     Blackhole,
     /// Answers "prohibited".
     Prohibit,
+    /// Anything else, by number; the agent makes none.
+    Other(u8),
 }
 
 /// Who made a route. The kernel's own are never part of a state.
@@ -229,10 +251,14 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Metric; IPv6 has 1024 unless told otherwise.
     pub metric: u32,
+    /// Type of service that it is for; the agent's are for any.
+    pub tos: u8,
+    /// What the agent never sets, in the words of `ip route`: `mtu 1300`, `pref high`. Empty for a route of the agent.
+    pub odd: String,
 }
 
-/// What [`crate::plan::Action::RouteReplace`] takes as the same route: table, destination, metric.
-pub type RouteKey = (u32, IpNet, u32);
+/// What [`crate::plan::Action::RouteReplace`] takes as the same route: table, destination, metric, type of service.
+pub type RouteKey = (u32, IpNet, u32, u8);
 
 /// Where a route leads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,6 +286,8 @@ impl Route {
             scope_link: false,
             source: None,
             metric,
+            tos: 0,
+            odd: String::new(),
         }
     }
 
@@ -275,7 +303,15 @@ impl Route {
             scope_link: !v6,
             source: None,
             metric: if v6 { 1024 } else { 0 },
+            tos: 0,
+            odd: String::new(),
         }
+    }
+
+    /// The route that the kernel makes to the subnet of an IPv4 address.
+    pub fn connected(address: &Address) -> Self {
+        let route = Self::on_link(address.net.trunc(), address.device.clone(), TABLE_MAIN);
+        Self { protocol: KERNEL, source: Some(address.net.addr()), ..route }
     }
 
     /// IPv4 or IPv6.
@@ -285,7 +321,7 @@ impl Route {
 
     /// What makes it the same route as another, which it replaces.
     pub fn key(&self) -> RouteKey {
-        (self.table, self.destination, self.metric)
+        (self.table, self.destination, self.metric, self.tos)
     }
 }
 
@@ -299,15 +335,22 @@ pub fn table_text(table: u32) -> String {
     }
 }
 
+/// What is odd about an object, after the rest.
+fn odd(f: &mut fmt::Formatter<'_>, words: &str) -> fmt::Result {
+    if words.is_empty() { Ok(()) } else { write!(f, " {words}") }
+}
+
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mtu {} state {} mac {}", self.mtu, if self.up { "up" } else { "down" }, self.mac)
+        write!(f, "mtu {} state {} mac {}", self.mtu, if self.up { "up" } else { "down" }, self.mac)?;
+        odd(f, &self.odd)
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} dev {}", self.net, self.device)
+        write!(f, "{} dev {}", self.net, self.device)?;
+        odd(f, &self.odd)
     }
 }
 
@@ -334,7 +377,8 @@ impl fmt::Display for PolicyRule {
         if let Some(oif) = &self.oif {
             write!(f, " oif {oif}")?;
         }
-        write!(f, " lookup {}", table_text(self.table))
+        write!(f, " lookup {}", table_text(self.table))?;
+        odd(f, &self.odd)
     }
 }
 
@@ -346,6 +390,7 @@ impl fmt::Display for Route {
             RouteKind::Unreachable => write!(f, "unreachable ")?,
             RouteKind::Blackhole => write!(f, "blackhole ")?,
             RouteKind::Prohibit => write!(f, "prohibit ")?,
+            RouteKind::Other(number) => write!(f, "type-{number} ")?,
         }
         write!(f, "{}", destination_text(&self.destination))?;
         let one = self.next_hops.len() == 1;
@@ -380,7 +425,10 @@ impl fmt::Display for Route {
         if self.next_hops.iter().any(|hop| hop.onlink) {
             write!(f, " onlink")?;
         }
-        Ok(())
+        if self.tos != 0 {
+            write!(f, " tos {:#x}", self.tos)?;
+        }
+        odd(f, &self.odd)
     }
 }
 

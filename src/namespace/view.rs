@@ -79,7 +79,7 @@ pub(super) fn device(prefix: &str, port: &PortConfig) -> DeviceName {
 
 /// A port's MTU.
 pub(super) fn mtu(port: &PortConfig) -> u32 {
-    port.mtu.unwrap_or(DEFAULT_MTU)
+    port.mtu.filter(|mtu| *mtu > 0).unwrap_or(DEFAULT_MTU)
 }
 
 /// An address of a port with its prefix length.
@@ -151,7 +151,8 @@ fn ports_of_link<'a>(config: &HostConfig, router: &'a RouterConfig) -> Option<(&
     if config.mode == AgentMode::DvrNoExternal {
         return None;
     }
-    let gateway = router.gw_port.as_ref().filter(|port| !port.fixed_ips.is_empty())?;
+    let gateway = router.gw_port.as_ref()?;
+    // The server tells the subnets of ports that have addresses, and without them the agent gives up.
     let on_network = |port: &&PortConfig| port.network_id == gateway.network_id && !port.subnets.is_empty();
     Some((gateway, router.agent_gateways.iter().find(on_network)?))
 }
@@ -249,10 +250,15 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// The router's end of the link to the fip namespace, be there one or not.
+    pub(super) fn rfp(&self) -> DeviceName {
+        DeviceName::cut("rfp-", self.router.id.as_str())
+    }
+
     /// Floating IPs that are translated in the qrouter namespace, with their fixed addresses: served on this host or not.
     pub(super) fn translated(&self) -> impl Iterator<Item = (&'a FloatingIpConfig, IpAddr)> {
-        let linked = self.link.is_some();
-        let fips = self.router.floating_ips.iter().filter(move |fip| linked && !fip.dvr_snat_bound);
+        let outside = self.config.mode != AgentMode::DvrNoExternal && self.router.gw_port.is_some();
+        let fips = self.router.floating_ips.iter().filter(move |fip| outside && !fip.dvr_snat_bound);
         fips.filter_map(|fip| Some((fip, fip.fixed_ip_address?)))
     }
 
@@ -261,7 +267,8 @@ impl<'a> View<'a> {
         let host = self.config.host.as_str();
         let here =
             |fip: &FloatingIpConfig| [&fip.host, &fip.dest_host].into_iter().any(|on| on.as_deref() == Some(host));
-        self.translated().filter(move |(fip, _)| here(fip))
+        let linked = self.link.is_some();
+        self.translated().filter(move |(fip, _)| linked && here(fip))
     }
 
     /// Floating IPs that the snat namespace serves, with their fixed addresses.

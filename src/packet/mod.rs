@@ -306,6 +306,13 @@ impl Packet {
         }
     }
 
+    /// The number that acknowledges a TCP segment; zero of anything else.
+    pub fn acknowledged_by(&self) -> u32 {
+        let Content::Tcp { sequence, flags, payload, .. } = &self.content else { return 0 };
+        let counted = u32::from(letters(*flags).contains(['S', 'F']));
+        sequence.wrapping_add(counted).wrapping_add(u32::try_from(payload.len()).unwrap_or_default())
+    }
+
     /// What tells the packet from others wherever it is seen: protocol and payload, of TCP without one the sequence number.
     /// Nothing of an error or a fragment.
     pub fn identity(&self) -> Option<(u8, Vec<u8>)> {

@@ -59,21 +59,36 @@ impl Diff<'_> {
             || self.observed.links.get_key_value(device).is_some_and(|(device, _)| self.kept.has(self.name, device))
     }
 
-    /// The device stays, but loses its last IPv4 address, and with it IPv4's routes and neighbours.
+    /// The device stays, but loses its last IPv4 address, for good or for a moment, and with it IPv4's routes and neighbours.
     fn dries_up(&self, device: &DeviceName, family: Family) -> bool {
-        let has = |state: &NamespaceState| {
-            state.addresses.iter().any(|on| &on.device == device && family_of(&on.net) == Family::V4)
+        let on = |state: &'_ NamespaceState| -> BTreeSet<IpNet> {
+            let on_device = |on: &&Address| &on.device == device && family_of(&on.net) == Family::V4;
+            state.addresses.iter().filter(on_device).map(|on| on.net).collect()
         };
-        family == Family::V4 && device.as_str() != LOOPBACK && has(self.observed) && !has(self.desired)
+        if family == Family::V6 || device.as_str() == LOOPBACK {
+            return false;
+        }
+        let (is, wanted) = (on(self.observed), on(self.desired));
+        let all_anew = || {
+            let anew = self.anew();
+            is == wanted
+                && is.iter().all(|net| anew.iter().any(|address| (&address.device, address.net) == (device, *net)))
+        };
+        !is.is_empty() && (wanted.is_empty() || all_anew())
     }
 
     fn rules(&self, steps: &mut Steps) {
         let anew = |rule: &PolicyRule| {
             rule.table == FIP_TABLE && rule.from.is_some_and(|from| self.fixed.contains(&from.addr()))
         };
+        // What the kernel is told to remove is the first that fits, odd or not.
+        let has_twin = |rule: &PolicyRule| {
+            let plain = |rule: &PolicyRule| PolicyRule { odd: String::new(), ..rule.clone() };
+            self.observed.rules.iter().any(|other| other != rule && plain(other) == plain(rule))
+        };
         let mut left = BTreeSet::new();
         for rule in &self.observed.rules {
-            if self.desired.rules.contains(rule) && !anew(rule) {
+            if self.desired.rules.contains(rule) && !anew(rule) && !has_twin(rule) {
                 left.insert(rule);
             } else if !self.fences.contains(rule) {
                 self.push(Phase::Unsteer, steps, Action::RuleDelete(rule.clone()));
@@ -111,6 +126,7 @@ impl Diff<'_> {
                 // It is needed once more, and goes after that.
             } else {
                 self.push(Phase::Withdraw, steps, Action::RouteDelete(route.clone()));
+                self.restore(route, steps);
             }
         }
         let mut missing: Vec<&Route> = self.desired.routes.iter().filter(|route| !left.contains(route)).collect();
@@ -118,6 +134,15 @@ impl Diff<'_> {
         for route in missing {
             let phase = if leads_in(self.desired, route) { Phase::Accept } else { Phase::Route };
             self.push(phase, steps, Action::RouteReplace(route.clone()));
+        }
+    }
+
+    /// Brings back the route to an IPv4 subnet where another one took its place.
+    fn restore(&self, taken: &Route, steps: &mut Steps) {
+        let both = self.desired.addresses.intersection(&self.observed.addresses);
+        let own = both.filter(|on| !on.secondary && on.net.addr().is_ipv4() && self.stays(&on.device));
+        for route in own.map(Route::connected).filter(|route| route.key() == taken.key()) {
+            self.push(Phase::Route, steps, Action::RouteReplace(route));
         }
     }
 
@@ -142,14 +167,16 @@ impl Diff<'_> {
     fn lost_address(&self, address: &Address, steps: &mut Steps) {
         let mac = |state: &NamespaceState| state.links.get(&address.device).map(|link| link.mac);
         let of_mac = |state| mac(state).is_some_and(|mac| is_link_local_of(mac, &address.net));
-        if self.desired.addresses.contains(address) || (of_mac(self.observed) && of_mac(self.desired)) {
+        if self.wanted(address).is_some_and(|_| !self.anew().iter().any(|anew| anew.net == address.net))
+            || (of_mac(self.observed) && of_mac(self.desired))
+        {
             self.push(Phase::Address, steps, Action::AddressDelete(address.clone()));
             self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
         } else if of_mac(self.observed)
             && let Some(wanted) = mac(self.desired)
         {
             let net = Ipv6Net::new_assert(wanted.link_local(), address.net.prefix_len()).into();
-            let other = Address { device: address.device.clone(), net };
+            let other = Address::new(address.device.clone(), net);
             if !self.observed.addresses.contains(&other) {
                 self.push(Phase::Address, steps, Action::AddressAdd(other));
             }
@@ -184,21 +211,39 @@ impl Diff<'_> {
     }
 
     fn addresses(&self, steps: &mut Steps) {
-        let mut left = BTreeSet::new();
+        let anew = self.anew();
         for address in self.observed.addresses.iter().filter(|address| self.stays(&address.device)) {
             let link = self.desired.links.get(&address.device);
-            if self.desired.addresses.contains(address) {
-                left.insert(address);
-            } else if link.is_none_or(|link| !is_link_local_of(link.mac, &address.net)) {
+            let of_kernel = link.is_some_and(|link| is_link_local_of(link.mac, &address.net));
+            if of_kernel && !address.odd.is_empty() {
+                let usual = Address::new(address.device.clone(), address.net);
+                self.push(Phase::Address, steps, Action::AddressDelete(address.clone()));
+                self.push(Phase::Address, steps, Action::AddressAdd(usual));
+            } else if self.wanted(address).is_none() && !of_kernel {
                 self.push(self.phase_of_removal(address), steps, Action::AddressDelete(address.clone()));
             }
         }
-        for address in self.desired.addresses.iter().filter(|address| !left.contains(address)) {
+        let stands = |wanted: &&Address| {
+            let mut alike =
+                self.observed.addresses.iter().filter(|is| (&is.device, is.net) == (&wanted.device, wanted.net));
+            self.stays(&wanted.device) && alike.next().is_some()
+        };
+        let mut new: Vec<&Address> = self.desired.addresses.iter().filter(|address| !stands(address)).collect();
+        new.sort_by_key(|address| address.secondary);
+        for address in new {
             self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
             if self.answers(&address.device) {
                 let announce = Action::Announce(address.device.clone(), address.net.addr());
                 self.push(Phase::Announce, steps, announce);
             }
+        }
+        for address in &anew {
+            self.push(Phase::Address, steps, Action::AddressDelete((*address).clone()));
+        }
+        let mut back: Vec<&Address> = anew.iter().filter_map(|address| self.wanted(address)).collect();
+        back.sort_by_key(|address| address.secondary);
+        for address in back {
+            self.push(Phase::Address, steps, Action::AddressAdd(address.clone()));
         }
         let inward = self.desired.routes.iter().filter(|route| leads_in(self.desired, route));
         for route in inward.filter(|route| route.destination.prefix_len() == route.destination.max_prefix_len()) {
@@ -211,14 +256,43 @@ impl Diff<'_> {
         }
     }
 
+    /// The desired address that is the same but perhaps for what is odd about it or its rank in its subnet.
+    fn wanted(&self, address: &Address) -> Option<&Address> {
+        self.desired.addresses.iter().find(|wanted| (&wanted.device, wanted.net) == (&address.device, address.net))
+    }
+
+    /// Observed addresses that stay and have to be made anew: odd ones, and where the eldest of a subnet is not the one that
+    /// should be, the others, after which it is.
+    fn anew(&self) -> Vec<&Address> {
+        let both = self.observed.addresses.iter().filter(|address| self.stays(&address.device));
+        let both = both.filter_map(|address| Some((address, self.wanted(address)?)));
+        both.filter(|(is, wanted)| !is.odd.is_empty() || (wanted.secondary && self.is_passed(is)))
+            .map(|(is, _)| is)
+            .collect()
+    }
+
+    /// The address that should be the eldest of this one's subnet is not.
+    fn is_passed(&self, address: &Address) -> bool {
+        let alike = |other: &&Address| other.device == address.device && other.net.trunc() == address.net.trunc();
+        let eldest = self.desired.addresses.iter().filter(alike).find(|other| !other.secondary);
+        eldest.is_some_and(|eldest| !self.observed.addresses.contains(eldest))
+    }
+
     /// An address that is alone on its device, or that a removal of its elder would take along, goes when the new ones are
     /// there; a floating one at once; any other before the rules change.
     fn phase_of_removal(&self, address: &Address) -> Phase {
         let family = family_of(&address.net);
         let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
+        let again = |other: &Address| family == Family::V6 && other.net.addr() == address.net.addr();
+        if self.desired.addresses.iter().filter(alike).any(again) {
+            // IPv6 has an address on a device once, whatever the length of its prefix.
+            return Phase::Withdraw;
+        }
         let mut desired = self.desired.addresses.iter().filter(alike);
         let promotes = sysctl::read(&self.observed.sysctls, "net.ipv4.conf.all.promote_secondaries") == Some("1");
-        let shares = self.desired.addresses.intersection(&self.observed.addresses).any(|other| alike(&other));
+        let anew = self.anew();
+        let stay = |other: &Address| self.wanted(other).is_some() && !anew.contains(&other);
+        let shares = self.observed.addresses.iter().any(|other| alike(&other) && stay(other));
         if desired.next().is_some() && !(shares && promotes) {
             Phase::Replace
         } else if address.net.prefix_len() == address.net.max_prefix_len() {

@@ -73,5 +73,7 @@ fn dead_end(family: Family) -> Route {
         scope_link: false,
         source: None,
         metric: if family == Family::V6 { 1024 } else { 0 },
+        tos: 0,
+        odd: String::new(),
     }
 }

@@ -20,7 +20,7 @@ impl<'a> Kept<'a> {
             link(observed, namespace, device),
             link(desired, namespace, device),
         ) {
-            (Some(is), Some(wanted)) => is.mac == wanted.mac && is.attach == wanted.attach,
+            (Some(is), Some(wanted)) => is.mac == wanted.mac && is.attach == wanted.attach && is.odd == wanted.odd,
             (None, _) | (_, None) => false,
         };
         let places =

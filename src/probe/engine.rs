@@ -385,17 +385,14 @@ impl<'a> Engine<'a> {
         Judge { wire: self.wire, nodes: self.nodes, places: &self.places, resolver: &self.resolver }
     }
 
-    /// Flows whose attempt ended in silence. An ICMP error, a reset, or a kernel that asked in vain for a neighbour that is
-    /// not there are evidence enough.
+    /// Flows whose attempt ended in silence, or for want of a neighbour: a kernel asks once and gives up after 10 ms, which is
+    /// less than a busy machine may take to answer. Any other ICMP error, or a reset, is evidence enough.
     fn inconclusive(&self) -> Result<Vec<usize>, ProbeError> {
         let mut flows = Vec::new();
         for attempt in self.open() {
-            let Ruling { verdict, at, .. } = self.judge().ruling(attempt)?;
+            let Ruling { verdict, .. } = self.judge().ruling(attempt)?;
             let again = match verdict {
-                Verdict::NoAnswer | Verdict::Dropped | Verdict::Lost => true,
-                Verdict::NoNeighbour => {
-                    at == Some(attempt.sender) || at.is_some_and(|tap| self.resolver.owner_kept_silent(tap))
-                }
+                Verdict::NoAnswer | Verdict::Dropped | Verdict::Lost | Verdict::NoNeighbour => true,
                 Verdict::Delivered
                 | Verdict::Refused
                 | Verdict::NoRoute

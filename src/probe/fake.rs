@@ -47,6 +47,8 @@ pub(super) struct Machine {
     pub loses: usize,
     /// As many of its answers to ARP are lost before a tap sees them.
     pub late: usize,
+    /// As many questions of kernels for its addresses are lost before it, or its tap, hears them.
+    pub deaf: usize,
     /// It does not answer echo.
     pub mute: bool,
     neighbours: BTreeMap<IpAddr, Mac>,
@@ -71,6 +73,7 @@ impl Machine {
             dropped: BTreeSet::new(),
             loses: 0,
             late: 0,
+            deaf: 0,
             mute: false,
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -223,6 +226,11 @@ impl World {
             .filter(|(_, port)| port.segment == segment && port.mac != own && (group || port.mac == to))
             .collect();
         for (number, port) in takers {
+            let asked = matches!(&parse(frame).unwrap().body, Body::Ask(ask) if self.machines[number].answers_arp(ask.wanted()));
+            if asked && self.machines[number].deaf > 0 {
+                self.machines[number].deaf -= 1;
+                continue;
+            }
             self.captured.push_back((number, Rc::clone(&port.device), false, frame.to_vec()));
             self.receive(number, &port, frame);
         }

@@ -26,14 +26,8 @@ impl Engine<'_> {
     pub(super) fn see(&mut self, frame: Frame<'_>) {
         let Some(packet) = parse(frame.bytes) else { return };
         match packet.body {
-            Body::Ask(question) => {
-                let station = self.stations.get(frame.tap).copied().flatten();
-                if frame.outgoing {
-                    self.resolver.kernel_asked(frame.tap, &question);
-                } else if station.is_some_and(|node| node.owns(question.wanted())) {
-                    self.resolver.owner_heard(&question);
-                }
-            }
+            Body::Ask(question) if frame.outgoing => self.resolver.kernel_asked(frame.tap, &question),
+            Body::Ask(_) => {}
             Body::Tell(answer) => self.see_told(frame, &answer),
             Body::Datagram(datagram) => match &datagram.segment {
                 Segment::Error { refusal, quoted } => self.see_error(frame, &datagram, *refusal, quoted),

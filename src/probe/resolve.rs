@@ -3,7 +3,7 @@
 //! In: packets to send, neighbour questions and answers that taps saw. Out: packets with device and MAC, questions to put on
 //! the wire, and who was asked for in vain. Never: an answer that nobody gave on the wire.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -70,8 +70,6 @@ pub(super) struct Resolver {
     neighbours: BTreeMap<NextHop, Known>,
     /// What kernels asked for, and whether they were told.
     asked: BTreeMap<(usize, IpAddr), bool>,
-    /// Addresses that were asked for where they are.
-    heard: BTreeSet<IpAddr>,
     /// Which tap saw an answer leave: wanted, asker, MAC.
     tellers: BTreeMap<(IpAddr, IpAddr, Mac), usize>,
 }
@@ -128,11 +126,6 @@ impl Resolver {
         self.asked.entry((tap, question.wanted())).or_insert(false);
     }
 
-    /// Notes that a question came to a node that has the address.
-    pub(super) fn owner_heard(&mut self, question: &Neighbour) {
-        self.heard.insert(question.wanted());
-    }
-
     /// Notes an answer that a tap saw leave.
     pub(super) fn told_by(&mut self, tap: usize, answer: &Neighbour) {
         self.tellers.entry((answer.wanted(), answer.asker(), answer.mac)).or_insert(tap);
@@ -178,12 +171,6 @@ impl Resolver {
         self.asked.get(&(tap, wanted)) == Some(&false)
     }
 
-    /// Whether the kernel of a tap asked in vain for an address whose owner heard it: the answer was lost, as happens on a
-    /// link that has only just come up.
-    pub(super) fn owner_kept_silent(&self, tap: usize) -> bool {
-        self.heard.iter().any(|wanted| self.is_unanswered(tap, *wanted))
-    }
-
     /// Which tap saw this answer leave.
     pub(super) fn teller(&self, wanted: IpAddr, asker: IpAddr, mac: Mac) -> Option<usize> {
         self.tellers.get(&(wanted, asker, mac)).copied()
@@ -202,9 +189,6 @@ mod tests {
         let mut resolver = Resolver::default();
         resolver.kernel_asked(3, &neighbour);
         assert!(resolver.is_unanswered(3, neighbour.wanted()) && resolver.unanswered_taps() == [3]);
-        assert!(!resolver.owner_kept_silent(3));
-        resolver.owner_heard(&neighbour);
-        assert!(resolver.owner_kept_silent(3) && !resolver.owner_kept_silent(4));
         resolver.told(4, &device, &neighbour);
         assert!(resolver.is_unanswered(3, neighbour.wanted()), "another was told");
         resolver.told(3, &device, &neighbour);

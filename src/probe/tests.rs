@@ -200,6 +200,17 @@ fn a_lost_answer_to_arp_is_asked_for_again() {
 }
 
 #[test]
+fn a_question_that_came_too_late_is_asked_again() {
+    for (deaf, verdict) in [(1, Verdict::Delivered), (2, Verdict::NoNeighbour)] {
+        let mut machines = machines();
+        machines[3].deaf = deaf;
+        let report = probe(machines, flow("vm2", "203.0.113.2", UDP));
+        let at = (verdict == Verdict::NoNeighbour).then(|| place("cmp1/qrouter-r1"));
+        assert_eq!((report.verdict, report.at), (verdict, at));
+    }
+}
+
+#[test]
 fn what_enters_and_does_not_leave_is_dropped_there() {
     for to in ["203.0.113.66", "198.51.100.67"] {
         let report = probe(machines(), flow("vm2", to, TCP));

@@ -1,6 +1,6 @@
-//! What a lab consists of besides its routers, as far as a drawing shows it.
+//! What a lab consists of, as far as a drawing shows it.
 //!
-//! In: a [`Topology`] and what hosts are. Out: a value of a record. Never: anything of a router, which the state tells.
+//! In: a [`Topology`], what hosts are, what stands in router namespaces. Out: a value of a record. Never: rules, routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,21 @@ pub struct Scene {
     pub segments: Vec<String>,
     /// Instances that run, and machines outside.
     pub machines: BTreeMap<String, Machine>,
+    /// The devices of each router namespace, `cmp1/qrouter-r1`.
+    pub legs: BTreeMap<String, BTreeMap<String, Leg>>,
+}
+
+/// A device of a router namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Leg {
+    /// With prefix lengths.
+    pub addresses: Vec<String>,
+    /// The network or segment that it is plugged into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The namespace of the same host in which its other end is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 /// A host.
@@ -58,7 +73,11 @@ pub struct Plug {
 
 impl Scene {
     /// What is to be drawn of a topology; `hosts` are names and agent modes in order of declaration.
-    pub fn new(topology: &Topology, hosts: impl Iterator<Item = (String, &'static str)>) -> Self {
+    pub fn new(
+        topology: &Topology,
+        hosts: impl Iterator<Item = (String, &'static str)>,
+        legs: BTreeMap<String, BTreeMap<String, Leg>>,
+    ) -> Self {
         let networks = |name: &str| {
             let found = topology.hosts.iter().find(|(host, _)| host.as_str() == name);
             found.map(|(_, host)| host.networks.keys().map(ToString::to_string).collect()).unwrap_or_default()
@@ -72,6 +91,7 @@ impl Scene {
                 .collect(),
             segments: topology.segments.keys().map(ToString::to_string).collect(),
             machines: machines.collect(),
+            legs,
         }
     }
 

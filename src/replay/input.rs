@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check;
+use super::{check, conf, forwarding};
 use crate::api::AgentMode;
 use crate::deviation::Deviations;
 use crate::name::{HostName, Id};
@@ -245,20 +245,8 @@ impl Reader {
         for (key, value) in conf {
             let path = join("conf", key);
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let mut on = |target: &mut bool| match text.to_lowercase().as_str() {
-                "true" | "1" | "yes" | "on" => *target = true,
-                "false" | "0" | "no" | "off" => *target = false,
-                _ => self.mistakes.push(mistake(path.clone(), format!("`{text}` is neither true nor false"))),
-            };
-            match key.rsplit('.').next().unwrap_or(key) {
-                "use_random_fully" => on(&mut options.random_fully),
-                "comment_iptables_rules" => on(&mut options.comments),
-                "enable_metadata_proxy" => on(&mut options.metadata),
-                "metadata_port" => match text.parse() {
-                    Ok(port) => options.metadata_port = port,
-                    Err(error) => self.mistakes.push(mistake(path, format!("`{text}`: {error}"))),
-                },
-                _ => {}
+            if let Err(wrong) = conf::set(&mut options, key.rsplit('.').next().unwrap_or(key), &text) {
+                self.mistakes.push(mistake(path, wrong));
             }
         }
         options
@@ -355,7 +343,11 @@ impl Reader {
     }
 
     fn router(&mut self, path: &str, value: &Value, mode: Option<AgentMode>) -> Option<RouterConfig> {
-        let router: RouterConfig = self.read(path, value)?;
+        let mut router: RouterConfig = self.read(path, value)?;
+        match forwarding::read(path, value) {
+            Ok(forwardings) => router.port_forwardings.extend(forwardings),
+            Err(mistakes) => self.mistakes.extend(mistakes),
+        }
         self.mistakes.extend(check::router(path, &router, value, mode));
         Some(router)
     }

@@ -5,7 +5,9 @@
 //! somebody else's.
 
 mod check;
+mod conf;
 mod drive;
+mod forwarding;
 mod input;
 mod text;
 mod world;

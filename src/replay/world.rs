@@ -76,6 +76,13 @@ impl<'a> World<'a> {
         self.recording.options
     }
 
+    /// The routers that the agent handles: without a gateway only if it is told to.
+    fn handled(&self) -> BTreeMap<Id, RouterConfig> {
+        let mut routers = self.routers.clone();
+        routers.retain(|_, router| self.recording.options.internal_only || router.gw_port.is_some());
+        routers
+    }
+
     /// What the agent has to build.
     pub fn config(&self) -> HostConfig {
         let mut ports_by_subnet = self.recording.ports_by_subnet.clone();
@@ -94,7 +101,7 @@ impl<'a> World<'a> {
             host: self.recording.host.clone(),
             mode: self.recording.mode,
             options: self.recording.options,
-            routers: self.routers.clone(),
+            routers: self.handled(),
             ports_by_subnet,
         }
     }
@@ -107,6 +114,7 @@ impl<'a> World<'a> {
             hosts: BTreeMap::from([(self.recording.host.clone(), host)]),
             segments: self.networks.iter().map(|network| (network.clone(), MTU)).collect(),
             nodes: BTreeMap::new(),
+            ..Topology::default()
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A [`Record`](crate::record::Record) as text: the transcript of a run, and the two snapshots a scenario has.
+//! A [`Record`](crate::record::Record) as text: the transcript of a run, the two snapshots a scenario has, a drawing of its
+//! lab, and the page of many of them.
 //!
 //! In: a record. Out: text, the same for the same record. Never: a look at the lab, the clock or the terminal.
 
@@ -11,12 +12,18 @@ macro_rules! line {
     ($text:expr, $($argument:tt)*) => {{ $text.push_str(&format!($($argument)*)); $text.push('\n'); }};
 }
 
+pub mod drawing;
+mod html;
 mod proof;
 mod reach;
 mod rules;
+mod sheet;
+mod timeline;
 mod transcript;
 
+pub use html::html;
 pub use proof::{Proof, proof, proof_text};
 pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
 pub use rules::{kind_word, rules};
-pub use transcript::{Detail, failures, step, summary_line};
+pub use sheet::{Entry, Trouble, junit, markdown, wrong};
+pub use transcript::{Detail, failures, plan, step, summary_line, wrapped};

@@ -83,12 +83,17 @@ pub(super) fn watched(step: &StepRecord) -> impl Iterator<Item = String> {
     step.watch.iter().flat_map(Finding::words).map(|words| format!("watch: {words}"))
 }
 
-/// The exchanges of packets made to order, with what became of what was looked for.
+/// The exchanges of packets made to order, with what became of what was looked for, and the profile of a translator.
 pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
-    step.exchanges.iter().flat_map(|exchange| {
+    let exchanges = step.exchanges.iter().flat_map(|exchange| {
         let sent = format!("probe: {}", exchange.sent);
         std::iter::once(sent).chain(exchange.verdicts.iter().map(|verdict| format!("  {verdict}")))
-    })
+    });
+    let profile = step.profile.iter().flat_map(|profile| {
+        let facts = profile.facts.iter().map(|(key, class)| format!("  {key}: {class}"));
+        std::iter::once(format!("nat_profile of {}", profile.of)).chain(facts)
+    });
+    exchanges.chain(profile)
 }
 
 /// Adds rows in columns.

@@ -1,13 +1,15 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
 use super::reach::{exchanged, rows, step_title, table, watched};
-use crate::record::{Outcome, Record, StepRecord};
+use crate::record::{Record, StepRecord};
 
 /// How much of a step is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Only failures.
+    /// Only failures, at the end.
     Failures,
+    /// How each scenario ended.
+    Status,
     /// The change and the reachability that changed with it.
     Reach,
     /// The operations of every host too.
@@ -48,8 +50,22 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
             }
         }
     }
-    for failure in &step.failures {
-        text.push_str(&failure_text(failure));
+    if detail >= Detail::Reach {
+        for failure in &step.failures {
+            // All of it is repeated at the end.
+            let line = failure.line.map_or(String::new(), |line| format!("line {line}: "));
+            line!(text, "    FAILED {line}{}", failure.text);
+        }
+    }
+    text
+}
+
+/// The operations of a record, step by step, host by host.
+pub fn plan(record: &Record) -> String {
+    let mut text = String::new();
+    for step in &record.steps {
+        line!(text, "{}", step_title(step));
+        operations(&mut text, step);
     }
     text
 }
@@ -80,16 +96,6 @@ fn reachability(text: &mut String, step: &StepRecord, before: Option<&StepRecord
     }
 }
 
-fn failure_text(failure: &crate::record::Failure) -> String {
-    let mut text = String::new();
-    let line = failure.line.map_or(String::new(), |line| format!("line {line}: "));
-    line!(text, "    FAILED {line}{}", failure.text);
-    for detail in &failure.details {
-        line!(text, "           {detail}");
-    }
-    text
-}
-
 /// All failures of a record, each with file, line and step.
 pub fn failures(record: &Record) -> String {
     let mut text = String::new();
@@ -103,16 +109,45 @@ pub fn failures(record: &Record) -> String {
     text
 }
 
-/// `passed  snat-basic  2 steps, 96 probes`
+/// Text whose lines are broken at words to fit that many columns; what goes on is indented further than what began.
+pub fn wrapped(text: &str, columns: usize) -> String {
+    let mut all = String::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let further = " ".repeat(indent + 4);
+        let mut current = String::new();
+        for word in line.split_inclusive(' ') {
+            let full = current.chars().count() + word.trim_end().chars().count() > columns;
+            if full && !current.trim().is_empty() {
+                line!(all, "{}", current.trim_end());
+                current.clone_from(&further);
+            }
+            current.push_str(word);
+        }
+        line!(all, "{}", current.trim_end());
+    }
+    all
+}
+
+/// `snat/basic  2 steps, 96 probes`
 pub fn summary_line(record: &Record) -> String {
-    let word = match record.outcome {
-        Outcome::Passed => "passed",
-        Outcome::Failed => "FAILED",
-    };
     let steps = record.steps.iter().filter(|step| step.is_told()).count();
     let probes: usize = record.steps.iter().map(|step| step.probes.len()).sum();
     let plural = if steps == 1 { "" } else { "s" };
     let proved: u32 = record.steps.iter().map(|step| step.proved).sum();
     let proof = if proved > 0 { format!(", watch proved by {proved} frames") } else { String::new() };
-    format!("{word}  {}  {steps} step{plural}, {probes} probes{proof}", record.scenario)
+    format!("{}  {steps} step{plural}, {probes} probes{proof}", record.scenario)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn lines_are_broken_at_words_and_go_on_indented() {
+        let text = "a: one two three\n  there cmp1/qrouter-r1: default via\nhttp://cannot-be-broken-anywhere/ at all\n";
+        let expected = "a: one two\n    three\n  there\n      cmp1/qrouter-r1:\n      default\n      via\nhttp://cannot-be-broken-anywhere/\n    at all\n";
+        assert_eq!(wrapped(text, 16), expected);
+        assert_eq!(wrapped("short\n", 16), "short\n");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::AgentMode;
 use crate::deviation::Deviations;
 use crate::name::{HostName, Id};
-use crate::net::{IpNet, Mac};
+use crate::net::{INGRESS_MARK, IpNet, METADATA_MARK, Mac};
 
 /// All that one agent has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct HostConfig {
 
 /// Agent options that change what it builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch in the agent's own configuration")]
 pub struct AgentOptions {
     /// `use_random_fully`
     pub random_fully: bool,
@@ -38,6 +39,14 @@ pub struct AgentOptions {
     pub metadata: bool,
     /// `metadata_port`
     pub metadata_port: u16,
+    /// `metadata_access_mark`: of requests to the metadata service.
+    pub metadata_mark: u32,
+    /// `external_ingress_mark`: of what comes in by the gateway.
+    pub ingress_mark: u32,
+    /// `ipv6_gateway`: where IPv6 goes if the gateway's subnets do not say.
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// `handle_internal_only_routers`: routers without a gateway are built, too.
+    pub internal_only: bool,
     /// `comment_iptables_rules`
     pub comments: bool,
     /// Where the router does better than the real agent; no option of the agent's.
@@ -50,6 +59,10 @@ impl Default for AgentOptions {
             random_fully: true,
             metadata: true,
             metadata_port: 9697,
+            metadata_mark: METADATA_MARK,
+            ingress_mark: INGRESS_MARK,
+            ipv6_gateway: None,
+            internal_only: true,
             comments: true,
             deviations: Deviations::default(),
         }

@@ -29,7 +29,12 @@ pub fn topology(intent: &Intent) -> Topology {
     });
     let instances = intent.instances.iter().filter_map(|(name, i)| Some((name.clone(), instance_node(intent, i)?)));
     let outside = intent.outside.iter().map(|(name, node)| (name.clone(), outside_node(intent, name, node)));
-    Topology { hosts: hosts.collect(), segments: segments(intent), nodes: instances.chain(outside).collect() }
+    Topology {
+        hosts: hosts.collect(),
+        segments: segments(intent),
+        nodes: instances.chain(outside).collect(),
+        cuts: BTreeSet::new(),
+    }
 }
 
 /// A port that frames from other hosts' routers reach: an instance's or a SNAT port.

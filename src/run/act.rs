@@ -2,14 +2,12 @@
 //!
 //! In: a host and its messages, one after the other. Out: the operations in the record, and what the watch may hold the host to.
 
-use std::collections::BTreeSet;
-
 use super::agents::Message;
 use super::{Driver, failure};
-use crate::name::HostName;
+use crate::name::{HostName, Id, Name};
 use crate::plan::Plan;
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::{AgentDeed, Course, CourseExpectation, Expected, StatePlace, Step};
+use crate::scenario::{AgentDeed, LinkSetting};
 
 impl Driver<'_> {
     /// An agent acts on its messages, one after the other, until it dies or fails.
@@ -46,40 +44,31 @@ impl Driver<'_> {
         record.failures.push(missed);
     }
 
+    /// Hosts are switched on or off, their agents with them.
+    pub(super) fn do_power(&mut self, on: bool, hosts: &[HostName]) {
+        for host in hosts {
+            self.links.power(host, on);
+            self.agents.happens(if on { AgentDeed::Start } else { AgentDeed::Stop }, host);
+            if !on {
+                self.agents.forget(host);
+            }
+        }
+    }
+
+    /// A link changes.
+    pub(super) fn do_link(&mut self, node: &Name, to: Option<&Id>, setting: LinkSetting) {
+        let host = HostName::from(node.clone());
+        if self.intent.hosts.contains_key(&host) {
+            self.links.plug(&host, setting.up.unwrap_or(true));
+        } else {
+            self.links.set(node, to, setting);
+        }
+    }
+
     /// Something happens to agents.
     pub(super) fn do_agents(&mut self, deed: AgentDeed, hosts: &[HostName]) {
         for host in hosts {
             self.agents.happens(deed, host);
         }
-    }
-
-    /// Holds what hosts have been through against the sentences about it.
-    pub(super) fn judge_course(&self, step: &Step, record: &mut StepRecord) {
-        let mut failures = Vec::new();
-        for expectation in &step.expectations {
-            let Expected::Course(CourseExpectation { place, what }) = &expectation.what else { continue };
-            let stale = |host: &HostName| record.stale.contains_key(host.as_str());
-            let hosts = self.hosts_at(place);
-            let (wrong, why): (Vec<&HostName>, &str) = match what {
-                Course::Stale => (hosts.into_iter().filter(|host| !stale(host)).collect(), "is in sync"),
-                Course::InSync => (hosts.into_iter().filter(|host| stale(host)).collect(), "is stale"),
-            };
-            for host in wrong {
-                let text = format!("`{}`: {host} {why}", expectation.text);
-                let mut found = failure(FailureKind::Expectation, Some(expectation.line), text);
-                found.details = record.stale.get(host.as_str()).cloned().unwrap_or_default();
-                failures.push(found);
-            }
-        }
-        record.failures.extend(failures);
-    }
-
-    fn hosts_at(&self, place: &StatePlace) -> BTreeSet<&HostName> {
-        let here = |host: &&HostName| match place {
-            StatePlace::All => true,
-            StatePlace::Host(named) | StatePlace::Namespace(named, _) => named == *host,
-            StatePlace::Node(_) => false,
-        };
-        self.intent.host_order.iter().filter(here).collect()
     }
 }

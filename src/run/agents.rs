@@ -148,6 +148,12 @@ impl Agents {
         router::order(&changes)
     }
 
+    /// A host that is off knows nothing, and nothing of it is left that could be another than it should.
+    pub(super) fn forget(&mut self, host: &HostName) {
+        self.told.remove(host);
+        self.disturbed.remove(host);
+    }
+
     /// Hosts that are gone know nothing any more.
     pub(super) fn retain(&mut self, intent: &Intent) {
         self.told.retain(|host, _| intent.hosts.contains_key(host));

@@ -46,9 +46,10 @@ impl Driver<'_> {
                 Err(error) => record.failures.push(undesirable(&host, &error)),
             }
         }
+        self.macs.extend(lines::mac_owners(&self.topology, &self.observed));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
-        record.scene = scene::scene(&self.intent, &self.topology);
+        record.scene = scene::scene(&self.intent, &self.topology, &self.observed);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Driver, dataplane_failure, failure, lines};
+use super::{Driver, dataplane_failure, failure};
 use crate::dataplane::DataplaneError;
 use crate::name::NamespaceName;
 use crate::namespace::{Attach, Chain, ChainName, Kind, Link, NamespaceState, Table};
@@ -53,11 +53,10 @@ impl Driver<'_> {
             return Ok(some(ops));
         };
         let Some(state) = observed.namespaces.get(name) else { return Ok(None) };
-        let macs = lines::mac_owners(&self.topology, &self.observed);
         let actions = match &damage.wreck {
-            Wreck::Delete(kind, words) => deleted(state, *kind, words, None, &macs),
+            Wreck::Delete(kind, words) => deleted(state, *kind, words, None, &self.macs),
             Wreck::Put(thing) => put(state, thing),
-            Wreck::Replace(kind, words, thing) => replaced(state, *kind, words, thing, &macs),
+            Wreck::Replace(kind, words, thing) => replaced(state, *kind, words, thing, &self.macs),
         };
         Ok(some(actions.into_iter().map(|action| op(name, action)).collect()))
     }

@@ -2,7 +2,7 @@
 
 use crate::api::Intent;
 use crate::flow::{Flow, Protocol};
-use crate::name::Name;
+use crate::name::{HostName, Name};
 use crate::net::Family;
 use crate::run::{Owners, is_upstream};
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ pub(super) fn owners(intent: &Intent) -> Owners {
 }
 
 /// The flows of the matrix: instances and machines outside to each other, to floating IPs and to gateway addresses.
-/// Machines outside are not probed among themselves, nor upstream routers at all: no router of ours is between them.
-pub(super) fn flows(intent: &Intent) -> Vec<Flow> {
+/// An instance on a host that is off sends nothing. Machines outside are not probed among themselves, nor upstream routers at all: no router of ours is between them.
+pub(super) fn flows(intent: &Intent, is_on: &dyn Fn(&HostName) -> bool) -> Vec<Flow> {
     let inside = inside(intent);
     let outside: Vec<(Name, Vec<IpAddr>)> = intent
         .outside
@@ -37,7 +37,11 @@ pub(super) fn flows(intent: &Intent) -> Vec<Flow> {
         .flat_map(|gateway| gateway.addresses.clone());
     let shared: Vec<IpAddr> = floating.chain(gateways).collect();
     let mut flows = Vec::new();
-    for (from, own) in inside.iter().chain(&outside) {
+    let runs = |name: &Name| {
+        let host = intent.instances.get(name).and_then(|instance| instance.host.as_ref());
+        host.is_none_or(is_on)
+    };
+    for (from, own) in inside.iter().filter(|(name, _)| runs(name)).chain(&outside) {
         let others = inside.iter().chain(if outside.iter().any(|(name, _)| name == from) { &[][..] } else { &outside });
         let targets = others.filter(|(name, _)| name != from).flat_map(|(_, addresses)| addresses.iter().copied());
         for to in targets.chain(shared.iter().copied()) {

@@ -22,6 +22,10 @@ impl Driver<'_> {
                     self.agents.deliver(host, *reversed);
                 }
             }
+            Some(Deed::Hosts(on, hosts)) => self.do_power(*on, hosts),
+            Some(Deed::Link { node, to, setting }) => self.do_link(node, to.as_ref(), *setting),
+            Some(Deed::Partition(groups)) => self.links.partition(groups),
+            Some(Deed::Heal) => self.links.heal(),
             Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
             Some(Deed::Flush(place, cache, address)) => {
                 if let Err(error) = self.dataplane.flush(place, *cache, *address) {

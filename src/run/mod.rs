@@ -6,13 +6,17 @@
 mod act;
 mod agents;
 mod check;
+mod course;
 mod damage;
 mod exchange;
 mod fault;
 mod lines;
+mod links;
 mod matrix;
 mod memory;
+mod profile;
 mod proof;
+mod repeat;
 mod scene;
 mod watch;
 mod why;
@@ -29,6 +33,7 @@ use crate::dataplane::{Dataplane, DataplaneError};
 use crate::flow::{Flow, ProbeReport, Verdict};
 use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
+use crate::net::Mac;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
 use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
@@ -37,6 +42,7 @@ use agents::Agents;
 use check::undesirable;
 
 pub use proof::{Proved, prove};
+pub use scene::planned_scene;
 
 /// What a run does besides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,7 +69,7 @@ pub fn run(
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
         for step in &scenario.steps {
-            steps.push(driver.step(step));
+            steps.push(driver.repeated(step));
             told_last(&steps, told);
         }
     }
@@ -99,6 +105,10 @@ struct Driver<'a> {
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
     faults: fault::Faults<'a>,
+    past: course::Past,
+    links: links::Links,
+    /// Who owns which MAC, or did when it was last seen.
+    macs: BTreeMap<Mac, String>,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -115,6 +125,9 @@ impl<'a> Driver<'a> {
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
             faults: fault::Faults::default(),
+            past: course::Past::new(scenario),
+            links: links::Links::default(),
+            macs: BTreeMap::new(),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -126,6 +139,7 @@ impl<'a> Driver<'a> {
         let _span = info_span!("step", number = 0).entered();
         self.move_to(vec![self.intent.clone(), self.scenario.intent.clone()], &BTreeMap::new(), &mut record);
         self.check(&mut record);
+        self.remember(&mut record);
         self.watch_judge(None, &mut record);
         self.watch_proof(&mut record);
         record
@@ -134,9 +148,12 @@ impl<'a> Driver<'a> {
     fn step(&mut self, step: &Step) -> StepRecord {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
+        self.listen(&mut record);
         self.change(step, &mut record);
+        self.remember(&mut record);
         self.read_connections(step, &mut record);
         self.exchanges(step, &mut record);
+        self.profile(step, &mut record);
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
@@ -170,6 +187,7 @@ impl<'a> Driver<'a> {
         let mut mail = self.agents.mail(&stages, hearings);
         let Some(next) = stages.into_iter().next_back() else { return };
         let mut topology = router::topology(&next);
+        self.links.adjust(&mut topology);
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
@@ -232,11 +250,11 @@ impl<'a> Driver<'a> {
     }
 
     fn state(&self) -> BTreeMap<String, Vec<Line>> {
-        let macs = lines::mac_owners(&self.topology, &self.observed);
+        let macs = &self.macs;
         let mut state = BTreeMap::new();
         for (host, observed) in &self.observed {
             for (name, content) in &observed.namespaces {
-                let all = lines::lines(name, content, &macs, &namespace::skeleton);
+                let all = lines::lines(name, content, macs, &namespace::skeleton);
                 state.insert(format!("{host}/{name}"), all);
             }
         }
@@ -245,7 +263,7 @@ impl<'a> Driver<'a> {
 
     /// Sends the matrix and the flows of the expectations, all at once, and holds the outcomes against the sentences.
     fn probe(&self, step: &Step, record: &mut StepRecord) {
-        let mut flows: Vec<Flow> = matrix::flows(&self.intent);
+        let mut flows: Vec<Flow> = matrix::flows(&self.intent, &|host| !self.links.is_off(host));
         for expectation in &step.expectations {
             if let Expected::Flow(expected) = &expectation.what {
                 for flow in expected.flows(&self.intent) {
@@ -330,6 +348,7 @@ impl<'a> Driver<'a> {
             ..Intent::default()
         };
         self.agents.revive(&empty);
+        self.links = links::Links::default();
         self.move_to(vec![self.intent.clone(), empty], &BTreeMap::new(), &mut record);
         self.check(&mut record);
         self.watch_judge(None, &mut record);
@@ -381,6 +400,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         connections: BTreeMap::new(),
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
+        profile: None,
         failures: Vec::new(),
     }
 }

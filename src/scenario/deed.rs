@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::flow::Place;
 use crate::memory::Cache;
-use crate::name::{DeviceName, HostName, Id, NamespaceName};
+use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Address, ChainName, Kind, PolicyRule, Route, Rule, Table};
 use crate::net::{Family, Mac};
 
@@ -15,6 +15,21 @@ pub enum Deed {
     Flush(Place, Cache, Option<IpAddr>),
     /// Something happens to the agents of these hosts.
     Agents(AgentDeed, Vec<HostName>),
+    /// Hosts are switched on, or off.
+    Hosts(bool, Vec<HostName>),
+    /// A link of a machine, or a host's to the underlay.
+    Link {
+        /// The machine or the host.
+        node: Name,
+        /// The network; none where there is but one link, and for the underlay.
+        to: Option<Id>,
+        /// What it becomes.
+        setting: LinkSetting,
+    },
+    /// The underlay between these groups is cut.
+    Partition(Vec<Vec<HostName>>),
+    /// All partitions end.
+    Heal,
     /// Somebody does something behind an agent's back.
     Sabotage(Damage),
     /// These hosts hear what was held back for them.
@@ -24,6 +39,15 @@ pub enum Deed {
         /// The last notice first.
         reversed: bool,
     },
+}
+
+/// What of a link is to be another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkSetting {
+    /// It carries packets.
+    pub up: Option<bool>,
+    /// In bytes.
+    pub mtu: Option<u32>,
 }
 
 /// Something that somebody does on a host behind its agent's back.

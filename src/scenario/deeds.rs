@@ -15,8 +15,34 @@ use crate::name::HostName;
 pub(super) struct Running {
     /// Hosts whose agent does not run, and the step that ended it.
     stopped: BTreeMap<HostName, usize>,
+    /// Hosts that are off, and the step that switched them off.
+    pub(super) off: BTreeMap<HostName, usize>,
     /// Hosts for which notices are held back.
     held: BTreeSet<HostName>,
+    /// The numbers of the steps so far, by number and by name.
+    steps: BTreeMap<String, usize>,
+}
+
+impl Running {
+    /// A step is over.
+    pub(super) fn pass(&mut self, number: usize, name: Option<&str>) {
+        self.steps.insert(number.to_string(), number);
+        self.steps.extend(name.map(|name| (name.to_owned(), number)));
+    }
+
+    /// Something happens to an agent.
+    pub(super) fn agent(&mut self, deed: AgentDeed, host: &HostName, number: usize) {
+        match deed {
+            AgentDeed::Stop => drop(self.stopped.insert(host.clone(), number)),
+            AgentDeed::Start => drop(self.stopped.remove(host)),
+            AgentDeed::Restart | AgentDeed::Resync => {}
+        }
+    }
+
+    /// The number of an earlier step, by its name or number.
+    pub(super) fn step(&self, label: &str) -> Option<usize> {
+        self.steps.get(label).copied()
+    }
 }
 
 /// A host that an operation names, with its place.
@@ -28,6 +54,11 @@ impl Builder<'_> {
         let agents = |deed| Some((deed, named(&verb.value)));
         let (deed, hosts) = match verb.key.as_str() {
             "flush" => return self.flush(&verb.value),
+            "stop_host" => return Some(self.power(number, &verb.value, false)),
+            "start_host" => return Some(self.power(number, &verb.value, true)),
+            "set_link" => return self.link(verb),
+            "partition" => return self.partition(&verb.value),
+            "heal" => return Some(Deed::Heal),
             "sabotage" => return self.sabotage(&verb.value, &verb.key_span),
             "deliver" => return Some(self.deliver(&verb.value)),
             "stop_agent" => agents(AgentDeed::Stop),
@@ -38,17 +69,19 @@ impl Builder<'_> {
         }?;
         for (host, node) in &hosts {
             self.check_agent(deed, host, &node.span);
-            match deed {
-                AgentDeed::Stop => drop(self.world.running.stopped.insert(host.clone(), number)),
-                AgentDeed::Start => drop(self.world.running.stopped.remove(host)),
-                AgentDeed::Restart | AgentDeed::Resync => {}
-            }
+            self.world.running.agent(deed, host, number);
         }
         Some(Deed::Agents(deed, hosts.into_iter().map(|(host, _)| host).collect()))
     }
 
     /// An agent that runs cannot be started, one that does not run can do nothing else.
     fn check_agent(&mut self, deed: AgentDeed, host: &HostName, span: &Span) {
+        if let Some(step) = self.world.running.off.get(host) {
+            self.notes
+                .error(span.clone(), format!("`{host}` is off since step {step}"))
+                .help("`start_host` switches it on, and its agent with it");
+            return;
+        }
         let stopped = self.world.running.stopped.get(host);
         let (message, help) = match (deed, stopped) {
             (AgentDeed::Start, None) => {
@@ -153,7 +186,7 @@ impl Builder<'_> {
 }
 
 /// The hosts below `host`, each with its node.
-fn named(node: &Node) -> Vec<Named<'_>> {
+pub(super) fn named(node: &Node) -> Vec<Named<'_>> {
     let items = node.get("host").map(Node::items).unwrap_or_default();
     items.iter().filter_map(|item| Some((HostName::new(item.text()?).ok()?, item))).collect()
 }

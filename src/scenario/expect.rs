@@ -60,8 +60,32 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
         ttl: subject.ttl,
         outcome,
     };
-    let sendable = check_families(&flow, entry, world, notes) && check_comparable(&flow, entry, world, notes);
+    let sendable = check_running(&flow, entry, world, notes)
+        && check_families(&flow, entry, world, notes)
+        && check_comparable(&flow, entry, world, notes);
     sendable.then(|| expectation(entry, &entry.value, source, Expected::Flow(flow)))
+}
+
+/// Nobody sends whose host is off.
+fn check_running(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &mut Notes) -> bool {
+    let nodes = flow.targets.iter().filter_map(|target| match target {
+        Target::Node(source) if flow.both => Some(&source.node),
+        Target::Node(_) | Target::Address(_) | Target::Range(..) => None,
+    });
+    for node in flow.sources.iter().map(|source| &source.node).chain(nodes) {
+        let host = world.intent.instances.get(node).and_then(|instance| instance.host.as_ref());
+        if let Some((host, step)) = host.and_then(|host| Some((host, world.running.off.get(host)?))) {
+            let said = Words::of_key(entry).all().find(|word| word.text == node.as_str()).map(|word| word.span.clone());
+            notes
+                .error(
+                    said.unwrap_or_else(|| entry.key_span.clone()),
+                    format!("`{node}` sends nothing: it runs on `{host}`"),
+                )
+                .help(format!("`{host}` is off since step {step}; `start_host` switches it on"));
+            return false;
+        }
+    }
+    true
 }
 
 /// Both ends of each flow have an address of its family.
@@ -198,7 +222,7 @@ fn states(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Vec<
     let Some(place) = state::place(entry, world, notes) else { return Vec::new() };
     sentences(entry, source, notes, |words, notes| {
         if course::begins(&words) {
-            course::read(&place, words, notes).map(Expected::Course)
+            course::read(&place, words, world, notes).map(Expected::Course)
         } else {
             state::read(&place, words, notes).map(Expected::State)
         }

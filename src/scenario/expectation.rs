@@ -202,6 +202,17 @@ pub enum Course {
     Stale,
     /// It is.
     InSync,
+    /// Nothing of the place was deleted, added or written anew in this step; with a step, all is as it was after that.
+    Unchanged(Option<usize>),
+    /// What matches is what matched before this step, or after that one, and was not touched since.
+    Keeps {
+        /// Of which kind.
+        kind: Kind,
+        /// Words that occur in the printed line, in this order.
+        pattern: Vec<String>,
+        /// After which step.
+        since: Option<usize>,
+    },
 }
 
 impl std::fmt::Display for Course {
@@ -209,6 +220,8 @@ impl std::fmt::Display for Course {
         f.write_str(match self {
             Self::Stale => "stale",
             Self::InSync => "in sync",
+            Self::Unchanged(_) => "unchanged",
+            Self::Keeps { .. } => "keeps",
         })
     }
 }

@@ -302,8 +302,10 @@ pub(super) fn operation(verb: &str, node: &Node, intent: &Intent) -> Option<Vec<
         "move_gateway" => vec![Event::GatewayMoved(named(node, "router")?, host_named(node, "to")?)],
         "associate" => vec![associated(address(node.get("floating_ip")?)?, node, intent)?],
         "disassociate" => many(node, "floating_ip", address).into_iter().map(Event::FloatingIpDisassociated).collect(),
-        "stop_agent" | "resync_agent" | "deliver" | "sabotage" => Vec::new(),
-        "start_agent" | "restart_agent" => {
+        "stop_agent" | "resync_agent" | "deliver" | "sabotage" | "stop_host" | "set_link" | "partition" | "heal" => {
+            Vec::new()
+        }
+        "start_agent" | "restart_agent" | "start_host" => {
             many(node, "host", name).into_iter().map(|host| Event::AgentRestarted(host.into())).collect()
         }
         _ => return None,

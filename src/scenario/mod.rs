@@ -18,11 +18,13 @@ mod fault;
 mod header;
 mod judge;
 mod language;
+mod links;
 mod lower;
 mod note;
 mod objects;
 mod outcome;
 mod pattern;
+mod profile;
 mod schema;
 mod shape;
 mod state;
@@ -40,7 +42,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
-pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, Thing, Wreck};
+pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
 pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
@@ -51,6 +53,7 @@ pub use header::Story;
 pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
+pub use profile::Profile;
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
@@ -109,6 +112,8 @@ pub struct Step {
     pub times: u32,
     /// Packets made to order, after the change.
     pub exchanges: Vec<Exchange>,
+    /// What kind of translator must stand before an instance.
+    pub profile: Option<Profile>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }

@@ -135,10 +135,10 @@ fn expect() -> Value {
             `through HOST/NAMESPACE`, `ttl N`, `port kept`, `reply via HOST`, `no answer`. Or not: `unreachable`, `refused`, `no route`, \
             `no neighbour`, `prohibited`, `too big N`, `expired`, `dropped`, each with `by` and `at`."
     });
-    let fact = json!({ "type": "string", "pattern": r"^\s*((has|no)\s|stale\s*$|in\s+sync\s*$)" });
+    let fact = json!({ "type": "string", "pattern": r"^\s*((has|no|keeps)\s|stale\s*$|in\s+sync\s*$|unchanged(\s+since\s+\S+)?\s*$)" });
     let place = json!({
-        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`; of hosts `stale`, \
-            `in sync`; one or a list.",
+        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`, `keeps KIND TEXT` \
+            and `unchanged`, both with `since STEP`; of hosts `stale`, `in sync`; one or a list.",
         "anyOf": [fact, { "type": "array", "items": fact, "minItems": 1 }]
     });
     let sighting = json!({

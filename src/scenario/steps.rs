@@ -6,6 +6,7 @@ use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
 use super::lower;
 use super::note::{Span, position};
+use super::profile;
 use super::state;
 use super::values;
 use super::yaml::{Entry, Node};
@@ -39,8 +40,11 @@ impl Builder<'_> {
             .get("probe")
             .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
             .unwrap_or_default();
+        self.world.running.pass(number, name.as_deref());
+        let profile =
+            node.get("nat_profile").and_then(|node| profile::read(node, self.source, &self.world, &mut self.notes));
         let idle = !node.entries().iter().any(|entry| {
-            matches!(entry.key.as_str(), "expect" | "probe")
+            matches!(entry.key.as_str(), "expect" | "probe" | "nat_profile")
                 || entry.key == "together"
                 || OPERATIONS.key(&entry.key).is_some()
         });
@@ -57,6 +61,7 @@ impl Builder<'_> {
             crash,
             times,
             exchanges,
+            profile,
             expectations,
         }
     }
@@ -161,6 +166,7 @@ impl Builder<'_> {
         if verb.key == "update" {
             needs.extend(self.updated_names(node));
             self.check_own_ports(node);
+            self.check_back_end(node);
             for entry in node.get("floating_ips").map(Node::entries).unwrap_or_default() {
                 self.check_forwardings(&entry.value, &entry.key_span);
             }
@@ -251,6 +257,16 @@ impl Builder<'_> {
                     )
                     .help("write it under `ports`");
             }
+        }
+    }
+
+    /// The lab is made with a back end, and keeps it.
+    fn check_back_end(&mut self, node: &Node) {
+        let settings = node.get("settings").map(Node::entries).unwrap_or_default();
+        for key in settings.iter().filter(|key| key.key == "rules") {
+            self.notes
+                .error(key.key_span.clone(), "how rules get into the kernel cannot change during a run")
+                .help("write it in `settings` at the top of the file, or `run --rules`");
         }
     }
 

@@ -6,10 +6,10 @@ use super::{Explanation, Names, RuleHit, Ruling, Sight, Stop};
 use crate::flow::{Place, ProbeReport, Protocol, Verdict, via};
 use crate::memory::{Connection, number_text};
 
-/// What translation picks a number for.
+/// What translation changes besides addresses.
 const ECHO_ID: &str = "echo id";
 const SOURCE_PORT: &str = "source port";
-const PICKED: [&str; 2] = [ECHO_ID, SOURCE_PORT];
+const DESTINATION_PORT: &str = "destination port";
 
 /// Columns of what a line is about.
 const LABEL: usize = 10;
@@ -32,10 +32,13 @@ pub fn short(explanations: &[Explanation], names: &Names) -> Vec<String> {
         let page = Page::of(explanation, names);
         let (ends, fate) = (page.ends(explanation), page.fate(explanation));
         let mut stops = Vec::new();
-        for (word, passed) in
-            [("there", &explanation.there), ("back", &explanation.back), ("error", &explanation.errors)]
-        {
-            stops.extend(passed.iter().map(|stop| format!("  {word:<5} {}", page.stop_in_short(stop))));
+        let ways = [
+            (Way::There, "there", &explanation.there),
+            (Way::Back, "back", &explanation.back),
+            (Way::Error, "error", &explanation.errors),
+        ];
+        for (way, word, passed) in ways {
+            stops.extend(passed.iter().map(|stop| format!("  {word:<5} {}", page.stop_in_short(way, stop))));
         }
         let spoken = explanation.report.flow.spoken();
         match told.iter_mut().find(|one| (&one.0, &one.2, &one.3) == (&ends, &fate, &stops)) {
@@ -272,12 +275,12 @@ impl<'a> Page<'a> {
             changes.extend((was != is).then(|| ECHO_ID.to_owned()));
         } else {
             changes.extend((was.0 != is.0).then(|| SOURCE_PORT.to_owned()));
-            changes.extend((was.1 != is.1).then(|| "destination port".to_owned()));
+            changes.extend((was.1 != is.1).then(|| DESTINATION_PORT.to_owned()));
         }
         changes
     }
 
-    fn stop_in_short(&self, stop: &Stop) -> String {
+    fn stop_in_short(&self, way: Way, stop: &Stop) -> String {
         let mut text = stop.place.to_string();
         if let Some(routing) = &stop.routing {
             // The rules that every namespace is born with say nothing.
@@ -293,7 +296,8 @@ impl<'a> Page<'a> {
         }
         let mut changes = self.translation(stop);
         // Which number was picked for a sender's port or echo id says nothing of the way.
-        changes.retain(|change| !PICKED.contains(&change.as_str()));
+        let picked = if way == Way::Back { DESTINATION_PORT } else { SOURCE_PORT };
+        changes.retain(|change| change != ECHO_ID && change != picked);
         if changes.is_empty() {
             return text;
         }

@@ -75,7 +75,11 @@ fn within(state: &mut NamespaceState, action: &Action) -> Answer {
         }
         Action::AddressAdd(address) => {
             link(state, &address.device)?;
-            must(state.addresses.insert(address.clone()), || "EEXIST".to_owned())
+            let same = |on: &Address| (&on.device, on.net) == (&address.device, address.net);
+            must(!state.addresses.iter().any(same), || "EEXIST".to_owned())?;
+            let secondary = state.addresses.iter().any(|on| in_one_subnet(on, address));
+            state.addresses.insert(Address { secondary, ..address.clone() });
+            Ok(())
         }
         Action::AddressDelete(address) => delete_address(state, address),
         Action::RouteReplace(route) => replace_route(state, route),
@@ -128,7 +132,7 @@ fn add_link(
     if let Attach::Peer { namespace, device: other } = &link.attach {
         let (mac, mtu) = peer.ok_or("a pair without its other end")?;
         let attach = Attach::Peer { namespace: name.clone(), device: device.clone() };
-        ends.push((namespace.clone(), other.clone(), Link { mac, mtu, up: link.up, attach }));
+        ends.push((namespace.clone(), other.clone(), Link { mac, mtu, up: link.up, attach, odd: String::new() }));
     }
     for (name, device, link) in ends {
         let state = host.namespaces.get_mut(&name).ok_or("no such namespace")?;
@@ -155,8 +159,24 @@ fn remove_peer(host: &mut HostState, link: &Link) {
     }
 }
 
+fn in_one_subnet(one: &Address, other: &Address) -> bool {
+    one.device == other.device && one.net.trunc() == other.net.trunc() && family_of(&one.net) == Family::V4
+}
+
 fn delete_address(state: &mut NamespaceState, address: &Address) -> Answer {
-    must(state.addresses.remove(address), || "EADDRNOTAVAIL".to_owned())?;
+    let same = |on: &&Address| (&on.device, on.net) == (&address.device, address.net);
+    let is = state.addresses.iter().find(same).cloned().ok_or("EADDRNOTAVAIL")?;
+    state.addresses.remove(&is);
+    let next = state.addresses.iter().rfind(|on| in_one_subnet(on, &is)).cloned();
+    if let Some(next) = next.filter(|_| !is.secondary) {
+        // One becomes the eldest, or all go with it.
+        if sysctl::read(&state.sysctls, "net.ipv4.conf.all.promote_secondaries") == Some("1") {
+            state.addresses.remove(&next);
+            state.addresses.insert(Address { secondary: false, ..next });
+        } else {
+            state.addresses.retain(|on| !in_one_subnet(on, &is));
+        }
+    }
     state.routes.retain(|route| route.source != Some(address.net.addr()));
     let v4 = |on: &Address| on.device == address.device && family_of(&on.net) == Family::V4;
     if v4(address) && !state.addresses.iter().any(v4) {

@@ -106,10 +106,16 @@ fn action(host: &HostState, name: &NamespaceName, deed: Deed, number: usize) -> 
             Action::Rules(RuleChanges { changes: vec![(Family::V4, table, ChainChange::Delete(name, at, rule))] })
         }
         Deed::ForeignLink => {
-            let link = Link { mac: Mac::derived("foreign", "x"), mtu: 1500, up: true, attach: Attach::Foreign };
+            let link = Link {
+                mac: Mac::derived("foreign", "x"),
+                mtu: 1500,
+                up: true,
+                attach: Attach::Foreign,
+                odd: String::new(),
+            };
             Action::LinkAdd { device: "foreign0".parse().unwrap(), link, peer: None }
         }
-        Deed::ForeignAddress => Action::AddressAdd(Address { device: device?, net: foreign() }),
+        Deed::ForeignAddress => Action::AddressAdd(Address::new(device?, foreign())),
         Deed::ForeignRoute => {
             Action::RouteReplace(Route::on_link("198.18.0.0/15".parse().unwrap(), device?, TABLE_MAIN))
         }

@@ -1,19 +1,17 @@
 //! `dvrlab run`.
 
+mod bundle;
 mod pcap;
+mod print;
+mod work;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::path::PathBuf;
 
+use self::print::Printer;
 use super::files::{self, Loaded};
-use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, EXIT_OK, err, out};
+use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, err};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
-use crate::harness::{self, HarnessError, Job, Overrides};
-use crate::record::{Outcome, Record};
-use crate::report::{self, Detail, Proof};
-use crate::snapshot::{self, Difference};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -22,10 +20,11 @@ pub(super) struct Arguments {
     /// Scenario files, or directories of them.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Print the operations of every host too, in the order in which they were done.
+    /// Print what each step changed, who reaches whom then, and the operations of every host in the order in which they were
+    /// done. All but the operations is printed anyway where a single scenario runs.
     #[arg(short, long)]
     verbose: bool,
-    /// Print failures and the summary only.
+    /// Print failures and the count only.
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
     /// Labs at a time.
@@ -62,6 +61,16 @@ pub(super) struct Arguments {
     /// Write the records of all scenarios to this file (`-`: standard output, and nothing else there).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write JUnit XML to this file: a case for each scenario and step.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Add a summary in Markdown to this file, as `$GITHUB_STEP_SUMMARY` wants it.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Keep record, plan, explanation and frames of what fails in DIR/run-N, with a link DIR/latest [default: target/dvrlab, where
+    /// there is a target/].
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
     /// Write every frame of every namespace to DIR/SCENARIO/NAMESPACE.pcapng, for Wireshark.
     #[arg(long, value_name = "DIR")]
     pcap: Option<PathBuf>,
@@ -76,16 +85,6 @@ fn shard(text: &str) -> Result<(usize, usize), String> {
         Some((m, n)) if (1..=n).contains(&m) => Ok((m, n)),
         Some(_) | None => Err("write M/N with M from 1 to N".to_owned()),
     }
-}
-
-/// What came of one scenario.
-struct Finished {
-    index: usize,
-    result: Result<Record, HarnessError>,
-    /// The same with each of its faults, if that was asked for and it went well without.
-    proofs: Vec<Result<Record, HarnessError>>,
-    /// What kept the capture from being whole.
-    complaints: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
@@ -110,9 +109,9 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
             return EXIT_BUG;
         }
     };
-    let mut printer = Printer::new(arguments);
-    carry_out(&loaded, arguments, &program, &mut printer);
-    printer.end(&loaded)
+    let mut printer = Printer::new(arguments, &loaded, color);
+    work::carry_out(&loaded, arguments, &program, &mut |news| printer.news(news));
+    printer.end()
 }
 
 fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {
@@ -126,276 +125,6 @@ fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {
     };
     let (first, every) = arguments.shard.unwrap_or((1, 1));
     loaded.into_iter().filter(wanted).enumerate().filter(|(n, _)| n % every == first - 1).map(|(_, one)| one).collect()
-}
-
-/// Runs all scenarios, several at a time, and hands what came of them to the printer in the order of the files.
-fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path, printer: &mut Printer<'_>) {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
-            let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = loaded.get(index) else { break };
-                    let mut files =
-                        arguments.pcap.as_deref().map(|directory| pcap::Files::new(directory, &one.scenario.name));
-                    let result = harness::run_captured(program, &job(one, arguments, None), &mut drop, &mut |step| {
-                        if let Some(files) = &mut files {
-                            files.add(&step);
-                        }
-                    });
-                    let complaints = files.map(|files| files.complaints).unwrap_or_default();
-                    let failed = !matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
-                    let no_lab = matches!(&result, Err(HarnessError::Sandbox(_)));
-                    if no_lab || (failed && arguments.fail_fast) {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                    let faults = if arguments.prove && !failed { one.scenario.faults.len() } else { 0 };
-                    let faulty = |fault| harness::run_scenario(program, &job(one, arguments, Some(fault)), &mut drop);
-                    let proofs = (0..faults).map(faulty).collect();
-                    if sender.send(Finished { index, result, complaints, proofs }).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut waiting: Vec<Finished> = Vec::new();
-        let mut turn = 0;
-        for finished in receiver {
-            waiting.push(finished);
-            while let Some(at) = waiting.iter().position(|one| one.index == turn) {
-                let one = waiting.swap_remove(at);
-                for complaint in &one.complaints {
-                    err(&format!("warning: {complaint}\n"));
-                }
-                if let Some(source) = loaded.get(one.index) {
-                    printer.scenario(source, one.result, one.proofs);
-                }
-                turn += 1;
-            }
-        }
-    });
-}
-
-/// A run of a scenario, with one of its faults or none.
-fn job(one: &Loaded, arguments: &Arguments, fault: Option<usize>) -> Job {
-    Job::Scenario {
-        path: one.file.to_string_lossy().into_owned(),
-        text: one.text.clone(),
-        log: arguments.log.clone(),
-        hold: None,
-        overrides: Overrides {
-            deviations: arguments.deviations.clone().unwrap_or_default(),
-            rules: arguments.rules,
-            prove_watch: arguments.prove_watch,
-            // A fault is meant to fail: its packets are nobody's evidence.
-            pcap: arguments.pcap.is_some() && fault.is_none(),
-            fault,
-        },
-    }
-}
-
-struct Printer<'a> {
-    arguments: &'a Arguments,
-    detail: Detail,
-    records: Vec<Record>,
-    passed: usize,
-    unsupported: usize,
-    failed: Vec<String>,
-    /// Faults that were noticed, and all of them.
-    proved: (usize, usize),
-    code: i32,
-}
-
-impl<'a> Printer<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
-        let detail = match (arguments.quiet, arguments.verbose) {
-            (true, _) => Detail::Failures,
-            (false, true) => Detail::Operations,
-            (false, false) => Detail::Reach,
-        };
-        Self {
-            arguments,
-            detail,
-            records: Vec::new(),
-            passed: 0,
-            unsupported: 0,
-            failed: Vec::new(),
-            proved: (0, 0),
-            code: EXIT_OK,
-        }
-    }
-
-    fn print(&self, text: &str) {
-        if self.arguments.json.as_deref() != Some(Path::new("-")) {
-            out(text);
-        }
-    }
-
-    fn scenario(
-        &mut self,
-        source: &Loaded,
-        result: Result<Record, HarnessError>,
-        proofs: Vec<Result<Record, HarnessError>>,
-    ) {
-        match result {
-            Ok(record) => {
-                for with in proofs {
-                    self.proof(source, &record, with);
-                }
-                self.record(source, record);
-            }
-            Err(HarnessError::Sandbox(error)) => {
-                // The same for every scenario, so said once.
-                self.code = worse(self.code, EXIT_NO_LAB);
-                let remedy = error.remedy().map(|remedy| format!("\n  {remedy}")).unwrap_or_default();
-                let text = format!("this machine cannot run labs: {}{remedy}\n", chain(&error));
-                if !self.failed.contains(&text) {
-                    self.failed.push(text);
-                }
-            }
-            Err(HarnessError::Unsupported(reason)) => {
-                self.unsupported += 1;
-                if !self.arguments.allow_unsupported {
-                    self.code = worse(self.code, EXIT_NO_LAB);
-                }
-                self.print(&format!("unsupported  {}: {reason}\n", source.scenario.name));
-            }
-            Err(error) => {
-                self.code = worse(self.code, EXIT_BUG);
-                self.failed.push(format!("{}: {}\n", source.file.display(), chain(&error)));
-            }
-        }
-    }
-
-    /// A fault must be noticed.
-    fn proof(&mut self, source: &Loaded, without: &Record, with: Result<Record, HarnessError>) {
-        self.proved.1 += 1;
-        let with = match with {
-            Ok(with) => with,
-            Err(error) => {
-                self.code = worse(self.code, EXIT_BUG);
-                self.failed.push(format!("{}: {}\n", source.file.display(), chain(&error)));
-                return;
-            }
-        };
-        let proof = report::proof(without, &with);
-        let text = report::proof_text(&with, &proof);
-        if proof.holds() {
-            self.proved.0 += 1;
-            if self.detail >= Detail::Reach {
-                self.print(&text);
-            }
-            return;
-        }
-        let untouched = matches!(proof, Proof::Untouched(_));
-        self.code = worse(self.code, if untouched { super::EXIT_BAD_INPUT } else { EXIT_FAILED });
-        self.failed.push(text);
-    }
-
-    fn record(&mut self, source: &Loaded, record: Record) {
-        if self.detail >= Detail::Reach {
-            self.print(&format!("{}: {}\n", record.scenario, record.summary));
-        }
-        let mut before = None;
-        for step in &record.steps {
-            self.print(&report::step(step, before, self.detail));
-            before = Some(step);
-        }
-        let mut bad = record.outcome == Outcome::Failed;
-        if bad {
-            self.failed.push(report::failures(&record));
-        }
-        if let Some(directory) = snapshot::directory_of(&source.file) {
-            bad |= self.compare(&record, &directory);
-        }
-        if bad {
-            self.code = worse(self.code, EXIT_FAILED);
-        } else {
-            self.passed += 1;
-        }
-        if self.detail >= Detail::Reach {
-            self.print(&format!("{}\n\n", report::summary_line(&record)));
-        }
-        self.records.push(record);
-    }
-
-    /// Compares with the snapshots, or writes them; true if they differ.
-    fn compare(&mut self, record: &Record, directory: &Path) -> bool {
-        let mut bad = false;
-        for snapshot in snapshot::of(record, directory) {
-            let name = snapshot.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let difference = match snapshot.difference() {
-                Ok(None) => continue,
-                Ok(Some(difference)) => difference,
-                Err(error) => {
-                    self.failed.push(format!("{name}: {error}\n"));
-                    bad = true;
-                    continue;
-                }
-            };
-            if self.arguments.accept {
-                match snapshot.write() {
-                    Ok(()) => self.print(&format!("  wrote snapshots/{}.snap\n", name.trim_end_matches(".snap"))),
-                    Err(error) => {
-                        self.failed.push(format!("{name}: {error}\n"));
-                        bad = true;
-                    }
-                }
-                continue;
-            }
-            bad = true;
-            self.failed.push(match difference {
-                Difference::Missing => {
-                    format!("{}: snapshots/{name} does not exist: `--accept` writes it\n", record.path)
-                }
-                Difference::Changed(diff) => format!(
-                    "{}: snapshots/{name} differs (- snapshot, + this run; `--accept` takes this run):\n{diff}\n",
-                    record.path
-                ),
-            });
-        }
-        bad
-    }
-
-    /// The summary, failures repeated first; gives the exit code.
-    fn end(mut self, loaded: &[Loaded]) -> i32 {
-        if let Some(file) = &self.arguments.json {
-            let written = serde_json::to_string_pretty(&self.records).map_err(std::io::Error::from).and_then(|text| {
-                if file == Path::new("-") {
-                    out(&format!("{text}\n"));
-                    Ok(())
-                } else {
-                    std::fs::write(file, text)
-                }
-            });
-            if let Err(error) = written {
-                err(&format!("error: {}: {error}\n", file.display()));
-                self.code = worse(self.code, EXIT_BUG);
-            }
-        }
-        if !self.failed.is_empty() {
-            self.print("failures:\n");
-            for text in &self.failed {
-                self.print(&format!("{text}\n"));
-            }
-        }
-        let not_run = loaded.len() - self.records.len() - self.unsupported;
-        let failed = self.records.len() - self.passed;
-        let counted = |count: usize, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
-        let rest = counted(self.unsupported, "unsupported") + &counted(not_run, "not run");
-        if self.arguments.prove {
-            let (noticed, all) = self.proved;
-            let without = loaded.iter().filter(|one| one.scenario.faults.is_empty()).count();
-            self.print(&format!("{noticed} of {all} faults noticed{}\n", counted(without, "scenarios without any")));
-        }
-        self.print(&format!("{} passed, {failed} failed{rest}\n", self.passed));
-        self.code
-    }
 }
 
 /// An error with its causes, in one line.

@@ -1,7 +1,7 @@
 //! Addresses, as the agent sets them: IPv4 with a broadcast address, IPv6 as it is: duplicate address
 //! detection is off where devices are made.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -12,8 +12,8 @@ use super::index;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::netns::Netns;
 use crate::kernel::request::acknowledged;
-use crate::namespace::Address;
-use crate::net::{IpNet, Ipv4Net};
+use crate::namespace::{Address, broadcast_of};
+use crate::net::IpNet;
 
 /// Adds an address to the device with that index.
 ///
@@ -22,9 +22,7 @@ use crate::net::{IpNet, Ipv4Net};
 pub async fn add(netns: &Netns, index: u32, net: &IpNet) -> Result<(), NetlinkError> {
     let mut message = message(index, net);
     message.attributes.push(AddressAttribute::Address(net.addr()));
-    if let IpNet::V4(net) = net {
-        message.attributes.extend(broadcast(*net).map(AddressAttribute::Broadcast));
-    }
+    message.attributes.extend(broadcast_of(net).map(AddressAttribute::Broadcast));
     acknowledged(netns.handle(), RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL).await?;
     if net.addr().is_ipv6() {
         netns.stir(index);
@@ -50,9 +48,4 @@ fn message(index: u32, net: &IpNet) -> AddressMessage {
     message.header.prefix_len = net.prefix_len();
     message.attributes.push(AddressAttribute::Local(net.addr()));
     message
-}
-
-/// The broadcast address that the agent gives an address: the last of its subnet, none in a /31, which has no room for one.
-fn broadcast(net: Ipv4Net) -> Option<Ipv4Addr> {
-    (net.prefix_len() != 31).then(|| net.broadcast())
 }

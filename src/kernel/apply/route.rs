@@ -68,11 +68,13 @@ fn encode(route: &Route, indexes: &[u32], scope: RouteScope) -> RouteMessage {
         RouteProtocol::Other(number) => WireProtocol::from(number),
     };
     header.scope = scope;
+    header.tos = route.tos;
     header.kind = match route.kind {
         RouteKind::Unicast => RouteType::Unicast,
         RouteKind::Unreachable => RouteType::Unreachable,
         RouteKind::Blackhole => RouteType::BlackHole,
         RouteKind::Prohibit => RouteType::Prohibit,
+        RouteKind::Other(number) => RouteType::from(number),
     };
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Table(route.table));

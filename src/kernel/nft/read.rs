@@ -54,6 +54,15 @@ impl Tables {
         Some((table, self.of(family).tables.get(&table)?.get(&key.2)?.rules.get(position)?))
     }
 
+    /// Every rule of the iptables tables with the kernel's number of it, which is one of its table.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, Family, Table, &ChainName, &Rule)> {
+        self.handles.iter().flat_map(|((family, table, chain), handles)| {
+            let rules = self.of(*family).tables.get(table).and_then(|chains| chains.get(chain));
+            let rules = rules.into_iter().flat_map(|chain| &chain.rules);
+            handles.iter().zip(rules).map(move |(handle, rule)| (*handle, *family, *table, chain, rule))
+        })
+    }
+
     fn of_mut(&mut self, family: Family) -> &mut Ruleset {
         match family {
             Family::V4 => &mut self.v4,

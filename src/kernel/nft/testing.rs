@@ -1,12 +1,12 @@
 //! What the tests of netfilter need: a socket, states from lines, changes between two states.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output, Stdio};
 use std::sync::Once;
 
 use netlink_sys::Socket;
 
 use super::{NftError, Tables, commit, read};
+use crate::kernel::command;
 use crate::namespace::{Chain, ChainName, Hook, Rule, Ruleset, Table, Target};
 use crate::net::Family;
 use crate::plan::{ChainChange, RuleChanges};
@@ -159,34 +159,17 @@ pub(crate) fn lines(ruleset: &Ruleset) -> BTreeMap<(String, String), Vec<String>
     all
 }
 
-fn run(program: &str, arguments: &str, input: &str) -> Option<Output> {
-    use std::io::Write as _;
-    #[expect(clippy::disallowed_methods, reason = "the reference that ours is compared with")]
-    let child = Command::new("/bin/sh")
-        .args(["-c", &format!("{program} {arguments}")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.expect("a shell");
-    match child.stdin.take().unwrap().write_all(input.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{program}: {error}"),
-        // A program that is not installed reads nothing.
-        Ok(()) | Err(_) => {}
-    }
-    let output = child.wait_with_output().unwrap();
-    if output.status.code() == Some(127) {
+/// Runs a program that has to succeed and returns what it prints; nothing if it is not installed.
+///
+/// Started as the product starts its own: pid 1 of the sandbox, where these tests run, reaps whatever nobody owns.
+pub(crate) fn succeed(program: &str, arguments: &str, input: &str) -> Option<String> {
+    let line = format!("{program} {arguments}");
+    let run = command::filter(None, "/bin/sh", &["-c", &line], input).expect("a shell");
+    if run.status.code() == Some(127) {
         static SAID: Once = Once::new();
         SAID.call_once(|| eprintln!("{program} is not installed: comparing with it was left out"));
         return None;
     }
-    Some(output)
-}
-
-/// Runs a program that has to succeed and returns what it prints; nothing if it is not installed.
-pub(crate) fn succeed(program: &str, arguments: &str, input: &str) -> Option<String> {
-    let output = run(program, arguments, input)?;
-    let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments}: {errors}");
-    Some(text)
+    assert!(run.status.success(), "{line}: {}", run.errors);
+    Some(run.output)
 }

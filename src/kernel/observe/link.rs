@@ -25,6 +25,8 @@ pub(in crate::kernel) struct Device {
     pub(super) mac: Mac,
     mtu: u32,
     pub(super) up: bool,
+    /// What no agent sets.
+    odd: String,
     pub(super) ipv4: Option<InetDevConf>,
     pub(super) ipv6: Option<Inet6DevConf>,
 }
@@ -64,7 +66,33 @@ fn decode(message: &LinkMessage) -> Result<Option<Device>, NameError> {
     }
     let up = message.header.flags.contains(LinkFlags::Up);
     let name = DeviceName::new(name)?;
-    Ok(Some(Device { index: message.header.index, name, mac, mtu, up, ipv4, ipv6 }))
+    Ok(Some(Device { index: message.header.index, name, mac, mtu, up, odd: odd(message), ipv4, ipv6 }))
+}
+
+/// What no agent sets on a device.
+fn odd(message: &LinkMessage) -> String {
+    const FLAGS: [(LinkFlags, &str); 5] = [
+        (LinkFlags::Allmulti, "ALLMULTI"),
+        (LinkFlags::Debug, "DEBUG"),
+        (LinkFlags::Dynamic, "DYNAMIC"),
+        (LinkFlags::Noarp, "NOARP"),
+        (LinkFlags::Promisc, "PROMISC"),
+    ];
+    /// Linux: `DEFAULT_TX_QUEUE_LEN`.
+    const QUEUE: u32 = 1000;
+    let flags = message.header.flags;
+    let mut words: Vec<String> =
+        FLAGS.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| (*word).to_owned()).collect();
+    for attribute in &message.attributes {
+        if let LinkAttribute::TxQueueLen(length) = attribute {
+            words.extend((*length != QUEUE).then(|| format!("txqueuelen {length}")));
+        } else if let LinkAttribute::Controller(index) = attribute {
+            words.push(format!("master {index}"));
+        } else if let LinkAttribute::IfAlias(alias) = attribute {
+            words.push(format!("alias {alias}"));
+        }
+    }
+    words.join(" ")
 }
 
 fn configuration(specs: &[AfSpecUnspec]) -> (Option<InetDevConf>, Option<Inet6DevConf>) {
@@ -85,7 +113,10 @@ pub(super) fn links(netns: &Netns, devices: &[Device]) -> BTreeMap<DeviceName, L
     let mut links = BTreeMap::new();
     for device in devices.iter().filter(|device| device.index != LOOPBACK_INDEX) {
         let attach = netns.attachment(device.index);
-        links.insert(device.name.clone(), Link { mac: device.mac, mtu: device.mtu, up: device.up, attach });
+        links.insert(
+            device.name.clone(),
+            Link { mac: device.mac, mtu: device.mtu, up: device.up, attach, odd: device.odd.clone() },
+        );
     }
     links
 }

@@ -13,6 +13,7 @@ mod lost;
 mod route;
 mod rule;
 mod sysctl;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub(super) use address::neighbours;
 pub(super) use link::{FALLBACK, devices};
 pub use sysctl::Baseline;
 pub(super) use sysctl::changed as sysctls;
+pub(super) use told::subject;
 
 use super::extack::NetlinkError;
 use super::links;
@@ -73,6 +75,16 @@ pub(super) fn reading<E: Into<ObserveCause>>(what: &'static str) -> impl Fn(E) -
 /// Device names by index, `lo` among them.
 type Names = BTreeMap<u32, DeviceName>;
 
+/// The devices of `netns` by index.
+///
+/// # Errors
+/// [`ObserveFailure`].
+pub(super) async fn device_names(netns: &Netns) -> Result<Names, ObserveFailure> {
+    let answers = dump(netns.handle(), RouteNetlinkMessage::GetLink(links::without_statistics())).await;
+    let devices = devices(answers.map_err(reading("devices"))?).map_err(reading("devices"))?;
+    Ok(devices.into_iter().map(|device| (device.index, device.name)).collect())
+}
+
 /// Everything that decides where the packets of `netns` go.
 ///
 /// # Errors
@@ -98,8 +110,9 @@ pub async fn observe_namespace(
     state.rules = rule::rules(&answers.map_err(reading("rules"))?);
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
     let routes = answers.map_err(reading("routes"))?;
-    state.routes = route::routes(&routes, &names);
-    state.lost = lost::lost(&devices, &addresses, &routes);
+    let own = address::all(&addresses, &names);
+    state.routes = route::routes(&routes, &names, &own);
+    state.lost = lost::lost(&devices, &addresses, &routes, &state.routes);
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;

@@ -4,27 +4,46 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol as WireProtocol,
-    RouteScope, RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteNextHopFlags, RoutePreference,
+    RouteProtocol as WireProtocol, RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Names;
-use crate::namespace::{NextHop, Route, RouteKind, RouteProtocol};
-use crate::net::{Family, IpNet, TABLE_LOCAL};
+use crate::name::DeviceName;
+use crate::namespace::{KERNEL, NextHop, Route, RouteKind, RouteProtocol};
+use crate::net::{Family, IpNet, TABLE_MAIN};
 
-/// The routes that somebody set, of every table but `local`.
-pub(super) fn routes(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeSet<Route> {
+/// Metric of the route to an IPv6 address's subnet. Linux: `IP6_RT_PRIO_ADDRCONF`.
+pub(super) const V6_CONNECTED_METRIC: u32 = 256;
+
+/// The routes that somebody set: all but those that the kernel makes for `own` addresses. One that has the kernel's name on
+/// it and is not as the kernel makes it was set by somebody.
+pub(super) fn routes(answers: &[RouteNetlinkMessage], names: &Names, own: &[(DeviceName, IpNet)]) -> BTreeSet<Route> {
     let mut routes = BTreeSet::new();
     for answer in answers {
         if let RouteNetlinkMessage::NewRoute(message) = answer {
-            routes.extend(decode(message, names));
+            routes.extend(decode(message, names).filter(|route| !is_connected(route, own)));
         }
     }
     routes
 }
 
-/// One route, unless it is the kernel's own or of a kind that only the kernel makes.
+/// Whether a route is what the kernel makes for the subnet of an address.
+fn is_connected(route: &Route, own: &[(DeviceName, IpNet)]) -> bool {
+    let [NextHop { via: None, device, .. }] = route.next_hops.as_slice() else { return false };
+    let usual = match route.family() {
+        Family::V4 => route.scope_link && route.metric == 0,
+        Family::V6 => route.metric == V6_CONNECTED_METRIC,
+    };
+    let of =
+        |net: &IpNet| net.trunc() == route.destination && (net.addr().is_ipv6() || route.source == Some(net.addr()));
+    usual
+        && (route.protocol, route.table, route.tos, route.odd.as_str()) == (KERNEL, TABLE_MAIN, 0, "")
+        && own.iter().any(|(on, net)| on == device && of(net))
+}
+
+/// One route, unless it is of a kind that the kernel makes for its own addresses.
 fn decode(message: &RouteMessage, names: &Names) -> Option<Route> {
     let header = &message.header;
     let family = if header.address_family == AddressFamily::Inet {
@@ -37,13 +56,19 @@ fn decode(message: &RouteMessage, names: &Names) -> Option<Route> {
     let mut route = Route {
         table: u32::from(header.table),
         destination: family.any(),
-        kind: kind(header.kind)?,
+        kind: kind(header.kind),
         next_hops: Vec::new(),
-        protocol: protocol(header.protocol)?,
+        protocol: protocol(header.protocol),
         scope_link: family == Family::V4 && header.scope == RouteScope::Link,
         source: None,
         metric: 0,
+        tos: header.tos,
+        odd: String::new(),
     };
+    let mut words = Vec::new();
+    if family == Family::V4 && ![RouteScope::Universe, RouteScope::Link].contains(&header.scope) {
+        words.push(format!("scope {}", u8::from(header.scope)));
+    }
     let mut device = None;
     let mut via = None;
     for attribute in &message.attributes {
@@ -59,11 +84,15 @@ fn decode(message: &RouteMessage, names: &Names) -> Option<Route> {
             device = names.get(index);
         } else if let RouteAttribute::MultiPath(legs) = attribute {
             route.next_hops = legs.iter().filter_map(|leg| hop(leg, names)).collect();
+        } else if let Some(found) = gateway(attribute) {
+            via = via.or(Some(found));
         } else {
-            via = via.or_else(|| gateway(attribute));
+            words.extend(condition(attribute));
         }
     }
-    if route.table == TABLE_LOCAL || is_multicast(&route.destination) {
+    route.odd = words.join(" ");
+    let of_kernel = route.protocol == KERNEL && route.kind != RouteKind::Unicast;
+    if of_kernel || is_multicast(&route.destination) {
         return None;
     }
     if route.kind == RouteKind::Unicast
@@ -75,31 +104,44 @@ fn decode(message: &RouteMessage, names: &Names) -> Option<Route> {
     Some(route)
 }
 
-fn kind(kind: RouteType) -> Option<RouteKind> {
-    if kind == RouteType::Unicast {
-        Some(RouteKind::Unicast)
-    } else if kind == RouteType::Unreachable {
-        Some(RouteKind::Unreachable)
-    } else if kind == RouteType::BlackHole {
-        Some(RouteKind::Blackhole)
-    } else if kind == RouteType::Prohibit {
-        Some(RouteKind::Prohibit)
+/// What no agent sets.
+fn condition(attribute: &RouteAttribute) -> Option<String> {
+    if let RouteAttribute::Metrics(metrics) = attribute {
+        (!metrics.is_empty()).then(|| format!("metrics {metrics:?}"))
+    } else if let RouteAttribute::Realm(realm) = attribute {
+        Some(format!("realm {realm:?}"))
+    } else if let RouteAttribute::Preference(preference) = attribute {
+        (*preference != RoutePreference::Medium).then(|| format!("pref {preference:?}"))
+    } else if let RouteAttribute::Encap(_) = attribute {
+        Some("encap".to_owned())
     } else {
         None
     }
 }
 
-fn protocol(protocol: WireProtocol) -> Option<RouteProtocol> {
-    if protocol == WireProtocol::Kernel {
-        None
-    } else if protocol == WireProtocol::Static {
-        Some(RouteProtocol::Static)
-    } else if protocol == WireProtocol::Boot {
-        Some(RouteProtocol::Boot)
-    } else if protocol == WireProtocol::Ra {
-        Some(RouteProtocol::Ra)
+fn kind(kind: RouteType) -> RouteKind {
+    if kind == RouteType::Unicast {
+        RouteKind::Unicast
+    } else if kind == RouteType::Unreachable {
+        RouteKind::Unreachable
+    } else if kind == RouteType::BlackHole {
+        RouteKind::Blackhole
+    } else if kind == RouteType::Prohibit {
+        RouteKind::Prohibit
     } else {
-        Some(RouteProtocol::Other(protocol.into()))
+        RouteKind::Other(kind.into())
+    }
+}
+
+fn protocol(protocol: WireProtocol) -> RouteProtocol {
+    if protocol == WireProtocol::Static {
+        RouteProtocol::Static
+    } else if protocol == WireProtocol::Boot {
+        RouteProtocol::Boot
+    } else if protocol == WireProtocol::Ra {
+        RouteProtocol::Ra
+    } else {
+        RouteProtocol::Other(protocol.into())
     }
 }
 

@@ -4,9 +4,7 @@ use super::{Arrivals, NotArrived};
 use super::{Exchange, Facts, Pattern, ToSend, icmp_word};
 use crate::name::Name;
 use crate::net::Mac;
-use crate::packet::{
-    Body, Content, ErrorKind, Frame, Hardware, Load, NeighbourKind, Packet, Sighted, Template, letters,
-};
+use crate::packet::{Body, Content, ErrorKind, Frame, Hardware, Load, NeighbourKind, Packet, Sighted, Template};
 
 /// The MACs of a node's devices.
 pub type MacsOf<'a> = &'a dyn Fn(&Name) -> Vec<Mac>;
@@ -172,7 +170,7 @@ impl ToSend {
                 source_port: source_port.or(Some(to)),
                 port: from,
                 sequence: *sequence,
-                acknowledgement: if *acknowledgement == 0 { after(answered) } else { *acknowledgement },
+                acknowledgement: if *acknowledgement == 0 { answered.acknowledged_by() } else { *acknowledgement },
                 flags: *flags,
             },
             Load::Echo(reply, id) => Load::Echo(*reply, id.or(Some(from))),
@@ -181,11 +179,4 @@ impl ToSend {
         };
         Ok(Template { source, destination: answered.source, load, ..template.clone() })
     }
-}
-
-/// The sequence number that acknowledges a segment.
-fn after(packet: &Packet) -> u32 {
-    let Content::Tcp { sequence, flags, payload, .. } = &packet.content else { return 0 };
-    let opens = u32::from(letters(*flags).contains(['S', 'F']));
-    sequence.wrapping_add(opens).wrapping_add(u32::try_from(payload.len()).unwrap_or_default())
 }

@@ -8,6 +8,8 @@ mod judge;
 mod load;
 mod packet;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

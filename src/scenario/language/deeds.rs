@@ -93,3 +93,49 @@ pub(super) static SABOTAGE: Record = Record {
         wreck("with", "`TEXT`: what comes in place of what `replace` takes away, of the same kind."),
     ],
 };
+
+pub(super) static STOP_HOST: Record = Record {
+    title: "`stop_host`",
+    context: "stop_host",
+    doc: "Switches a host off: every namespace, instance and link end of it is gone, and what its agent had given out with them.",
+    keys: &[HOSTS],
+};
+pub(super) static START_HOST: Record = Record {
+    title: "`start_host`",
+    context: "start_host",
+    doc: "Switches a host on: its instances run, and its agent starts and synchronises.",
+    keys: &[HOSTS],
+};
+pub(super) static SET_LINK: Record = Record {
+    title: "`set_link`",
+    context: "set_link",
+    doc: "Sets a link of a machine, or a host's link to the underlay. Nobody is told.",
+    keys: &[
+        Key {
+            name: "node",
+            ty: Type::Name(&[Section::Hosts, Section::Instances, Section::Outside]),
+            need: Need::Required,
+            doc: "An instance, a machine outside or a host.",
+        },
+        Key {
+            name: "to",
+            ty: Type::Word,
+            need: Need::Default("its only link"),
+            doc: "The network that the link leads to; of a host `underlay`.",
+        },
+        Key { name: "up", ty: Type::Bool, need: Need::Optional, doc: "It carries packets." },
+        Key { name: "mtu", ty: Type::Integer(68, 1500), need: Need::Optional, doc: "Its MTU in bytes, of a machine." },
+    ],
+};
+pub(super) static PARTITION: Record = Record {
+    title: "`partition`",
+    context: "partition",
+    doc: "Cuts the underlay between groups of hosts.",
+    keys: &[Key {
+        name: "groups",
+        ty: Type::List(&Type::List(&Type::Name(&[Section::Hosts]))),
+        need: Need::Required,
+        doc: "Lists of hosts: `[[net1], [cmp1, cmp2]]`.",
+    }],
+};
+pub(super) static HEAL: Record = Record { title: "`heal`", context: "heal", doc: "Ends all partitions.", keys: &[] };

@@ -8,16 +8,10 @@ const LATER: &[(&str, &str)] = &[
     ("instances", "behind"),
     // keys of a step
     ("step", "during"),
-    ("step", "nat_profile"),
     ("step", "within"),
     // packets
     ("sent", "quoting_flow"),
     // operations
-    ("step", "stop_host"),
-    ("step", "start_host"),
-    ("step", "set_link"),
-    ("step", "partition"),
-    ("step", "heal"),
     ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
@@ -35,8 +29,6 @@ const LATER: &[(&str, &str)] = &[
     ("subject", "address"),
     ("subject", "network"),
     // state
-    ("fact", "keeps"),
-    ("fact", "unchanged"),
     ("fact", "announced"),
     ("fact", "not"),
     ("fact", "status"),

@@ -1,7 +1,10 @@
 //! What changes: the keys of a step and of its operations.
 
-use super::deeds::{CRASH_TYPE, DELIVER, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, START_AGENT, STOP_AGENT};
-use super::packets::EXCHANGE;
+use super::deeds::{
+    CRASH_TYPE, DELIVER, HEAL, PARTITION, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, SET_LINK, START_AGENT, START_HOST,
+    STOP_AGENT, STOP_HOST,
+};
+use super::packets::{EXCHANGE, NAT_PROFILE};
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
@@ -55,6 +58,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             Need::Optional,
             "Exchanges of packets made to order, one after the other, after the change has settled.",
         ),
+        key(
+            "nat_profile",
+            Type::Map(&NAT_PROFILE),
+            Need::Optional,
+            "What kind of translator stands before an instance; only the keys given are compared, all are recorded.",
+        ),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
             "times",
@@ -106,6 +115,11 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
         key("start_agent", Type::Map(&START_AGENT), Need::Optional, START_AGENT.doc),
         key("restart_agent", Type::Map(&RESTART_AGENT), Need::Optional, RESTART_AGENT.doc),
         key("resync_agent", Type::Map(&RESYNC_AGENT), Need::Optional, RESYNC_AGENT.doc),
+        key("stop_host", Type::Map(&STOP_HOST), Need::Optional, STOP_HOST.doc),
+        key("start_host", Type::Map(&START_HOST), Need::Optional, START_HOST.doc),
+        key("set_link", Type::Map(&SET_LINK), Need::Optional, SET_LINK.doc),
+        key("partition", Type::Map(&PARTITION), Need::Optional, PARTITION.doc),
+        key("heal", Type::Map(&HEAL), Need::Optional, HEAL.doc),
         key("sabotage", Type::Map(&SABOTAGE), Need::Optional, SABOTAGE.doc),
         key("deliver", Type::Map(&DELIVER), Need::Optional, DELIVER.doc),
         key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),

@@ -1,6 +1,7 @@
 //! What `probe` takes: exchanges, and the packets in them.
 
 use super::{Choice, Form, Key, Need, Record, Type};
+use crate::api::Section;
 use crate::net::Mac;
 use crate::packet::flags_of;
 use crate::scenario::values::{self, Wrong};
@@ -37,6 +38,42 @@ pub(in crate::scenario) static EXCHANGE: Record = Record {
         ),
     ],
 };
+
+/// The class of the translator before an instance.
+pub(in crate::scenario) static NAT_PROFILE: Record = Record {
+    title: "NAT profile",
+    context: "nat_profile",
+    doc: "The class of the translator before an instance, in the words of RFC 4787, RFC 5382 and RFC 5508.",
+    keys: &[
+        key("of", Type::Name(&[Section::Instances]), Need::Required, "The instance. Two addresses outside are needed."),
+        key("mapping", Type::Choice(ENDPOINTS), Need::Optional, "On what of the destination a mapping depends."),
+        key(
+            "filtering",
+            Type::Choice(ENDPOINTS),
+            Need::Optional,
+            "On what of the sender it depends whether it gets in.",
+        ),
+        key("ports", Type::Choice(PRESERVED), Need::Optional, "Whether the source port is the same outside."),
+        key("port_class", Type::Choice(KEPT), Need::Optional, "Whether a changed port stays well-known, or not."),
+        key("port_parity", Type::Choice(KEPT), Need::Optional, "Whether a changed port stays even or odd."),
+        key("hairpin", Type::Choice(HAIRPINS), Need::Optional, "What comes of a packet from inside to a mapping."),
+        key("icmp_id", Type::Choice(PRESERVED), Need::Optional, "Whether the id of an echo is the same outside."),
+    ],
+};
+
+const ENDPOINTS: &[Choice] = &[
+    Choice { word: "endpoint-independent", doc: "On nothing." },
+    Choice { word: "address-dependent", doc: "On the address." },
+    Choice { word: "address-and-port-dependent", doc: "On address and port." },
+];
+const PRESERVED: &[Choice] =
+    &[Choice { word: "preserved", doc: "The same." }, Choice { word: "random", doc: "Another one." }];
+const KEPT: &[Choice] = &[Choice { word: "kept", doc: "It does." }, Choice { word: "free", doc: "It need not." }];
+const HAIRPINS: &[Choice] = &[
+    Choice { word: "none", doc: "It does not arrive." },
+    Choice { word: "internal-source", doc: "It arrives with the sender's own address." },
+    Choice { word: "external-source", doc: "It arrives with the sender's outer address." },
+];
 
 const TO: Key = key(
     "to",

@@ -23,10 +23,10 @@ fn a_device_on_a_network_reaches_the_others_there() {
         let link = on_network("red", Mac([2, 0, 0, 0, 0, host]));
         lab.apply(namespace, link_add(&qr, link.clone()));
         let net = format!("10.0.1.{host}/24").parse().unwrap();
-        lab.apply(namespace, Action::AddressAdd(Address { device: qr.clone(), net }));
+        lab.apply(namespace, Action::AddressAdd(Address::new(qr.clone(), net)));
         let state = lab.state(namespace);
         assert_eq!(state.links, [(qr.clone(), link)].into());
-        assert_eq!(state.addresses, [Address { device: qr.clone(), net }].into());
+        assert_eq!(state.addresses, [Address::new(qr.clone(), net)].into());
     }
     let [a, b] = ["qrouter-a", "qrouter-b"].map(|namespace| lab.netns(namespace));
     for netns in [&a, &b] {
@@ -43,7 +43,7 @@ fn a_device_on_a_network_reaches_the_others_there() {
     lab.apply("qrouter-a", Action::LinkDelete(qr.clone()));
     assert_eq!(lab.state("qrouter-a"), empty());
     lab.apply("qrouter-a", Action::LinkDelete(qr.clone()));
-    lab.apply("qrouter-a", Action::AddressDelete(Address { device: qr, net: "10.0.1.1/24".parse().unwrap() }));
+    lab.apply("qrouter-a", Action::AddressDelete(Address::new(qr, "10.0.1.1/24".parse().unwrap())));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn pair(lab: &TestLab) {
         lab.apply(namespace, Action::NamespaceAdd);
     }
     let attach = peer("fip-public", "fpr-r1");
-    let link = Link { mac: Mac([2, 0, 0, 0, 1, 1]), mtu: 1450, up: true, attach };
+    let link = Link { mac: Mac([2, 0, 0, 0, 1, 1]), mtu: 1450, up: true, attach, odd: String::new() };
     let other = Some((Mac([2, 0, 0, 0, 1, 2]), 1400));
     lab.apply("qrouter-r1", Action::LinkAdd { device: device("rfp-r1"), link, peer: other });
 }
@@ -84,9 +84,21 @@ fn a_pair_shows_on_both_sides_and_goes_with_either() {
     }
     let lab = TestLab::new();
     pair(&lab);
-    let far = Link { mac: Mac([2, 0, 0, 0, 1, 2]), mtu: 1400, up: true, attach: peer("qrouter-r1", "rfp-r1") };
+    let far = Link {
+        mac: Mac([2, 0, 0, 0, 1, 2]),
+        mtu: 1400,
+        up: true,
+        attach: peer("qrouter-r1", "rfp-r1"),
+        odd: String::new(),
+    };
     assert_eq!(lab.state("fip-public").links, [(device("fpr-r1"), far)].into());
-    let near = Link { mac: Mac([2, 0, 0, 0, 1, 1]), mtu: 1450, up: true, attach: peer("fip-public", "fpr-r1") };
+    let near = Link {
+        mac: Mac([2, 0, 0, 0, 1, 1]),
+        mtu: 1450,
+        up: true,
+        attach: peer("fip-public", "fpr-r1"),
+        odd: String::new(),
+    };
     assert_eq!(lab.state("qrouter-r1").links, [(device("rfp-r1"), near)].into());
     lab.apply("fip-public", Action::LinkDelete(device("fpr-r1")));
     assert_eq!(lab.state("fip-public"), empty());
@@ -126,7 +138,7 @@ fn a_device_changes_in_place() {
     lab.apply("qrouter-r1", Action::LinkUp(qr.clone(), false));
     expected.links.get_mut(&qr).unwrap().up = false;
     // The kernel forgets the IPv6 addresses of a device that goes down.
-    expected.addresses.remove(&Address { device: qr, net: "fd00:1::1/64".parse().unwrap() });
+    expected.addresses.remove(&Address::new(qr, "fd00:1::1/64".parse().unwrap()));
     assert_eq!(lab.state("qrouter-r1"), expected);
 }
 
@@ -139,7 +151,7 @@ fn addresses_have_the_broadcast_address_that_the_agent_sets() {
     lab.router("snat-r1");
     let qr = device("qr-red");
     for net in ["203.0.113.9/32", "169.254.64.0/31", "10.9.0.1/16", "fe80::1/64"] {
-        lab.apply("snat-r1", Action::AddressAdd(Address { device: qr.clone(), net: net.parse().unwrap() }));
+        lab.apply("snat-r1", Action::AddressAdd(Address::new(qr.clone(), net.parse().unwrap())));
     }
     let netns = lab.netns("snat-r1");
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
@@ -162,7 +174,7 @@ fn addresses_have_the_broadcast_address_that_the_agent_sets() {
         assert_eq!(broadcasts[own].as_deref(), last, "{own}");
     }
     let addresses = lab.state("snat-r1").addresses;
-    let foreign = Address { device: qr.clone(), net: "fe80::1/64".parse().unwrap() };
+    let foreign = Address::new(qr.clone(), "fe80::1/64".parse().unwrap());
     assert!(addresses.contains(&foreign), "only the link-local address made of the MAC is the kernel's own");
     let twice = lab.try_apply("snat-r1", Action::AddressAdd(foreign)).unwrap_err();
     assert!(twice.starts_with("EEXIST: "), "{twice}");
@@ -179,7 +191,7 @@ fn announcements_are_heard() {
         lab.apply(namespace, Action::NamespaceAdd);
         lab.apply(namespace, link_add(&qr, on_network("red", Mac([2, 0, 0, 0, 0, last]))));
         let net = format!("10.0.1.{last}/24").parse().unwrap();
-        lab.apply(namespace, Action::AddressAdd(Address { device: qr.clone(), net }));
+        lab.apply(namespace, Action::AddressAdd(Address::new(qr.clone(), net)));
         lab.runtime.block_on(link::ready(&lab, &lab.host, &lab.netns(namespace), &qr)).unwrap();
     }
     for key in [

@@ -116,10 +116,7 @@ impl TestLab {
             let device = device(&format!("qr-{network}"));
             self.apply(namespace, link_add(&device, on_network(network, Mac::derived("qr", network))));
             for net in [v4, v6] {
-                self.apply(
-                    namespace,
-                    Action::AddressAdd(Address { device: device.clone(), net: net.parse().unwrap() }),
-                );
+                self.apply(namespace, Action::AddressAdd(Address::new(device.clone(), net.parse().unwrap())));
             }
         }
         self.settle(namespace);
@@ -140,7 +137,7 @@ fn device(name: &str) -> DeviceName {
 }
 
 fn on_network(network: &str, mac: Mac) -> Link {
-    Link { mac, mtu: 1500, up: true, attach: Attach::Network(Id::new(network).unwrap()) }
+    Link { mac, mtu: 1500, up: true, attach: Attach::Network(Id::new(network).unwrap()), odd: String::new() }
 }
 
 fn link_add(device: &DeviceName, link: Link) -> Action {

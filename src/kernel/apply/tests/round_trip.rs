@@ -29,7 +29,7 @@ fn addresses() -> impl Strategy<Value = BTreeSet<Address>> {
                     // Of none of them another is the broadcast address: the kernel makes no connected route for such a one.
                     format!("172.16.{n}.{host}/{}", length.min(24))
                 };
-                Address { device: device(DEVICES[usize::from(n) - 1]), net: text.parse().unwrap() }
+                Address::new(device(DEVICES[usize::from(n) - 1]), text.parse().unwrap())
             })
             .collect()
     })

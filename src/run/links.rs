@@ -1,0 +1,104 @@
+//! What of the lab is switched off: hosts, links, the underlay between hosts.
+//!
+//! In: operations. Out: the topology without what is off. Never: a word to anybody; the API knows nothing of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::name::{HostName, Id, Name};
+use crate::scenario::LinkSetting;
+use crate::topology::{NodeAttach, Topology};
+
+/// All that is off or not as the API has it.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Hosts without power.
+    off: BTreeSet<HostName>,
+    /// Hosts that are not on the underlay.
+    unplugged: BTreeSet<HostName>,
+    /// Pairs of hosts between which the underlay is cut, the lesser first.
+    cuts: BTreeSet<(HostName, HostName)>,
+    /// Devices of machines, by machine and network; without a network the only one.
+    devices: BTreeMap<(Name, Option<Id>), LinkSetting>,
+}
+
+impl Links {
+    /// Switches a host on or off.
+    pub(super) fn power(&mut self, host: &HostName, on: bool) {
+        if on {
+            self.off.remove(host);
+        } else {
+            self.off.insert(host.clone());
+        }
+    }
+
+    /// Whether a host is off.
+    pub(super) fn is_off(&self, host: &HostName) -> bool {
+        self.off.contains(host)
+    }
+
+    /// Plugs a host into the underlay, or out of it.
+    pub(super) fn plug(&mut self, host: &HostName, up: bool) {
+        if up {
+            self.unplugged.remove(host);
+        } else {
+            self.unplugged.insert(host.clone());
+        }
+    }
+
+    /// Sets a device of a machine; what is not said stays.
+    pub(super) fn set(&mut self, node: &Name, to: Option<&Id>, setting: LinkSetting) {
+        let entry = self.devices.entry((node.clone(), to.cloned())).or_default();
+        entry.up = setting.up.or(entry.up);
+        entry.mtu = setting.mtu.or(entry.mtu);
+    }
+
+    /// Cuts the underlay between groups of hosts.
+    pub(super) fn partition(&mut self, groups: &[Vec<HostName>]) {
+        for (number, group) in groups.iter().enumerate() {
+            for other in groups.iter().skip(number + 1).flatten() {
+                self.cuts.extend(group.iter().map(|host| pair(host, other)));
+            }
+        }
+    }
+
+    /// Ends all partitions.
+    pub(super) fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// Takes what is off out of a topology.
+    pub(super) fn adjust(&self, topology: &mut Topology) {
+        topology.hosts.retain(|host, _| !self.off.contains(host));
+        topology.nodes.retain(|_, node| {
+            !node
+                .ports
+                .iter()
+                .any(|port| matches!(&port.attach, NodeAttach::Tenant(host, _) if self.off.contains(host)))
+        });
+        for network in topology.hosts.values_mut().flat_map(|host| host.networks.values_mut()) {
+            network.peers.retain(|peer| !self.off.contains(peer));
+            network.remote_ports.retain(|_, host| !self.off.contains(host));
+        }
+        for ((name, network), setting) in &self.devices {
+            let ports = topology.nodes.get_mut(name).into_iter().flat_map(|node| &mut node.ports);
+            let meant = ports.filter(|port| match (&port.attach, network) {
+                (_, None) => true,
+                (NodeAttach::Tenant(_, on) | NodeAttach::Segment(on), Some(network)) => on == network,
+                (NodeAttach::Node(..), Some(_)) => false,
+            });
+            for port in meant {
+                port.up = port.up && setting.up.unwrap_or(true);
+                port.mtu = setting.mtu.unwrap_or(port.mtu);
+            }
+        }
+        topology.cuts.clone_from(&self.cuts);
+        let hosts: Vec<&HostName> = topology.hosts.keys().collect();
+        for host in &self.unplugged {
+            topology.cuts.extend(hosts.iter().filter(|other| **other != host).map(|other| pair(host, other)));
+        }
+    }
+}
+
+fn pair(one: &HostName, other: &HostName) -> (HostName, HostName) {
+    if one < other { (one.clone(), other.clone()) } else { (other.clone(), one.clone()) }
+}
