@@ -39,6 +39,9 @@ fn every_scenario_can_be_drawn() {
                 open.push(path);
                 continue;
             }
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).expect("a scenario");
             let scenario = dvrlab::scenario::parse(&path.to_string_lossy(), &text).expect("a scenario");
             let scene = dvrlab::run::planned_scene(&scenario, scenario.steps.len()).expect("a scene");

@@ -17,6 +17,7 @@ use dvrlab::lab::Lab;
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
+use dvrlab::packet::{Exchanged, Sighted, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::record::{FailureKind, Record};
 use dvrlab::topology::Topology;
@@ -182,6 +183,10 @@ impl Dataplane for Careless<'_> {
 
     fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
         self.lab.apply(host, plan, after)
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {

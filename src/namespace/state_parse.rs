@@ -91,7 +91,7 @@ impl FromStr for Address {
                 other => return Err(ObjectTextError::Word(other.to_owned())),
             }
         }
-        Ok(Self { device: device.ok_or(ObjectTextError::Part("`dev DEVICE`"))?, net })
+        Ok(Self::new(device.ok_or(ObjectTextError::Part("`dev DEVICE`"))?, net))
     }
 }
 
@@ -155,6 +155,8 @@ impl Route {
             scope_link: false,
             source: None,
             metric: if family == Family::V6 { 1024 } else { 0 },
+            tos: 0,
+            odd: String::new(),
         };
         let mut via = None;
         while let Some(word) = words.next() {

@@ -183,7 +183,7 @@ fn put(state: &NamespaceState, thing: &Thing) -> Vec<Action> {
         Thing::Namespace(_) => Vec::new(),
         Thing::NewDevice { device, network, mtu } => {
             let mac = Mac::derived("sabotage", device.as_str());
-            let link = Link { mac, mtu: *mtu, up: true, attach: Attach::Network(network.clone()) };
+            let link = Link { mac, mtu: *mtu, up: true, attach: Attach::Network(network.clone()), odd: String::new() };
             vec![Action::LinkAdd { device: device.clone(), link, peer: None }]
         }
         Thing::Device { device, mtu, up, mac } => {

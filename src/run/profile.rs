@@ -113,7 +113,7 @@ impl Driver<'_> {
         let network = self.intent.ports.values().find(|port| port.addresses.contains(&own)).map(|port| &port.network);
         let subnet = network.and_then(|network| self.intent.subnet_at(network, own)).map(|(_, subnet)| subnet.cidr);
         let taken = |address: &IpAddr| self.intent.ports.values().any(|port| port.addresses.contains(address));
-        let double = subnet.and_then(|cidr| cidr.hosts().filter(|address| !taken(address)).next_back());
+        let double = subnet.and_then(|cidr| cidr.hosts().rfind(|address| !taken(address)));
         let double = double.ok_or_else(|| missing("its subnet has no free address"))?;
         Ok(Stage { inside: end(of, own), double, near, far })
     }

@@ -93,7 +93,9 @@ impl<'a> Printer<'a> {
         }
         let now = self.standing.iter().filter_map(|(index, step)| {
             let scenario = &self.loaded.get(*index)?.scenario;
-            Some(format!("{} {step}/{}", scenario.name, scenario.steps.len()))
+            // The taking down is no step of the file.
+            let last = scenario.steps.len();
+            Some(format!("{} {}/{last}", scenario.name, last.min(*step)))
         });
         let now: Vec<String> = now.collect();
         let done = self.entries.len() + self.waiting.len();

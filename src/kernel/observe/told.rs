@@ -4,7 +4,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 
 use super::{Names, address, link, route, rule};
-use crate::namespace::Kind;
+use crate::namespace::{KERNEL, Kind};
 use crate::net::Family;
 
 /// The object that was deleted, or written anew; none if the event is about nothing that a state has. What is told of a
@@ -21,7 +21,10 @@ pub(in crate::kernel) fn subject(message: &RouteNetlinkMessage, names: &Names) -
         let found = rule::rules(&as_new(RouteNetlinkMessage::NewRule(one.clone()))).pop_first()?;
         Some((if found.family == Family::V4 { Kind::Rule } else { Kind::Rule6 }, found.to_string()))
     } else if let RouteNetlinkMessage::NewRoute(one) | RouteNetlinkMessage::DelRoute(one) = message {
-        let found = route::routes(&as_new(RouteNetlinkMessage::NewRoute(one.clone())), names).pop_first()?;
+        // Those that the kernel makes for an address come and go with it.
+        let found = route::routes(&as_new(RouteNetlinkMessage::NewRoute(one.clone())), names, &[])
+            .pop_first()
+            .filter(|route| route.protocol != KERNEL)?;
         Some((if found.family() == Family::V4 { Kind::Route } else { Kind::Route6 }, found.to_string()))
     } else if let RouteNetlinkMessage::NewNeighbour(one) | RouteNetlinkMessage::DelNeighbour(one) = message {
         let device = names.get(&one.header.ifindex)?;

@@ -31,7 +31,7 @@ pub fn html(records: &[Record]) -> String {
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(DRAWING)) }
+                style { (PreEscaped(DRAWING)) (PreEscaped(STYLE)) }
             }
             body {
                 header { h1 { a href="#" { "dvrlab" } } span.counts { (counts(records)) } }
