@@ -56,7 +56,7 @@ fn each_fault_is_noticed(#[files("scenarios/**/*.yaml")] file: PathBuf) {
         let Proof::Noticed(noticed) = proof else { panic!("{told}") };
         let sentence = table.get(&(scenario.name.clone(), fault.text.clone()));
         let sentence = sentence.unwrap_or_else(|| panic!("tests/faults.txt does not have `{}`\n{told}", fault.text));
-        let named = |text: &str| text.starts_with(&format!("`{sentence}`:"));
+        let named = |text: &str| text.starts_with(&format!("`{sentence}`:")) || text == sentence;
         let own = |kind| matches!(kind, FailureKind::Expectation | FailureKind::Watch);
         assert!(noticed.iter().any(|one| own(one.kind) && named(&one.text)), "`{sentence}` did not fail\n{told}");
         let touched = &red.fault.as_ref().unwrap().touched;
