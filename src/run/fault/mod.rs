@@ -17,7 +17,7 @@ use crate::namespace::{self, DesiredError, HostState, Kind};
 use crate::net::Mac;
 use crate::plan::{Action, Plan, plan_with};
 use crate::record::FaultRecord;
-use crate::router::{HostConfig, host_config};
+use crate::router::{self, HostConfig, host_config};
 use crate::scenario::{Fault, Hearing, Mutation, StatePlace, Step, Tamper, matches};
 
 /// How many of the objects nearest to what a fault names are told when it touched none.
@@ -114,7 +114,7 @@ impl Driver<'_> {
         else {
             return Ok(desired);
         };
-        let macs = lines::mac_owners(&self.topology, &self.observed);
+        let macs = self.owners_of_macs();
         let aim = |name: &NamespaceName| {
             let place_of = format!("{}/{name}", config.host);
             let aim = Aim { faults: &self.faults, kind: *kind, pattern, place: place_of, macs: &macs };
@@ -154,7 +154,7 @@ impl Driver<'_> {
             }
             Some(Mutation::Objects { how: Tamper::Keep, kind, .. }) if *kind != Kind::Conntrack => plan,
             Some(Mutation::Objects { how, kind, pattern, place }) => {
-                let macs = lines::mac_owners(&self.topology, &self.observed);
+                let macs = self.owners_of_macs();
                 let aim = |name: &NamespaceName| {
                     let place_of = format!("{}/{name}", config.host);
                     let aim = Aim { faults: &self.faults, kind: *kind, pattern, place: place_of, macs: &macs };
@@ -204,6 +204,11 @@ impl Driver<'_> {
             }
         }
         hearings
+    }
+
+    /// Also of what the change that is being made brings.
+    fn owners_of_macs(&self) -> BTreeMap<Mac, String> {
+        lines::mac_owners(&router::topology(&self.intent), &self.observed)
     }
 
     fn mutation(&self) -> Option<&Mutation> {
