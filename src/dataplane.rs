@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::flow::{Flow, Place, ProbeReport};
+use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
@@ -96,6 +97,25 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Memory`], also if there is no such namespace.
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError>;
+
+    /// Has these flows running from now on and no others; those that already do are left alone. What ends is forgotten by
+    /// routers, too.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed, [`DataplaneError::Memory`].
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError>;
+
+    /// Sends one packet each way of every running flow.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn beat(&self) -> Result<(), DataplaneError>;
+
+    /// What became of the packets of running flows since this was last asked, in order, by the flow's number.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError>;
 }
 
 /// An object that was deleted or written anew.

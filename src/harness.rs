@@ -18,6 +18,7 @@ use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
+use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
@@ -437,6 +438,18 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         self.lab.inject(network, host, frame)
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.lab.beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

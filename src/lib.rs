@@ -19,6 +19,7 @@
 //! |---|---|
 //! | [`name`], [`net`] | checked names; MACs, families, and every number taken from the reference, with its source |
 //! | [`flow`] | a packet that is to go somewhere, and what became of it |
+//! | [`ledger`] | what flows that run through a change tell of it |
 //! | [`memory`] | what a namespace remembers of packets: connections, neighbours |
 //! | [`packet`] | packets to the last field: their bytes, their fragments |
 //! | [`topology`] | what the lab consists of besides routers |
@@ -64,6 +65,7 @@ pub mod name;
 pub mod net;
 
 pub mod flow;
+pub mod ledger;
 pub mod memory;
 pub mod packet;
 pub mod topology;

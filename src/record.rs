@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::ProbeReport;
+use crate::ledger::Account;
 use crate::memory::Connection;
 use crate::namespace::Kind;
 use crate::watch::Finding;
@@ -132,6 +133,8 @@ pub struct StepRecord {
     /// What kind of translator stands before an instance, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRecord>,
+    /// What the flows went through that ran through the step, in the order of its sentences.
+    pub flows: Vec<Account>,
     /// What was not as it should be.
     pub failures: Vec<Failure>,
 }

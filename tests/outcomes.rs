@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Dataplane, DataplaneError};
+use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
+use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -185,10 +186,6 @@ impl Dataplane for Careless<'_> {
         self.lab.apply(host, plan, after)
     }
 
-    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
-        self.lab.exchange(volley, enough)
-    }
-
     fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
         self.lab.watch(classification)
     }
@@ -201,6 +198,18 @@ impl Dataplane for Careless<'_> {
         self.lab.inject(network, host, frame)
     }
 
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.lab.beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.lab.counted()
     }
@@ -211,6 +220,14 @@ impl Dataplane for Careless<'_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
+        self.lab.touched()
+    }
+
+    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
+        self.lab.exchange(volley, enough)
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

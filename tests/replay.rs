@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
+use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -226,6 +227,18 @@ impl Dataplane for Meddled {
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         self.lab.inject(network, host, frame)
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.lab.beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

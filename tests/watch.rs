@@ -16,6 +16,7 @@ use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
+use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::namespace::HostState;
@@ -319,6 +320,18 @@ impl Dataplane for Around<'_> {
 
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         self.lab.inject(network, host, frame)
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.carry(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.lab.beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.lab.told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -25,6 +25,7 @@ use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::settle::{self, settle_groups};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{self, Netns, Plug, Surroundings};
+use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
@@ -38,6 +39,7 @@ use crate::why::Explanation;
 
 mod bench;
 mod capture;
+mod drive;
 mod events;
 mod explain;
 mod fabric;
@@ -66,6 +68,8 @@ pub struct Lab {
     nodes: RefCell<Nodes>,
     /// One for the life of the lab, so that no probe repeats another's tuple.
     counters: RefCell<Counters>,
+    /// Flows that run on.
+    running: RefCell<drive::Running>,
     wire: LinuxWire,
     /// How iptables rules are written and read.
     rules: RuleBackend,
@@ -107,6 +111,7 @@ impl Lab {
             macs: RefCell::default(),
             nodes: RefCell::default(),
             counters: RefCell::default(),
+            running: RefCell::default(),
             wire: LinuxWire::default(),
             started: kernel::now(),
             rules,
@@ -197,6 +202,7 @@ impl Dataplane for Lab {
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
         self.nodes.replace(Nodes::of(topology));
+        self.rerouted();
         self.untap();
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
@@ -273,6 +279,18 @@ impl Dataplane for Lab {
     fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
         let own = self.runtime.block_on(self.watch.end(&self.indexes, &self.fabric.borrow(), network, host))?;
         own.emit(frame).map_err(|failure| watch::unsent(&failure))
+    }
+
+    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.carried(courses)
+    }
+
+    fn beat(&self) -> Result<(), DataplaneError> {
+        self.one_beat()
+    }
+
+    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        self.packets_told()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -10,6 +10,7 @@
 
 mod build;
 pub mod craft;
+mod drive;
 mod engine;
 mod exchange;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod token;
 mod track;
 mod wire;
 
+pub use drive::Drive;
 pub use engine::{Options, ProbeError, Run, run};
 pub use exchange::{Routers, exchange};
 pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};

@@ -162,7 +162,7 @@ fn in_order(passages: &[Passage]) -> Vec<&Passage> {
     ordered
 }
 
-fn hops(passages: &[Passage], places: &[Place]) -> Vec<Hop> {
+pub(super) fn hops(passages: &[Passage], places: &[Place]) -> Vec<Hop> {
     let mut hops: Vec<(usize, Hop)> = Vec::new();
     for passage in in_order(passages) {
         let Some(place) = places.get(passage.tap) else { continue };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::flow::{Flow, ProbeReport, Protocol, Verdict, through, via};
+use crate::ledger::Account;
 use crate::record::{Record, StepRecord};
 use crate::watch::Finding;
 
@@ -52,6 +53,9 @@ pub fn reach(record: &Record) -> String {
         for found in watched(step) {
             line!(text, "  {found}");
         }
+        for flow in running(step) {
+            line!(text, "  {flow}");
+        }
         for host in step.stale.keys() {
             line!(text, "  {host}: stale");
         }
@@ -94,6 +98,18 @@ pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
         std::iter::once(format!("nat_profile of {}", profile.of)).chain(facts)
     });
     exchanges.chain(profile)
+}
+
+/// What flows went through that ran through the step, without numbers: `during: udp/9000 vm2 -> web: no loss kept`.
+pub(super) fn running(step: &StepRecord) -> impl Iterator<Item = String> {
+    step.flows.iter().map(|account| format!("during: {}: {}", flow_title(step, account), account.verdict()))
+}
+
+/// `udp/9000 vm2 -> web`.
+pub(super) fn flow_title(step: &StepRecord, account: &Account) -> String {
+    let flow = &account.flow;
+    let to = step.owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
+    format!("{} {} -> {to}", flow.spoken(), flow.from)
 }
 
 /// Adds rows in columns.

@@ -1,6 +1,6 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use super::reach::{exchanged, rows, step_title, table, watched};
+use super::reach::{exchanged, flow_title, rows, step_title, table, watched};
 use crate::record::{Record, StepRecord};
 
 /// How much of a step is shown.
@@ -51,6 +51,9 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
         }
     }
     if detail >= Detail::Reach {
+        for account in &step.flows {
+            line!(text, "    during: {}: {}", flow_title(step, account), account.figures());
+        }
         for failure in &step.failures {
             // All of it is repeated at the end.
             let line = failure.line.map_or(String::new(), |line| format!("line {line}: "));

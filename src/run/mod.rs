@@ -10,6 +10,7 @@ mod course;
 mod damage;
 mod exchange;
 mod fault;
+mod ledger;
 mod lines;
 mod links;
 mod matrix;
@@ -109,6 +110,7 @@ struct Driver<'a> {
     links: links::Links,
     /// Who owns which MAC, or did when it was last seen.
     macs: BTreeMap<Mac, String>,
+    ledger: ledger::Ledger,
     options: Options,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
@@ -128,6 +130,7 @@ impl<'a> Driver<'a> {
             past: course::Past::new(scenario),
             links: links::Links::default(),
             macs: BTreeMap::new(),
+            ledger: ledger::Ledger::default(),
             options,
             listen: scenario::ports_named(scenario),
         }
@@ -149,6 +152,7 @@ impl<'a> Driver<'a> {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
         self.listen(&mut record);
+        self.ledger_begin(step, &mut record);
         self.change(step, &mut record);
         self.remember(&mut record);
         self.read_connections(step, &mut record);
@@ -157,6 +161,7 @@ impl<'a> Driver<'a> {
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
+        self.ledger_judge(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record
     }
@@ -178,6 +183,7 @@ impl<'a> Driver<'a> {
             self.move_to(stages, &hearings, record);
             self.judge_crash(record);
         }
+        self.ledger_settle(record);
         self.check(record);
     }
 
@@ -200,6 +206,7 @@ impl<'a> Driver<'a> {
             return;
         }
         self.watch_change(&before, &concerned.iter().collect(), record);
+        self.ledger_shaped(record);
         for host in order {
             self.act(&host, mail.remove(&host).unwrap_or_default(), record);
         }
@@ -227,7 +234,8 @@ impl<'a> Driver<'a> {
                 &mut |op| {
                     ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
                     if watched.is_ok() {
-                        watched = self.watch_op(Some((host, op)));
+                        // Before the watch looks, so that what the flows show is this operation's.
+                        watched = self.ledger_op(host, op).and_then(|()| self.watch_op(Some((host, op))));
                     }
                 },
             ),
@@ -401,6 +409,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
         profile: None,
+        flows: Vec::new(),
         failures: Vec::new(),
     }
 }

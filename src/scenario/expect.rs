@@ -28,8 +28,12 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
     all
 }
 
+/// With single blanks.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn expectation(entry: &Entry, value: &Node, source: &str, what: Expected) -> Expectation {
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = format!("{}: {}", one_line(&entry.key), one_line(value.text().unwrap_or_default()));
     let span = entry.key_span.start..value.span.end.max(entry.key_span.end);
     Expectation { span, line: position(source, value.span.start).0, text, what }

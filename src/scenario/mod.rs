@@ -10,6 +10,7 @@ mod course;
 mod damage;
 mod deed;
 mod deeds;
+mod during;
 mod exchange;
 mod expect;
 mod expectation;
@@ -43,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
 pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
+pub use during::During;
 pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
@@ -114,6 +116,8 @@ pub struct Step {
     pub exchanges: Vec<Exchange>,
     /// What kind of translator must stand before an instance.
     pub profile: Option<Profile>,
+    /// Flows that run through the change.
+    pub during: Vec<During>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
 }
@@ -200,5 +204,13 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
         Some(forwardings)
     });
     let inside = forwarded.flatten().map(|forwarding| (forwarding.protocol, forwarding.internal_port));
-    named.chain(Protocol::MATRIX).filter_map(port).chain(inside).collect()
+    let running = || scenario.steps.iter().flat_map(|step| &step.during).map(|during| &during.flow);
+    let ports = running().filter_map(|flow| flow.protocol);
+    // A sender's kernel must not see what comes back to a port that a sentence chose, either.
+    let own = running().filter_map(|flow| match flow.protocol? {
+        Protocol::Tcp(_) => Some((values::TCP, flow.source_port?)),
+        Protocol::Udp(_) => Some((values::UDP, flow.source_port?)),
+        Protocol::Icmp | Protocol::Arp => None,
+    });
+    named.chain(Protocol::MATRIX).chain(ports).filter_map(port).chain(inside).chain(own).collect()
 }

@@ -137,7 +137,7 @@ impl Reader<'_> {
         }
         let place = match text {
             "loss" | "gap" | "kept" | "cut" | "never" | "then" => {
-                Some("that belongs below `during`, which this version of dvrlab does not have yet")
+                Some("that belongs below `during`, beside the operation")
             }
             "has" | "keeps" | "unchanged" => {
                 Some("that is about a place, like `cmp1/qrouter-r1: has rule from 10.0.1.11`, not about a flow")

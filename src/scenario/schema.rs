@@ -97,6 +97,7 @@ fn typed(ty: &Type) -> Value {
         Type::Table(table) => section(table.section, table.record),
         Type::Steps => json!({ "type": "array", "minItems": 1, "items": step() }),
         Type::Expect => expect(),
+        Type::During => during(),
         Type::Notify => {
             let one = |(word, _, doc): &(&str, Hearing, &str)| json!({ "const": word, "description": doc });
             let ways: Vec<Value> = Hearing::ALL.iter().map(one).collect();
@@ -156,6 +157,20 @@ fn expect() -> Value {
         "minProperties": 1,
         "properties": { "watch": watch },
         "patternProperties": { "->": flow, "^(?!watch$)[^>]*$": place },
+        "additionalProperties": false
+    })
+}
+
+fn during() -> Value {
+    let sentence = json!({
+        "type": "string",
+        "description": "A flow that runs through the change, `SOURCE -> TARGET [PROTOCOL] [from PORT]`: `no loss`, `loss N`, `gap N ops`, \
+            `kept`, `cut`, `as A then B`, `via A then B`, `reaches A then B`, `never bare`."
+    });
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "patternProperties": { "->": sentence },
         "additionalProperties": false
     })
 }

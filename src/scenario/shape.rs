@@ -33,7 +33,7 @@ pub(super) fn check(node: &Node, ty: &Type, notes: &mut Notes) {
             }
         }
         Type::Steps => check_steps(node, notes),
-        Type::Expect => check_expect(node, notes),
+        Type::Expect | Type::During => check_expect(node, ty, notes),
         Type::Notify => check_notify(node, notes),
         Type::Bool
         | Type::Fixed(_)
@@ -78,7 +78,7 @@ fn expected(ty: &Type) -> &'static str {
         Type::Refused => "an error type of the API",
         Type::OrNone(inner) | Type::OneOrMany(inner) => expected(inner),
         Type::List(_) | Type::Steps => "a list",
-        Type::Map(_) | Type::Table(_) | Type::Expect | Type::Notify => "a map",
+        Type::Map(_) | Type::Table(_) | Type::Expect | Type::During | Type::Notify => "a map",
     }
 }
 
@@ -93,6 +93,7 @@ fn example(ty: &Type) -> String {
             Some(key) => format!("write `NAME: {{ {}: ... }}`, one below the other", key.name),
             None => "write `NAME: {}`, one below the other".to_owned(),
         },
+        Type::During => "write `SOURCE -> TARGET: sentence`, one below the other".to_owned(),
         Type::Expect => "write `SOURCE -> TARGET: sentence` or `PLACE: sentence`, one below the other".to_owned(),
         Type::Notify => "write `{ HOST: lost }`, or `{ all: split }`".to_owned(),
         Type::OrNone(inner) => format!("{}, or `none`", example(inner)),
@@ -170,6 +171,7 @@ fn scalar(text: &str, ty: &Type) -> Result<(), Wrong> {
         | Type::Table(_)
         | Type::Steps
         | Type::Expect
+        | Type::During
         | Type::Notify => Ok(()),
     }
 }
@@ -376,7 +378,7 @@ fn check_together(node: &Node, notes: &mut Notes) {
     }
 }
 
-fn check_expect(node: &Node, notes: &mut Notes) {
+fn check_expect(node: &Node, ty: &Type, notes: &mut Notes) {
     match &node.value {
         Value::Map(entries) if entries.is_empty() => {
             notes
@@ -385,7 +387,7 @@ fn check_expect(node: &Node, notes: &mut Notes) {
         }
         Value::Map(_) | Value::Refused => {}
         Value::Text(_) | Value::List(_) => {
-            mismatch(node, "a map from a flow or a place to a sentence", &example(&Type::Expect), notes);
+            mismatch(node, "a map from a flow or a place to a sentence", &example(ty), notes);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
 use super::build::{Builder, Call, numbered};
+use super::during::{self, During};
 use super::exchange;
 use super::expect;
 use super::language::{self, OPERATIONS, SECTIONS};
@@ -9,6 +10,7 @@ use super::note::{Span, position};
 use super::profile;
 use super::state;
 use super::values;
+use super::world::World;
 use super::yaml::{Entry, Node};
 use super::{Deed, Operation, Step};
 use crate::api::{Event, RejectedKind, Section};
@@ -23,7 +25,9 @@ impl Builder<'_> {
 
     fn step(&mut self, number: usize, node: &Node) -> Step {
         let name = self.step_name(number, node);
+        let before = self.world.clone();
         let operations = self.operations(number, node);
+        let during = self.during(node, &before, operations.is_empty());
         let times =
             node.get("times").and_then(Node::text).and_then(|text| values::integer(text, 1, 1000).ok()).unwrap_or(1);
         if times > 1 {
@@ -62,8 +66,20 @@ impl Builder<'_> {
             times,
             exchanges,
             profile,
+            during,
             expectations,
         }
+    }
+
+    /// The flows that run through the change, if there is one.
+    fn during(&mut self, node: &Node, before: &World, idle: bool) -> Vec<During> {
+        let Some(entry) = node.entries().iter().find(|entry| entry.key == "during") else { return Vec::new() };
+        if idle && !self.notes.errors_in(&node.span) {
+            self.notes
+                .error(entry.key_span.clone(), "`during` is about a change, and this step has none")
+                .help("write the operation, or put the flows below `expect`");
+        }
+        during::read(&entry.value, self.source, before, &self.world, &mut self.notes)
     }
 
     fn step_name(&mut self, number: usize, node: &Node) -> Option<String> {

@@ -244,6 +244,7 @@ fn references(node: &Node, ty: &Type, found: &mut dyn FnMut(&Node, &'static [Sec
         | Type::Form(_)
         | Type::Steps
         | Type::Expect
+        | Type::During
         | Type::Notify
         | Type::Text
         | Type::Place

@@ -7,7 +7,6 @@ const LATER: &[(&str, &str)] = &[
     // attributes
     ("instances", "behind"),
     // keys of a step
-    ("step", "during"),
     ("step", "within"),
     // packets
     ("sent", "quoting_flow"),

@@ -112,6 +112,8 @@ pub(super) enum Type {
     Steps,
     /// What is seen after a step.
     Expect,
+    /// Flows that run through a change.
+    During,
     /// How hosts hear of a change.
     Notify,
     /// Text of any kind on one line.

@@ -53,6 +53,12 @@ pub(in crate::scenario) static STEP: Record = Record {
             "The agent of a host dies inside this step's change; `start_agent` follows in a later step.",
         ),
         key(
+            "during",
+            Type::During,
+            Need::Optional,
+            "Flows that run through the change, one packet each way after every operation of every host, and what must hold.",
+        ),
+        key(
             "probe",
             Type::List(&Type::Map(&EXCHANGE)),
             Need::Optional,

@@ -1,0 +1,71 @@
+//! Flows that run on in the lab.
+//!
+//! In: which flows, and when each is to send. Out: what became of their packets. Never: a connection left behind that routers
+//! track for a flow that has ended.
+
+use std::collections::BTreeMap;
+
+use super::{Lab, make, memory};
+use crate::dataplane::DataplaneError;
+use crate::ledger::{Course, Packet};
+use crate::probe::{Drive, ProbeError, Wire as _};
+
+/// How long the last packets may take: delivery is done when sending returns, so this covers a kernel thread that was kept
+/// from running.
+const LAST: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Flows under way, and what routers tracked before the first of them.
+#[derive(Default)]
+pub(super) struct Running {
+    drive: Drive,
+    others: Option<memory::Others>,
+}
+
+fn failed(error: &ProbeError) -> DataplaneError {
+    DataplaneError::Probe(make::reason(error))
+}
+
+impl Lab {
+    pub(super) fn carried(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        let mut running = self.running.borrow_mut();
+        if running.drive.is_idle() && courses.is_empty() {
+            return Ok(());
+        }
+        self.tap_all().map_err(|error| failed(&error.into()))?;
+        if running.drive.is_idle() {
+            running.others = Some(self.connections_before()?);
+            running.drive.drain(&self.wire).map_err(|error| failed(&error))?;
+        }
+        running.drive.carry(courses, &self.nodes.borrow(), &mut self.counters.borrow_mut());
+        match running.others.take() {
+            Some(others) if running.drive.is_idle() => self.forget_connections(&others),
+            others => {
+                running.others = others;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn one_beat(&self) -> Result<(), DataplaneError> {
+        self.tap_all().map_err(|error| failed(&error.into()))?;
+        let nodes = self.nodes.borrow();
+        self.running.borrow_mut().drive.beat(&self.wire, &nodes).map_err(|error| failed(&error))
+    }
+
+    pub(super) fn packets_told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
+        let (nodes, drive) = (self.nodes.borrow(), &mut self.running.borrow_mut().drive);
+        let mut told = || {
+            if drive.is_waiting() && self.wire.idle(LAST)? {
+                drive.collect(&self.wire, &nodes)?;
+            }
+            drive.check_missed(&self.wire)?;
+            drive.told()
+        };
+        told().map_err(|error| failed(&error))
+    }
+
+    /// Routes of nodes may be others now.
+    pub(super) fn rerouted(&self) {
+        self.running.borrow_mut().drive.rerouted();
+    }
+}

@@ -1,0 +1,53 @@
+//! What marks a frame as part of a running flow: its payload. NAT leaves that alone.
+
+/// What every payload begins with; other than that of probes, which pass it over.
+const MAGIC: [u8; 6] = *b"ledger";
+
+/// What a packet is in its flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// From the sender.
+    Request,
+    /// The far end's answer to it. A kernel's answer to an echo has the payload of the request.
+    Answer,
+    /// What the far end sends by itself.
+    Push,
+}
+
+/// Whose a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The flow.
+    pub course: u32,
+    /// The packet.
+    pub number: u32,
+    /// Which part.
+    pub kind: Kind,
+}
+
+impl Mark {
+    pub(super) fn payload(self) -> Vec<u8> {
+        let kind = match self.kind {
+            Kind::Request => b'q',
+            Kind::Answer => b'a',
+            Kind::Push => b'p',
+        };
+        let numbers = self.course.to_be_bytes().into_iter().chain(self.number.to_be_bytes());
+        MAGIC.into_iter().chain([kind]).chain(numbers).collect()
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let (magic, rest) = payload.split_first_chunk()?;
+        let (kind, rest) = rest.split_first()?;
+        let (course, rest) = rest.split_first_chunk()?;
+        let (number, _) = rest.split_first_chunk()?;
+        let kind = match kind {
+            b'q' => Kind::Request,
+            b'a' => Kind::Answer,
+            b'p' => Kind::Push,
+            _ => return None,
+        };
+        let (course, number) = (u32::from_be_bytes(*course), u32::from_be_bytes(*number));
+        (*magic == MAGIC).then_some(Self { course, number, kind })
+    }
+}

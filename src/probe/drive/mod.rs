@@ -1,0 +1,366 @@
+//! Flows that run on: one packet each way whenever asked, over the same tuple, the same connection.
+//!
+//! In: flows, and a wire to the nodes' namespaces as they are at that moment. Out: what became of each packet
+//! ([`crate::ledger::Packet`]). Never: a wait (delivery is done when sending returns; what comes after the next packet was
+//! sent is late), or a look at the Intent.
+//!
+//! Both ends are the harness's: it sends in the sender's name and answers in the target's, by that node's own routing and to
+//! the MAC that ARP or neighbour discovery told, remembered as a kernel does and corrected by announcements. What has not
+//! come to the far end cannot be answered; there the far end sends by itself, back to where the flow last came from.
+
+mod carrier;
+mod mark;
+mod meet;
+mod tcp;
+
+use std::collections::BTreeMap;
+
+use self::carrier::Carrier;
+use self::mark::{Kind, Mark};
+use self::tcp::Connection;
+use super::engine::ProbeError;
+use super::frame::{Datagram, Ends, Segment};
+use super::nodes::{Node, Nodes};
+use super::respond::TTL;
+use super::token::{Counters, Tuple};
+use super::track::{Passage, hops, passage};
+use super::wire::{Frame, Wire};
+use crate::flow::{Place, Protocol, Seen};
+use crate::ledger::{Course, Packet};
+use crate::name::Name;
+use crate::net::Family;
+
+/// Rounds of sending and sweeping after which something must be going in circles.
+const ROUNDS: usize = 1_000;
+
+/// Flows under way.
+#[derive(Debug, Default)]
+pub struct Drive {
+    flows: BTreeMap<u32, Live>,
+    carrier: Carrier,
+    /// The nodes when packets were last sent: what a node knew of its neighbours goes with the node.
+    nodes: Nodes,
+    /// Where frames were missed that the taps had no room for.
+    missed: Vec<(Place, u32)>,
+}
+
+/// A flow under way.
+#[derive(Debug)]
+struct Live {
+    course: Course,
+    /// From the sender to the target, as the sender has it; none if the sender had no address when it began.
+    ends: Option<Ends>,
+    /// Source port or echo id.
+    port: u16,
+    packets: Vec<Packet>,
+    /// Where the packet of this round was seen, there and back.
+    requests: Vec<Passage>,
+    replies: Vec<Passage>,
+    /// Packets told of.
+    told: usize,
+    /// TCP: the sender's end.
+    near: Connection,
+    /// Who the flow has come to, and as what, the last one last.
+    far: Vec<Far>,
+}
+
+/// The far end of a flow.
+#[derive(Debug)]
+struct Far {
+    node: Name,
+    /// From the sender to the node, as the node sees it.
+    ends: Ends,
+    /// Source and destination port, as the node sees them.
+    ports: (u16, u16),
+    /// TCP: its end.
+    connection: Connection,
+}
+
+impl Live {
+    /// The number of the packet of this round.
+    fn round(&self) -> u32 {
+        u32::try_from(self.packets.len()).unwrap_or(u32::MAX).saturating_sub(1)
+    }
+
+    fn packet(&mut self, number: u32) -> Option<&mut Packet> {
+        self.packets.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// The answer to a packet has come back.
+    fn answered(&mut self, number: u32) {
+        let late = number < self.round();
+        if let Some(packet) = self.packet(number)
+            && !packet.answered
+        {
+            (packet.answered, packet.late) = (true, late);
+        }
+    }
+
+    fn ports(&self) -> (u16, u16) {
+        (self.port, target_port(self.course.flow.protocol))
+    }
+}
+
+fn target_port(protocol: Protocol) -> u16 {
+    match protocol {
+        Protocol::Tcp(port) | Protocol::Udp(port) => port,
+        Protocol::Icmp | Protocol::Arp => 0,
+    }
+}
+
+impl Drive {
+    /// Has these flows under way and no others; those that are stay as they are.
+    pub fn carry(&mut self, courses: &[Course], nodes: &Nodes, counters: &mut Counters) {
+        self.flows.retain(|number, _| courses.iter().any(|course| course.number == *number));
+        for course in courses {
+            self.flows.entry(course.number).or_insert_with(|| begin(course, nodes, counters));
+        }
+        if self.flows.is_empty() {
+            self.carrier = Carrier::default();
+        }
+    }
+
+    /// What conntrack may remember of the flows under way, as their senders have them.
+    pub fn tuples(&self) -> Vec<Tuple> {
+        self.flows.values().filter_map(Live::tuple).collect()
+    }
+
+    /// Whether any flow is under way.
+    pub fn is_idle(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Routes may lead elsewhere now.
+    pub fn rerouted(&mut self) {
+        self.carrier.forget_routes();
+    }
+
+    /// Throws away what the taps have seen so far.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if a tap cannot be read.
+    pub fn drain(&self, wire: &dyn Wire) -> Result<(), ProbeError> {
+        while wire.sweep(&mut |_| ())? > 0 {}
+        drop(wire.missed()?);
+        Ok(())
+    }
+
+    /// Sends one packet each way of every flow.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if the harness itself failed.
+    pub fn beat(&mut self, wire: &dyn Wire, nodes: &Nodes) -> Result<(), ProbeError> {
+        if self.nodes != *nodes {
+            self.carrier.forget_changed(&self.nodes, nodes);
+            self.nodes = nodes.clone();
+        }
+        let view = View::new(wire, nodes);
+        for live in self.flows.values_mut() {
+            live.packets.push(Packet::default());
+            live.requests.clear();
+            live.replies.clear();
+            if let Some((node, datagram)) = live.speak() {
+                self.carrier.post(node, datagram);
+            }
+        }
+        self.settle(&view)?;
+        for live in self.flows.values_mut() {
+            if let Some((node, datagram)) = live.push() {
+                self.carrier.post(node, datagram);
+            }
+        }
+        self.settle(&view)?;
+        self.carrier.give_up();
+        for live in self.flows.values_mut() {
+            live.note_ways(&view.places);
+        }
+        Ok(())
+    }
+
+    /// Takes in what was under way still.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if a tap cannot be read.
+    pub fn collect(&mut self, wire: &dyn Wire, nodes: &Nodes) -> Result<(), ProbeError> {
+        self.settle(&View::new(wire, nodes))?;
+        self.carrier.give_up();
+        Ok(())
+    }
+
+    /// Notes what the taps had no room for.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if a tap cannot be asked.
+    pub fn check_missed(&mut self, wire: &dyn Wire) -> Result<(), ProbeError> {
+        self.missed.extend(wire.missed()?);
+        Ok(())
+    }
+
+    /// Whether a packet of a flow that nobody calls dead is not answered yet.
+    pub fn is_waiting(&self) -> bool {
+        self.flows.values().any(|live| live.packets.last().is_some_and(|packet| !packet.answered))
+    }
+
+    /// What became of the packets since this was last asked, by flow.
+    ///
+    /// # Errors
+    /// [`ProbeError::Missed`] if not all was seen.
+    pub fn told(&mut self) -> Result<BTreeMap<u32, Vec<Packet>>, ProbeError> {
+        if let Some((place, count)) = std::mem::take(&mut self.missed).into_iter().next() {
+            return Err(ProbeError::Missed { place, count });
+        }
+        let told = self.flows.iter_mut().map(|(number, live)| {
+            let packets = live.packets.get(live.told..).unwrap_or_default().to_vec();
+            live.told = live.packets.len();
+            (*number, packets)
+        });
+        Ok(told.collect())
+    }
+
+    /// Sends and sweeps until nothing new comes.
+    fn settle(&mut self, view: &View<'_>) -> Result<(), ProbeError> {
+        for _ in 0..ROUNDS {
+            let sent = self.carrier.flush(view)?;
+            let mut heard = Vec::new();
+            let count = view.wire.sweep(&mut |frame| self.see(frame, view, &mut heard))?;
+            for (node, datagram) in heard {
+                self.carrier.post(node, datagram);
+            }
+            if count == 0 && sent == 0 && self.carrier.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(ProbeError::NeverQuiet)
+    }
+}
+
+/// The nodes as they can be reached now.
+struct View<'a> {
+    wire: &'a dyn Wire,
+    nodes: &'a Nodes,
+    places: Vec<Place>,
+    /// Tap to node.
+    stations: Vec<Option<(&'a Name, &'a Node)>>,
+}
+
+impl<'a> View<'a> {
+    fn new(wire: &'a dyn Wire, nodes: &'a Nodes) -> Self {
+        let places = wire.places();
+        let by_place: BTreeMap<&Place, (&Name, &Node)> =
+            nodes.iter().map(|(name, node)| (&node.place, (name, node))).collect();
+        let stations = places.iter().map(|place| by_place.get(place).copied()).collect();
+        Self { wire, nodes, places, stations }
+    }
+
+    fn tap(&self, node: &Name) -> Option<usize> {
+        self.stations.iter().position(|station| station.is_some_and(|(name, _)| name == node))
+    }
+
+    fn station(&self, frame: &Frame<'_>) -> Option<(&'a Name, &'a Node)> {
+        self.stations.get(frame.tap).copied().flatten()
+    }
+}
+
+fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
+    let flow = &course.flow;
+    let node = nodes.get(&flow.from);
+    let from = flow.source.or_else(|| node?.first_address(Family::of(flow.to)));
+    let port = flow.source_port.unwrap_or_else(|| match flow.protocol {
+        Protocol::Tcp(_) => counters.tcp_port(),
+        Protocol::Udp(_) => counters.udp_port(),
+        Protocol::Icmp | Protocol::Arp => counters.echo_id(),
+    });
+    Live {
+        course: course.clone(),
+        ends: from.and_then(|from| Ends::new(from, flow.to)),
+        port,
+        packets: Vec::new(),
+        requests: Vec::new(),
+        replies: Vec::new(),
+        told: 0,
+        near: Connection::client(course.number),
+        far: Vec::new(),
+    }
+}
+
+impl Live {
+    fn tuple(&self) -> Option<Tuple> {
+        let ends = self.ends?;
+        let (source_port, destination_port) = self.ports();
+        let protocol = match (self.course.flow.protocol, ends) {
+            (Protocol::Icmp, Ends::V4(..)) => 1,
+            (Protocol::Icmp, Ends::V6(..)) => 58,
+            (Protocol::Tcp(_), _) => 6,
+            (Protocol::Udp(_), _) => 17,
+            (Protocol::Arp, _) => return None,
+        };
+        Some(Tuple { protocol, source: ends.source(), source_port, destination: ends.destination(), destination_port })
+    }
+
+    /// The sender's packet of this round.
+    fn speak(&mut self) -> Option<(Name, Datagram<'static>)> {
+        let (ends, ports) = (self.ends?, self.ports());
+        let mark = Mark { course: self.course.number, number: self.round(), kind: Kind::Request };
+        let segment = match self.course.flow.protocol {
+            Protocol::Icmp => {
+                // The low half: as `ping` counts.
+                let sequence = u16::try_from(mark.number & 0xffff).unwrap_or_default();
+                Segment::Echo { reply: false, id: self.port, sequence, payload: mark.payload().into() }
+            }
+            Protocol::Udp(_) => Segment::Udp { ports, payload: mark.payload().into() },
+            Protocol::Tcp(_) => self.near.speak(ports, mark)?,
+            Protocol::Arp => return None,
+        };
+        let ttl = self.course.flow.ttl.unwrap_or(TTL);
+        Some((self.course.flow.from.clone(), Datagram { ends, ttl, segment }))
+    }
+
+    /// What the far end sends by itself if nothing has come to it this round.
+    fn push(&mut self) -> Option<(Name, Datagram<'static>)> {
+        let number = self.round();
+        if self.packets.last()?.seen.is_some() || self.packets.last()?.answered {
+            return None;
+        }
+        let mark = Mark { course: self.course.number, number, kind: Kind::Push };
+        let protocol = self.course.flow.protocol;
+        let far = self.far.last_mut()?;
+        let ports = (far.ports.1, far.ports.0);
+        let segment = match protocol {
+            Protocol::Icmp => {
+                Segment::Echo { reply: true, id: far.ports.0, sequence: 0, payload: mark.payload().into() }
+            }
+            Protocol::Udp(_) => Segment::Udp { ports, payload: mark.payload().into() },
+            Protocol::Tcp(_) => far.connection.push(ports, mark)?,
+            Protocol::Arp => return None,
+        };
+        Some((far.node.clone(), Datagram { ends: far.ends.reversed(), ttl: TTL, segment }))
+    }
+
+    /// Notes where a frame of this round was seen.
+    fn note_passage(&mut self, kind: Kind, frame: &Frame<'_>, datagram: &Datagram<'_>) {
+        if self.course.quiet {
+            return;
+        }
+        let way = match kind {
+            Kind::Request => &mut self.requests,
+            Kind::Answer | Kind::Push => &mut self.replies,
+        };
+        way.extend(passage(frame.tap, frame.device, frame.outgoing, datagram));
+    }
+
+    /// Turns what was seen of this round into ways, and into what the far end saw if that was a kernel.
+    fn note_ways(&mut self, places: &[Place]) {
+        let Some(packet) = self.packets.last_mut() else { return };
+        packet.path = hops(&self.requests, places);
+        packet.reply_path = hops(&self.replies, places);
+        if packet.answered && packet.seen.is_none() {
+            packet.seen = packet.path.last().map(|hop| Seen {
+                responder: hop.place.clone(),
+                source: hop.source,
+                source_port: None,
+                ttl: hop.ttl,
+                mac: None,
+            });
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What stands below `during`: flows that run through the change, each with a sentence of clauses.
+
+use super::expect;
+use super::expectation::{Delivery, FlowExpectation, Outcome};
+use super::note::{Notes, nearest, position};
+use super::subject::{self, NODES};
+use super::values;
+use super::words::{Word, Words};
+use super::world::World;
+use super::yaml::{Entry, Node};
+use crate::api::Section;
+use crate::flow::Protocol;
+use crate::ledger::{Demand, Sight};
+use crate::name::{HostName, Name};
+
+/// First words of clauses, for suggestions.
+const BEGINNINGS: [&str; 9] = ["no", "loss", "gap", "kept", "cut", "as", "via", "reaches", "never"];
+
+/// One sentence below `during`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct During {
+    /// Its line, from 1.
+    pub line: usize,
+    /// `SUBJECT: sentence`, with single blanks.
+    pub text: String,
+    /// The flows; only who sends what to whom counts.
+    pub flow: FlowExpectation,
+    /// What must hold of each.
+    pub demand: Demand,
+}
+
+/// Reads the map below `during`. Flows are read against what exists before the change, sentences against all that is named.
+pub(super) fn read(node: &Node, source: &str, before: &World, after: &World, notes: &mut Notes) -> Vec<During> {
+    node.entries().iter().filter_map(|entry| one(entry, source, (before, after), notes)).collect()
+}
+
+fn one(entry: &Entry, source: &str, (before, after): (&World, &World), notes: &mut Notes) -> Option<During> {
+    if !entry.key.contains("->") {
+        notes.later(entry.key_span.clone(), "an open flow as a subject");
+        return None;
+    }
+    let mut words = Words::of_key(entry);
+    let subject = subject::read(&mut words, before, notes);
+    let Some(mut sentence) = Words::of_value(&entry.value) else {
+        notes.error(entry.key_span.clone(), "a flow has one sentence").help("write all clauses in one line");
+        return None;
+    };
+    let demand = demand(&mut sentence, entry, after, notes);
+    let (subject, demand) = (subject?, demand?);
+    if subject.protocol == Some(Protocol::Arp) {
+        notes
+            .error(entry.key_span.clone(), "`arp` and `nd` are no flow that runs on")
+            .help("write `icmp`, `tcp` or `udp`");
+        return None;
+    }
+    let flow = FlowExpectation {
+        sources: subject.sources,
+        targets: subject.targets,
+        both: subject.both,
+        protocol: subject.protocol,
+        family: subject.family,
+        source_port: subject.source_port,
+        ttl: subject.ttl,
+        outcome: Outcome::Delivered(Delivery::default()),
+    };
+    if flow.flows(&before.intent).is_empty() && before.is_sound() {
+        notes
+            .error(entry.key_span.clone(), "nothing would be sent")
+            .help("a node does not send to itself by name; write its address to try that");
+        return None;
+    }
+    let text =
+        format!("{}: {}", expect::one_line(&entry.key), expect::one_line(entry.value.text().unwrap_or_default()));
+    Some(During { line: position(source, entry.value.span.start).0, text, flow, demand })
+}
+
+fn demand(words: &mut Words, entry: &Entry, world: &World, notes: &mut Notes) -> Option<Demand> {
+    let mut demand = Demand::default();
+    let mut said: Vec<String> = Vec::new();
+    while let Some(word) = words.take() {
+        // `no loss` and `loss N` are one clause.
+        let clause = if word.text == "no" { "loss" } else { word.text.as_str() };
+        if said.iter().any(|other| other == clause) {
+            notes.error(word.span, format!("`{}` is here twice", word.text)).help("say it once");
+            return None;
+        }
+        said.push(clause.to_owned());
+        read_clause(&word, words, world, notes, &mut demand)?;
+    }
+    if said.is_empty() {
+        notes
+            .error(entry.value.span.clone(), "this sentence is empty")
+            .help("write `no loss`, `gap N ops`, `kept`, `cut`, `as A then B` ...");
+        return None;
+    }
+    if demand.kept && demand.cut {
+        notes.error(entry.value.span.clone(), "`kept` and `cut` exclude each other").help("remove one of them");
+        return None;
+    }
+    if demand.cut && demand.loss == Some(0) {
+        notes.error(entry.value.span.clone(), "what is `cut` loses packets").help("remove `no loss`");
+        return None;
+    }
+    Some(demand)
+}
+
+fn read_clause(word: &Word, words: &mut Words, world: &World, notes: &mut Notes, demand: &mut Demand) -> Option<()> {
+    match word.text.as_str() {
+        "no" => demand.loss = follows(word, "loss", words, notes).map(|()| Some(0))?,
+        "loss" => demand.loss = Some(number(word, words, notes)?),
+        "gap" => {
+            demand.gap = Some(number(word, words, notes)?);
+            follows(word, "ops", words, notes)?;
+        }
+        "kept" => demand.kept = true,
+        "cut" => demand.cut = true,
+        "never" => {
+            follows(word, "bare", words, notes)?;
+            demand.never_bare = true;
+        }
+        "as" => demand.sources = values_of(word, words, notes, sight)?,
+        "via" => {
+            demand.via = values_of(word, words, notes, |word, notes| {
+                known(&word, &[Section::Hosts], world, notes).and_then(|()| HostName::new(word.text).ok())
+            })?;
+        }
+        "reaches" => {
+            let sections = [NODES, &[Section::Hosts]].concat();
+            demand.reaches = values_of(word, words, notes, |word, notes| {
+                known(&word, &sections, world, notes).and_then(|()| Name::new(word.text).ok())
+            })?;
+        }
+        text => {
+            let note = notes.error(word.span.clone(), format!("`{text}` is no clause about a flow during a change"));
+            match nearest(text, BEGINNINGS) {
+                Some(near) => note.help(format!("did you mean `{near}`?")),
+                None => note.help(
+                    "write `no loss`, `loss N`, `gap N ops`, `kept`, `cut`, `as A then B`, `via A then B`, \
+                     `reaches A then B` or `never bare`; what holds after the change stands below `expect`",
+                ),
+            };
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// The second word of a clause of two.
+fn follows(clause: &Word, second: &str, words: &mut Words, notes: &mut Notes) -> Option<()> {
+    if words.take_if(second).is_some() {
+        return Some(());
+    }
+    notes
+        .error(words.place(), format!("after `{}` here should be `{second}`", clause.text))
+        .help("clauses are `no loss`, `gap N ops`, `never bare`");
+    None
+}
+
+fn number(clause: &Word, words: &mut Words, notes: &mut Notes) -> Option<u32> {
+    let Some(value) = words.take() else {
+        notes.error(clause.span.clone(), format!("`{}` needs a number", clause.text)).help("write it after it");
+        return None;
+    };
+    match values::integer(&value.text, 0, 100_000) {
+        Ok(number) => Some(number),
+        Err(wrong) => {
+            notes.error(value.span, wrong.message).help(wrong.help);
+            None
+        }
+    }
+}
+
+/// `A`, or `A then B`.
+fn values_of<T>(
+    clause: &Word,
+    words: &mut Words,
+    notes: &mut Notes,
+    read: impl Fn(Word, &mut Notes) -> Option<T>,
+) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    loop {
+        let Some(word) = words.take() else {
+            notes
+                .error(clause.span.clone(), format!("`{}` needs a value", clause.text))
+                .help(format!("write `{0} A` or `{0} A then B`", clause.text));
+            return None;
+        };
+        values.push(read(word, notes)?);
+        if values.len() == 2 || words.take_if("then").is_none() {
+            return Some(values);
+        }
+    }
+}
+
+fn sight(word: Word, notes: &mut Notes) -> Option<Sight> {
+    if word.text == "itself" {
+        return Some(Sight::Itself);
+    }
+    match values::address(&word.text) {
+        Ok(address) => Some(Sight::Address(address)),
+        Err(wrong) => {
+            notes.error(word.span, wrong.message).help(wrong.help);
+            None
+        }
+    }
+}
+
+/// What the change deleted may still have been passed.
+fn known(word: &Word, sections: &[Section], world: &World, notes: &mut Notes) -> Option<()> {
+    let was = sections.iter().any(|section| world.was_ever(&word.text, *section));
+    (was || world.resolve(&word.text, sections, &word.span, notes)).then_some(())
+}
