@@ -92,6 +92,9 @@ pub struct Overrides {
     /// Prove that the watch sees, before the first step and after the last.
     #[serde(default)]
     pub prove_watch: bool,
+    /// The router has this fault of the scenario, counted from 0.
+    #[serde(default)]
+    pub fault: Option<usize>,
     /// Capture every frame of every namespace; else only those that a failure calls for.
     #[serde(default)]
     pub pcap: bool,
@@ -283,7 +286,7 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let options = run::Options { prove_watch: overrides.prove_watch };
+    let options = run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault };
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
         let capture = dataplane.lab.captured();
         let frames =

@@ -46,8 +46,25 @@ pub struct Record {
     pub deviations_off: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
+    /// What was wrong with the router on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultRecord>,
     /// Step by step; number 0 is the building of what exists at the start.
     pub steps: Vec<StepRecord>,
+}
+
+/// A fault that the router had on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultRecord {
+    /// The sentence: `omit nat --to-source 203.0.113.10 at net1/snat-r1`.
+    pub text: String,
+    /// Its line in the file.
+    pub line: usize,
+    /// The objects, operations and messages that it changed something about.
+    pub touched: Vec<String>,
+    /// If there are none: what came nearest to what it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<String>,
 }
 
 /// What a scenario's header says below its first sentence.

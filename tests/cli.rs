@@ -36,7 +36,7 @@ fn a_wrong_expectation_ends_with_1_and_names_its_line() {
     let output = dvrlab(&["run", "-q", "--bundle", &kept.path().to_string_lossy(), &file]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("changed.yaml:31: step 1: `vm2 -> web: as 203.0.113.99"), "{text}");
+    assert!(text.contains("changed.yaml:34: step 1: `vm2 -> web: as 203.0.113.99"), "{text}");
     assert!(text.contains("as 203.0.113.10, not 203.0.113.99"), "{text}");
     assert!(text.ends_with("0 passed, 1 failed\n"), "{text}");
 }
@@ -47,7 +47,7 @@ fn a_mistake_in_a_file_ends_with_2_and_starts_nothing() {
     let output = dvrlab(&["run", &file]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains("changed.yaml:22:"), "{errors}");
+    assert!(errors.contains("changed.yaml:25:"), "{errors}");
     assert!(errors.contains("did you mean `red`?"), "{errors}");
     assert!(output.stdout.is_empty());
 }

@@ -196,6 +196,11 @@ impl Agents {
         crash.at.reached(self.done.get(host).copied().unwrap_or_default(), commands)
     }
 
+    /// Whether an agent asks for everything in this step.
+    pub(super) fn is_synchronising(&self, host: &HostName) -> bool {
+        self.synchronising.contains(host)
+    }
+
     /// An agent has died.
     pub(super) fn died(&mut self, host: &HostName) {
         self.crash = None;

@@ -26,7 +26,7 @@ impl Driver<'_> {
                 }
             };
             if !self.agents.is_exempt(host) {
-                match namespace::desired(config, &observed) {
+                match self.wanted(config, &observed) {
                     Ok(desired) => record.failures.extend(settled(config, &observed, &desired)),
                     Err(error) => record.failures.push(undesirable(host, &error)),
                 }

@@ -67,7 +67,7 @@ fn some(ops: Vec<Op>) -> Option<Plan> {
 }
 
 /// The table of a kind that is one.
-fn table_of(kind: Kind) -> Option<(Family, Table)> {
+pub(super) fn table_of(kind: Kind) -> Option<(Family, Table)> {
     match kind {
         Kind::Raw => Some((Family::V4, Table::Raw)),
         Kind::Mangle => Some((Family::V4, Table::Mangle)),

@@ -3,9 +3,10 @@
 //! In: an observed state. Out: lines in the notation of `ip` and `iptables-save`, MACs by their owner's name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use crate::name::{HostName, NamespaceName};
-use crate::namespace::{ChainName, HostState, Kind, NamespaceState, PolicyRule, Ruleset, Table};
+use crate::name::{DeviceName, HostName, NamespaceName};
+use crate::namespace::{ChainName, HostState, Kind, Link, NamespaceState, PolicyRule, Ruleset, Table};
 use crate::net::{Family, Mac};
 use crate::record::Line;
 use crate::topology::Topology;
@@ -35,6 +36,16 @@ pub(super) fn mac_owners(topology: &Topology, hosts: &BTreeMap<HostName, HostSta
         .collect()
 }
 
+/// A device: `qg-r1 mtu 1500 state up`.
+pub(super) fn device_text(device: &DeviceName, link: &Link) -> String {
+    format!("{device} mtu {} state {}", link.mtu, if link.up { "up" } else { "down" })
+}
+
+/// A neighbour: `10.0.1.11 dev qr-red4 lladdr vm1 permanent`.
+pub(super) fn neighbour_text(address: IpAddr, device: &DeviceName, owner: &str) -> String {
+    format!("{address} dev {device} lladdr {owner} permanent")
+}
+
 /// All lines of a namespace in the order of [`Kind`].
 pub(super) fn lines(
     name: &NamespaceName,
@@ -45,7 +56,7 @@ pub(super) fn lines(
     let mut lines = Vec::new();
     let mut push = |kind, text: String, constant| lines.push(Line { kind, text, constant });
     for (device, link) in &state.links {
-        push(Kind::Device, format!("{device} mtu {} state {}", link.mtu, if link.up { "up" } else { "down" }), false);
+        push(Kind::Device, device_text(device, link), false);
     }
     for address in &state.addresses {
         push(Kind::Address, address.to_string(), false);
@@ -63,7 +74,7 @@ pub(super) fn lines(
     }
     for ((device, address), mac) in &state.neighbours {
         let owner = macs.get(mac).cloned().unwrap_or_else(|| mac.to_string());
-        push(Kind::Neighbour, format!("{address} dev {device} lladdr {owner} permanent"), false);
+        push(Kind::Neighbour, neighbour_text(*address, device, &owner), false);
     }
     for (key, value) in &state.sysctls {
         push(Kind::Sysctl, format!("{key}={value}"), true);

@@ -9,6 +9,7 @@ mod check;
 mod course;
 mod damage;
 mod exchange;
+mod fault;
 mod ledger;
 mod lines;
 mod links;
@@ -39,7 +40,7 @@ use crate::router;
 use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 use agents::Agents;
-use check::{planned, undesirable};
+use check::undesirable;
 
 pub use proof::{Proved, prove};
 pub use scene::planned_scene;
@@ -50,6 +51,8 @@ pub struct Options {
     /// Before the first step and after the last, frames of every class are sent from every host's end of every provider
     /// segment: the watch must see each.
     pub prove_watch: bool,
+    /// The router has this fault of the scenario, counted from 0.
+    pub fault: Option<usize>,
 }
 
 /// Runs a scenario to its end, telling each step as it is done.
@@ -60,7 +63,9 @@ pub fn run(
     told: &mut dyn FnMut(&StepRecord),
 ) -> Record {
     let _span = info_span!("run", scenario = %scenario.name).entered();
+    let fault = options.fault.and_then(|number| scenario.faults.get(number));
     let mut driver = Driver::new(scenario, options, dataplane);
+    driver.faults = fault::Faults::new(fault);
     let mut steps = vec![driver.build()];
     told_last(&steps, told);
     if steps.iter().all(|step| step.failures.is_empty()) {
@@ -81,6 +86,7 @@ pub fn run(
         tags: scenario.tags.clone(),
         deviations_off: scene::deviations_off(scenario),
         outcome: if failed { Outcome::Failed } else { Outcome::Passed },
+        fault: driver.faults.record(fault),
         steps,
     }
 }
@@ -99,6 +105,7 @@ struct Driver<'a> {
     agents: Agents,
     observed: BTreeMap<HostName, HostState>,
     watch: watch::Watch,
+    faults: fault::Faults<'a>,
     past: course::Past,
     links: links::Links,
     /// Who owns which MAC, or did when it was last seen.
@@ -119,6 +126,7 @@ impl<'a> Driver<'a> {
             agents: Agents::default(),
             observed: BTreeMap::new(),
             watch: watch::Watch::default(),
+            faults: fault::Faults::default(),
             past: course::Past::new(scenario),
             links: links::Links::default(),
             macs: BTreeMap::new(),
@@ -171,7 +179,8 @@ impl<'a> Driver<'a> {
         }
         record.change.extend(step.modifiers.iter().cloned());
         if !step.operations.is_empty() {
-            self.move_to(stages, &step.hearings, record);
+            let hearings = self.heard(step, &stages);
+            self.move_to(stages, &hearings, record);
             self.judge_crash(record);
         }
         self.ledger_settle(record);
@@ -218,10 +227,10 @@ impl<'a> Driver<'a> {
         let mut ops = Vec::new();
         let mut watched = Ok(());
         let failures = record.failures.len();
-        let result = self.dataplane.observe(host).and_then(|observed| match namespace::desired(config, &observed) {
+        let result = self.dataplane.observe(host).and_then(|observed| match self.wanted_now(config, &observed) {
             Ok(desired) => self.dataplane.apply(
                 host,
-                &self.cut(host, planned(config, &observed, &desired), &mut dies),
+                &self.cut(host, self.plan(config, &observed, &desired), &mut dies),
                 &mut |op| {
                     ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
                     if watched.is_ok() {
@@ -338,6 +347,7 @@ impl<'a> Driver<'a> {
     fn take_down(&mut self, number: usize) -> StepRecord {
         let mut record = blank(number, None, 0);
         let _span = info_span!("step", number).entered();
+        self.faults.end();
         self.watch_proof(&mut record);
         let empty = Intent {
             host_order: self.intent.host_order.clone(),

@@ -98,10 +98,8 @@ fn reserved(root: &Node) -> BTreeSet<IpAddr> {
             }
             Value::List(items) => items.iter().for_each(|item| collect(item, found)),
             Value::Map(entries) => {
-                for entry in entries
-                    .iter()
-                    .filter(|entry| !matches!(entry.key.as_str(), "expect" | "probe" | "nat_profile" | "tags"))
-                {
+                let quoted = |key: &str| matches!(key, "expect" | "faults" | "probe" | "nat_profile" | "tags");
+                for entry in entries.iter().filter(|entry| !quoted(&entry.key)) {
                     found.extend(entry.key.parse::<IpAddr>().ok());
                     collect(&entry.value, found);
                 }

@@ -15,6 +15,7 @@ mod exchange;
 mod expect;
 mod expectation;
 mod failure;
+mod fault;
 mod header;
 mod judge;
 mod language;
@@ -49,6 +50,7 @@ pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
     Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
 };
+pub use fault::{Fault, Mutation, Tamper};
 pub use header::Story;
 pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
@@ -77,6 +79,8 @@ pub struct Scenario {
     pub intent: Intent,
     /// In order.
     pub steps: Vec<Step>,
+    /// What must turn it red, each by itself.
+    pub faults: Vec<Fault>,
     /// What is missing for its readers.
     pub warnings: Vec<Note>,
 }
@@ -163,6 +167,7 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, Vec<Note>> {
     let initial = builder.initial(&root);
     let intent = builder.world.intent.clone();
     let steps = builder.steps(&root);
+    let faults = fault::read(&root, &steps, text, &builder.world, &mut builder.notes);
     let (mut errors, warnings) = builder.notes.split(text);
     if !errors.is_empty() {
         errors.extend(warnings);
@@ -170,7 +175,7 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, Vec<Note>> {
     }
     let tags = root.get("tags").map(yaml::Node::items).unwrap_or_default();
     let tags = tags.iter().filter_map(yaml::Node::text).map(str::to_owned).collect();
-    Ok(Scenario { name: name_of(path), path: path.to_owned(), story, tags, initial, intent, steps, warnings })
+    Ok(Scenario { name: name_of(path), path: path.to_owned(), story, tags, initial, intent, steps, faults, warnings })
 }
 
 /// The path below the last directory called `scenarios`, else the file's own name; without `.yaml`.

@@ -24,6 +24,23 @@ pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Every scenario file.
+pub fn scenario_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut open = vec![project("scenarios")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).expect("scenarios/ can be read") {
+            let path = entry.expect("scenarios/ can be read").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|found| found == "yaml") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
 /// True if the author of this run has asked for the tests that need labs to be left out. Nothing else leaves them out: where
 /// no lab can be made they fail and say how to get one.
 pub fn labs_are_skipped() -> bool {
@@ -42,8 +59,13 @@ pub fn record_of(file: &Path) -> Record {
 
 /// Runs a scenario given as text.
 pub fn record_of_text(path: &str, text: String) -> Record {
+    record_with(path, text, Overrides::default())
+}
+
+/// Runs a scenario given as text, with what a command line may decide.
+pub fn record_with(path: &str, text: String, overrides: Overrides) -> Record {
     let _permit = Permit::wait();
-    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None, overrides: Overrides::default() };
+    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None, overrides };
     match run_scenario(program(), &job, &mut |_step| {}) {
         Ok(record) => record,
         Err(dvrlab::harness::HarnessError::Sandbox(error)) => panic!("{error}\n{}", error.remedy().unwrap_or_default()),

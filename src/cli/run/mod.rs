@@ -52,6 +52,9 @@ pub(super) struct Arguments {
     /// provider segment.
     #[arg(long)]
     prove_watch: bool,
+    /// Run each scenario once more with each of its faults: each must be noticed, by what the scenario says.
+    #[arg(long, conflicts_with = "accept")]
+    prove: bool,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -138,7 +141,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 /// A bug tells before a failure, a failure before a machine that cannot.
 fn worse(one: i32, other: i32) -> i32 {
     let rank = |code: i32| match code {
-        EXIT_BUG => 3,
+        EXIT_BUG => 4,
+        super::EXIT_BAD_INPUT => 3,
         EXIT_FAILED => 2,
         EXIT_NO_LAB => 1,
         _ => 0,

@@ -15,7 +15,7 @@ use super::work::{Ended, News};
 use super::{Arguments, chain, worse};
 use crate::harness::HarnessError;
 use crate::record::{Outcome, Record};
-use crate::report::{self, Detail, Entry, Trouble};
+use crate::report::{self, Detail, Entry, Proof, Trouble};
 use crate::snapshot::{self, Difference};
 
 /// Lines on a terminal are no longer.
@@ -41,6 +41,8 @@ pub(super) struct Printer<'a> {
     /// Said once: the same for every scenario.
     no_lab: Option<String>,
     bundle: Bundle,
+    /// Faults that were noticed, and all of them.
+    proved: (usize, usize),
     code: i32,
 }
 
@@ -65,6 +67,7 @@ impl<'a> Printer<'a> {
             entries: Vec::new(),
             no_lab: None,
             bundle: Bundle::new(arguments.bundle.as_deref()),
+            proved: (0, 0),
             code: EXIT_OK,
         }
     }
@@ -146,7 +149,12 @@ impl<'a> Printer<'a> {
             steps_ms: ended.steps.into_iter().map(milliseconds).collect(),
         };
         match ended.result {
-            Ok(record) => self.record(source, record, ended.took, &mut entry),
+            Ok(record) => {
+                for with in &ended.proofs {
+                    self.proof(&record, with, &mut entry);
+                }
+                self.record(source, record, ended.took, &mut entry);
+            }
             Err(HarnessError::Unsupported(reason)) => {
                 if !self.arguments.allow_unsupported {
                     self.code = worse(self.code, EXIT_NO_LAB);
@@ -189,6 +197,33 @@ impl<'a> Printer<'a> {
             self.status("broken", took, &entry.name);
         }
         entry.troubles.push(Trouble { text, details, broken: true });
+    }
+
+    /// A fault must be noticed.
+    fn proof(&mut self, without: &Record, with: &Result<Record, HarnessError>, entry: &mut Entry) {
+        self.proved.1 += 1;
+        let with = match with {
+            Ok(with) => with,
+            Err(error) => {
+                self.code = worse(self.code, EXIT_BUG);
+                entry.troubles.push(Trouble { text: chain(error), details: Vec::new(), broken: true });
+                return;
+            }
+        };
+        let proof = report::proof(without, with);
+        let text = report::proof_text(with, &proof);
+        if proof.holds() {
+            self.proved.0 += 1;
+            if self.detail >= Detail::Status {
+                self.print_text(&text);
+            }
+            return;
+        }
+        let untouched = matches!(proof, Proof::Untouched(_));
+        self.code = worse(self.code, if untouched { super::super::EXIT_BAD_INPUT } else { EXIT_FAILED });
+        let mut lines = text.lines().map(|line| line.trim_start().to_owned());
+        let text = lines.next().unwrap_or_default();
+        entry.troubles.push(Trouble { text, details: lines.collect(), broken: false });
     }
 
     fn record(&mut self, source: &Loaded, record: Record, took: Duration, entry: &mut Entry) {
@@ -273,6 +308,11 @@ impl<'a> Printer<'a> {
         let not_run = self.loaded.len() - passed - failed - unsupported;
         let rest = counted(unsupported, "unsupported") + &counted(not_run, "not run");
         let color = if self.code == EXIT_OK { GREEN } else { RED };
+        if self.arguments.prove {
+            let (noticed, all) = self.proved;
+            let without = self.loaded.iter().filter(|one| one.scenario.faults.is_empty()).count();
+            self.print(&format!("{noticed} of {all} faults noticed{}\n", counted(without, "scenarios without any")));
+        }
         self.print(&format!("{}{rest}\n", self.painted(color, &format!("{passed} passed, {failed} failed"))));
         self.code
     }

@@ -27,6 +27,8 @@ pub(super) struct Ended {
     /// Its position among those that were to run.
     pub(super) index: usize,
     pub(super) result: Result<Record, HarnessError>,
+    /// The same with each of its faults, if that was asked for and it went well without.
+    pub(super) proofs: Vec<Result<Record, HarnessError>>,
     /// What kept the capture from being whole.
     pub(super) complaints: Vec<String>,
     /// Frames kept for a failure.
@@ -65,8 +67,9 @@ pub(super) fn carry_out(loaded: &[Loaded], arguments: &Arguments, program: &Path
     });
 }
 
-fn run_one(index: usize, one: &Loaded, arguments: &Arguments, program: &Path, sender: &Sender<News>) -> Ended {
-    let job = Job::Scenario {
+/// A run of a scenario, with one of its faults or none.
+fn job(one: &Loaded, arguments: &Arguments, fault: Option<usize>) -> Job {
+    Job::Scenario {
         path: one.file.to_string_lossy().into_owned(),
         text: one.text.clone(),
         log: arguments.log.clone(),
@@ -75,9 +78,14 @@ fn run_one(index: usize, one: &Loaded, arguments: &Arguments, program: &Path, se
             deviations: arguments.deviations.clone().unwrap_or_default(),
             rules: arguments.rules,
             prove_watch: arguments.prove_watch,
-            pcap: arguments.pcap.is_some(),
+            // A fault is meant to fail: its packets are nobody's evidence.
+            pcap: arguments.pcap.is_some() && fault.is_none(),
+            fault,
         },
-    };
+    }
+}
+
+fn run_one(index: usize, one: &Loaded, arguments: &Arguments, program: &Path, sender: &Sender<News>) -> Ended {
     let mut files = arguments.pcap.as_deref().map(|directory| pcap::Files::new(directory, &one.scenario.name));
     // Told first, and kept if the step then turns out to have failed.
     let captured: RefCell<Vec<StepCapture>> = RefCell::default();
@@ -87,7 +95,7 @@ fn run_one(index: usize, one: &Loaded, arguments: &Arguments, program: &Path, se
     let mut deaf = false;
     let result = harness::run_captured(
         program,
-        &job,
+        &job(one, arguments, None),
         &mut |step| {
             let now = kernel::now();
             steps.push(now.duration_since(step_began));
@@ -105,12 +113,17 @@ fn run_one(index: usize, one: &Loaded, arguments: &Arguments, program: &Path, se
         },
     );
     let complaints = files.map(|files| files.complaints).unwrap_or_default();
+    let took = kernel::now().duration_since(began);
+    let passed = matches!(&result, Ok(record) if record.outcome == Outcome::Passed);
+    let faults = if arguments.prove && passed { one.scenario.faults.len() } else { 0 };
+    let faulty = |fault| harness::run_scenario(program, &job(one, arguments, Some(fault)), &mut drop);
     Ended {
         index,
         result,
+        proofs: (0..faults).map(faulty).collect(),
         complaints,
         captured: captured.into_inner(),
-        took: kernel::now().duration_since(began),
+        took,
         steps,
     }
 }

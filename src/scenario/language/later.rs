@@ -4,7 +4,6 @@
 const LATER: &[(&str, &str)] = &[
     // keys of a file
     ("file", "requires"),
-    ("file", "faults"),
     // attributes
     ("instances", "behind"),
     // keys of a step

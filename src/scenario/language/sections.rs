@@ -30,6 +30,14 @@ pub(in crate::scenario) static FILE: Record = Record {
             "Where the router does better than the real agent; `false` shows what that prevents.",
         ),
         key(
+            "faults",
+            Type::List(&Type::Text),
+            Need::Default("none"),
+            "What must turn this scenario red; `run --prove` runs it once with each. `omit`, `keep`, `late` or `early KIND TEXT at PLACE`, \
+             `omit announcement ADDRESS at PLACE`, `lose notification to HOST in STEP`, `forget allocations at HOST`, \
+             `rebuild HOST/NAMESPACE`.",
+        ),
+        key(
             "hosts",
             Type::Table(&HOSTS),
             Need::Default("empty"),
