@@ -14,7 +14,11 @@ impl Driver<'_> {
     pub(super) fn act(&mut self, host: &HostName, messages: Vec<Message>, record: &mut StepRecord) {
         for message in messages {
             self.agents.hear(host, &message, &self.intent);
-            if !self.reconcile(host, record) {
+            let done = self.reconcile(host, record);
+            if !self.agents.is_stopped(host) {
+                self.report_statuses(host, record);
+            }
+            if !done {
                 return;
             }
             self.agents.acted(host);

@@ -175,6 +175,11 @@ impl Agents {
         self.stopped.contains(host) || self.disturbed.contains(host)
     }
 
+    /// Whether an agent does not run.
+    pub(super) fn is_stopped(&self, host: &HostName) -> bool {
+        self.stopped.contains(host)
+    }
+
     /// Somebody did something on a host behind its agent's back.
     pub(super) fn disturb(&mut self, host: &HostName) {
         self.disturbed.insert(host.clone());

@@ -43,7 +43,11 @@ impl Driver<'_> {
             .iter()
             .filter_map(|expectation| match &expectation.what {
                 Expected::State(state) if state.kind == Kind::Conntrack => Some(&state.place),
-                Expected::State(_) | Expected::Course(_) | Expected::Flow(_) | Expected::Watch(_) => None,
+                Expected::State(_)
+                | Expected::Course(_)
+                | Expected::Flow(_)
+                | Expected::Watch(_)
+                | Expected::Status(_) => None,
             })
             .collect();
         if asked.is_empty() {

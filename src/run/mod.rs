@@ -20,6 +20,7 @@ mod profile;
 mod proof;
 mod repeat;
 mod scene;
+mod status;
 mod watch;
 mod why;
 
@@ -109,6 +110,7 @@ struct Driver<'a> {
     faults: fault::Faults<'a>,
     past: course::Past,
     links: links::Links,
+    statuses: status::Statuses,
     /// Who owns which MAC, or did when it was last seen.
     macs: BTreeMap<Mac, String>,
     ledger: ledger::Ledger,
@@ -130,6 +132,7 @@ impl<'a> Driver<'a> {
             faults: fault::Faults::default(),
             past: course::Past::new(scenario),
             links: links::Links::default(),
+            statuses: status::Statuses::new(scenario),
             macs: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             options,
@@ -162,6 +165,7 @@ impl<'a> Driver<'a> {
         self.probe(step, &mut record);
         self.judge_state(step, &mut record);
         self.judge_course(step, &mut record);
+        self.judge_status(step, &mut record);
         self.ledger_judge(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record
@@ -201,6 +205,7 @@ impl<'a> Driver<'a> {
         let order = self.agents.order(&mail, &next);
         let before = std::mem::replace(&mut self.intent, next);
         self.agents.retain(&self.intent);
+        self.statuses.retain(&self.intent);
         let concerned: BTreeSet<HostName> = mail.keys().cloned().chain(self.agents.behind(&self.intent)).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));

@@ -130,6 +130,6 @@ impl Driver<'_> {
 fn expectations(step: &Step) -> impl Iterator<Item = (&Expectation, &WatchExpectation)> {
     step.expectations.iter().filter_map(|one| match &one.what {
         Expected::Watch(expected) => Some((one, expected)),
-        Expected::Flow(_) | Expected::State(_) | Expected::Course(_) => None,
+        Expected::Flow(_) | Expected::State(_) | Expected::Course(_) | Expected::Status(_) => None,
     })
 }

@@ -8,7 +8,7 @@ use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
-use super::{course, outcome, state, subject, watch};
+use super::{course, outcome, state, status, subject, watch};
 use crate::flow::{Flow, Protocol};
 use crate::net::Family;
 
@@ -20,6 +20,11 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
             all.extend(flow(entry, source, world, notes));
         } else if entry.key == watch::SUBJECT {
             all.extend(watched(entry, source, world, notes));
+        } else if let Ok(address) = entry.key.parse() {
+            let about = (address, &entry.key_span);
+            all.extend(sentences(entry, source, notes, |words, notes| {
+                status::read(about, words, world, notes).map(Expected::Status)
+            }));
         } else {
             all.extend(states(entry, source, world, notes));
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::note::Span;
+use super::status::StatusExpectation;
 use crate::flow::{Flow, Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
@@ -33,6 +34,8 @@ pub enum Expected {
     Course(CourseExpectation),
     /// Frames that must not be on a provider segment, and are.
     Watch(WatchExpectation),
+    /// What the API shows of a floating IP.
+    Status(StatusExpectation),
 }
 
 /// What becomes of the flows of a line.

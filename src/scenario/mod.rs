@@ -30,6 +30,7 @@ mod profile;
 mod schema;
 mod shape;
 mod state;
+mod status;
 mod steps;
 mod subject;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
 pub use profile::Profile;
 pub use schema::schema;
+pub use status::{Status, StatusExpectation};
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
 use crate::flow::Protocol;
@@ -202,7 +204,7 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
     let named = expectations.filter_map(|expectation| match &expectation.what {
         Expected::Flow(flow) => flow.protocol,
-        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) => None,
+        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
     let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {

@@ -47,10 +47,6 @@ pub(super) fn place(entry: &Entry, world: &World, notes: &mut Notes) -> Option<S
         notes.later(span.clone(), &format!("the subject `{key}`"));
         return None;
     }
-    if key.parse::<std::net::IpAddr>().is_ok() && language::is_later("subject", "address") {
-        notes.later(span.clone(), "an expectation about an address");
-        return None;
-    }
     if key.contains(char::is_whitespace) {
         notes
             .error(span.clone(), format!("`{key}` is neither a flow nor a place"))

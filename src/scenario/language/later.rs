@@ -22,12 +22,10 @@ const LATER: &[(&str, &str)] = &[
     ("option", "for"),
     ("outcome", "hops"),
     ("subject", "underlay"),
-    ("subject", "address"),
     ("subject", "network"),
     // state
     ("fact", "announced"),
     ("fact", "not"),
-    ("fact", "status"),
     ("kind", "frame"),
 ];
 
