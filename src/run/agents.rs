@@ -154,9 +154,12 @@ impl Agents {
         self.disturbed.remove(host);
     }
 
-    /// Hosts that are gone know nothing any more.
+    /// Hosts that are gone know nothing any more, and one that comes in the place of such a one begins anew.
     pub(super) fn retain(&mut self, intent: &Intent) {
         self.told.retain(|host, _| intent.hosts.contains_key(host));
+        self.held.retain(|host, _| intent.hosts.contains_key(host));
+        self.stopped.retain(|host| intent.hosts.contains_key(host));
+        self.disturbed.retain(|host| intent.hosts.contains_key(host));
     }
 
     /// Hosts whose agent was not told all that is in force, and those that did not act upon it.

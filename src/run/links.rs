@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::api::Intent;
 use crate::name::{HostName, Id, Name};
 use crate::scenario::LinkSetting;
 use crate::topology::{NodeAttach, Topology};
@@ -34,6 +35,14 @@ impl Links {
     /// Whether a host is off.
     pub(super) fn is_off(&self, host: &HostName) -> bool {
         self.off.contains(host)
+    }
+
+    /// Of hosts that are gone nothing is off any more.
+    pub(super) fn retain(&mut self, intent: &Intent) {
+        let there = |host: &HostName| intent.hosts.contains_key(host);
+        self.off.retain(there);
+        self.unplugged.retain(there);
+        self.cuts.retain(|(one, other)| there(one) && there(other));
     }
 
     /// Plugs a host into the underlay, or out of it.

@@ -197,6 +197,7 @@ impl<'a> Driver<'a> {
     fn move_to(&mut self, stages: Vec<Intent>, hearings: &BTreeMap<HostName, Hearing>, record: &mut StepRecord) {
         let mut mail = self.agents.mail(&stages, hearings);
         let Some(next) = stages.into_iter().next_back() else { return };
+        self.links.retain(&next);
         let mut topology = router::topology(&next);
         self.links.adjust(&mut topology);
         for node in topology.nodes.values_mut() {

@@ -39,6 +39,13 @@ impl Running {
         }
     }
 
+    /// A host is gone, and whatever was the matter with it.
+    pub(super) fn gone(&mut self, host: &HostName) {
+        self.stopped.remove(host);
+        self.off.remove(host);
+        self.held.remove(host);
+    }
+
     /// The number of an earlier step, by its name or number.
     pub(super) fn step(&self, label: &str) -> Option<usize> {
         self.steps.get(label).copied()
@@ -188,6 +195,15 @@ impl Builder<'_> {
 
 /// The hosts below `host`, each with its node.
 pub(super) fn named(node: &Node) -> Vec<Named<'_>> {
-    let items = node.get("host").map(Node::items).unwrap_or_default();
+    hosts_below(node, "host")
+}
+
+/// The hosts in the section of `delete`, each with its node.
+pub(super) fn listed(node: &Node) -> Vec<Named<'_>> {
+    hosts_below(node, "hosts")
+}
+
+fn hosts_below<'a>(node: &'a Node, key: &str) -> Vec<Named<'a>> {
+    let items = node.get(key).map(Node::items).unwrap_or_default();
     items.iter().filter_map(|item| Some((HostName::new(item.text()?).ok()?, item))).collect()
 }

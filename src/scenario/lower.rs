@@ -240,7 +240,7 @@ fn port_forwarding(item: &Node, intent: &Intent) -> Option<PortForwarding> {
 }
 
 /// Order in which `delete` makes its calls: what depends on others first.
-const DELETE_ORDER: [(&str, Section); 8] = [
+const DELETE_ORDER: [(&str, Section); 9] = [
     ("floating_ips", Section::FloatingIps),
     ("instances", Section::Instances),
     ("ports", Section::Ports),
@@ -249,6 +249,7 @@ const DELETE_ORDER: [(&str, Section); 8] = [
     ("subnets", Section::Subnets),
     ("networks", Section::Networks),
     ("address_scopes", Section::AddressScopes),
+    ("hosts", Section::Hosts),
 ];
 
 fn deleted(node: &Node) -> Vec<Event> {

@@ -152,11 +152,16 @@ fn expect() -> Value {
             must then be seen, and no other; one or a list.",
         "anyOf": [sighting, { "type": "array", "items": sighting, "minItems": 1 }]
     });
+    let status = json!({ "type": "string", "pattern": r"^\s*status\s+(ACTIVE|DOWN|ERROR)\s*$" });
+    let address = json!({
+        "description": "A floating IP: `status ACTIVE`, `status DOWN` or `status ERROR`, as the API shows it; one or a list.",
+        "anyOf": [status, { "type": "array", "items": status, "minItems": 1 }]
+    });
     json!({
         "type": "object",
         "minProperties": 1,
         "properties": { "watch": watch },
-        "patternProperties": { "->": flow, "^(?!watch$)[^>]*$": place },
+        "patternProperties": { "->": flow, r"^(?!watch$)[^>:0-9][^>:]*$": place, r"^([0-9][^>]*|[^>]*:[^>]*)$": address },
         "additionalProperties": false
     })
 }

@@ -1,6 +1,7 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
 use super::build::{Builder, Call, numbered};
+use super::deeds::listed;
 use super::during::{self, During};
 use super::exchange;
 use super::expect;
@@ -210,6 +211,9 @@ impl Builder<'_> {
             "delete" => {
                 for item in node.entries().iter().flat_map(|list| list.value.items()).filter_map(Node::text) {
                     self.world.forget(item, number);
+                }
+                for (host, _) in listed(node) {
+                    self.world.running.gone(&host);
                 }
                 self.world.forget_missing(number);
             }

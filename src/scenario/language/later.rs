@@ -11,8 +11,6 @@ const LATER: &[(&str, &str)] = &[
     // operations
     ("step", "open_flow"),
     ("step", "close_flow"),
-    ("create", "hosts"),
-    ("delete", "hosts"),
     // flows
     ("option", "size"),
     ("option", "bytes"),

@@ -7,7 +7,7 @@ use super::deeds::{
 use super::machine::EXEC;
 use super::packets::{EXCHANGE, NAT_PROFILE};
 use super::sections::{
-    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
+    ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, HOSTS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
     PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
 };
 use super::{Choice, Key, Need, Record, Table, Type};
@@ -140,6 +140,7 @@ pub(in crate::scenario) static CREATE: Record = Record {
     context: "create",
     doc: "Creates objects, in the sections and words of the file.",
     keys: &[
+        key("hosts", Type::Table(&HOSTS), Need::Optional, "Hosts to switch on, each with an agent."),
         key("networks", Type::Table(&NETWORKS), Need::Optional, "Networks to create."),
         key("address_scopes", Type::Table(&ADDRESS_SCOPES), Need::Optional, "Address scopes to create."),
         key("subnets", Type::Table(&SUBNETS), Need::Optional, "Subnets to create."),
@@ -274,6 +275,7 @@ pub(in crate::scenario) static DELETE: Record = Record {
         doomed("outside", Type::List(&Type::Name(&[Section::Outside]))),
         doomed("subnets", Type::List(&Type::Name(&[Section::Subnets]))),
         doomed("networks", Type::List(&Type::Name(&[Section::Networks]))),
+        doomed("hosts", Type::List(&Type::Name(&[Section::Hosts]))),
         doomed("address_scopes", Type::List(&Type::Name(&[Section::AddressScopes]))),
     ],
 };
