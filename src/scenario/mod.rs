@@ -26,6 +26,7 @@ mod objects;
 mod outcome;
 mod pattern;
 mod profile;
+mod reference;
 mod schema;
 mod shape;
 mod state;
@@ -56,6 +57,7 @@ pub use judge::addresses_of;
 pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
 pub use profile::Profile;
+pub use reference::reference;
 pub use schema::schema;
 
 use crate::api::{Event, Intent, Rejected, RejectedKind};
