@@ -22,7 +22,7 @@ mod scene;
 mod watch;
 mod why;
 
-pub use why::why;
+pub use why::{stand, why};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
