@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
+use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -60,8 +60,11 @@ const ALL: [Verdict; 10] = [
     Verdict::Lost,
 ];
 
+/// The part of the guide that is about outcomes.
 fn page() -> String {
-    std::fs::read_to_string(common::project("scenarios/README.md")).unwrap()
+    let guide = std::fs::read_to_string(common::project("scenarios/README.md")).unwrap();
+    let part = guide.split_once("\n## What can become of a probe\n").unwrap().1;
+    part.split_once("\n## ").unwrap().0.to_owned()
 }
 
 /// Outcome and example of each row.
@@ -228,6 +231,10 @@ impl Dataplane for Careless<'_> {
 
     fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
         self.lab.exchange(volley, enough)
+    }
+
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.lab.shell(place, line)
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
