@@ -98,6 +98,12 @@ pub trait Dataplane {
     /// [`DataplaneError::Memory`], also if there is no such namespace.
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError>;
 
+    /// Runs a line of shell at a place, and waits for it. On a host `ip netns` knows its router namespaces by name.
+    ///
+    /// # Errors
+    /// [`ExecError`], also if there is no such namespace; a program that ran and failed is none.
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError>;
+
     /// Has these flows running from now on and no others; those that already do are left alone. What ends is forgotten by
     /// routers, too.
     ///
@@ -149,6 +155,8 @@ pub trait Bench: Dataplane {
 /// What became of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executed {
+    /// Its exit status; none where a signal ended it.
+    pub exit: Option<i32>,
     /// Whether it succeeded, and else how it ended: `exit status: 2`.
     pub failed: Option<String>,
     /// What it wrote to standard output and standard error.

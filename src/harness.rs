@@ -3,6 +3,8 @@
 //! The parent ([`run_scenario`]) holds no privilege and touches no namespace; the child ([`job`]) builds the lab, runs, and
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
+mod cause;
+mod requires;
 mod shell;
 
 use std::cell::{Cell, RefCell};
@@ -13,11 +15,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use cause::chain;
 pub use shell::{Ran, Shell, shell};
 
 use crate::backend::RuleBackend;
 use crate::capture::Capture;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError, Touched};
+use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
 use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
@@ -263,7 +266,7 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
         }
         Job::Shell(shell) => say(out, &shell::ran(&shell).map_or_else(|said| said, Said::Ran)),
         Job::Why { path, text, steps, flows, overrides } => {
-            let answer = parsed((&path, &text), &overrides).map_err(Said::Fault).and_then(|scenario| {
+            let answer = parsed((&path, &text), &overrides).and_then(|scenario| {
                 let lab = lab(scenario.intent.settings.rules)?;
                 Ok(run::why(&scenario, &lab, steps, &flows))
             });
@@ -289,7 +292,7 @@ fn scenario_job(
     listen(log);
     let scenario = match parsed((path, text), overrides) {
         Ok(scenario) => scenario,
-        Err(told) => return say(out, &Said::Fault(told)),
+        Err(said) => return say(out, &said),
     };
     let lab = match lab(scenario.intent.settings.rules) {
         Ok(lab) => lab,
@@ -377,19 +380,13 @@ fn replay_job(
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
+/// A scenario with what the command line decides; else what is wrong with it, or what it misses here, in words.
+fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario, Said> {
+    let mut scenario =
+        scenario::parse(path, text).map_err(|notes| Said::Fault(scenario::render(&notes, text, path, false)))?;
+    if let Some(missing) = requires::missing(&scenario.requires) {
+        return Err(Said::Unsupported(missing));
     }
-    text
-}
-
-/// A scenario with what the command line decides; else what is wrong with it, in words.
-fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario, String> {
-    let mut scenario = scenario::parse(path, text).map_err(|notes| scenario::render(&notes, text, path, false))?;
     let settings = &mut scenario.intent.settings;
     settings.deviations = overrides.deviations.apply(settings.deviations);
     settings.rules = overrides.rules.unwrap_or(settings.rules);
@@ -481,6 +478,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
         self.lab.touched()
+    }
+
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.lab.shell(place, line)
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

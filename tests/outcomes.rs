@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
+use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -231,6 +231,10 @@ impl Dataplane for Careless<'_> {
 
     fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
         self.lab.exchange(volley, enough)
+    }
+
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.lab.shell(place, line)
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

@@ -221,6 +221,10 @@ impl Dataplane for Meddled {
         self.lab.touched()
     }
 
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.lab.shell(place, line)
+    }
+
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
         self.lab.flush(place, cache, address)
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use built::Built;
 use dvrlab::api::Intent;
-use dvrlab::dataplane::{Dataplane, DataplaneError, Touched};
+use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
@@ -312,6 +312,10 @@ impl Dataplane for Around<'_> {
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
         self.lab.touched()
+    }
+
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.lab.shell(place, line)
     }
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {

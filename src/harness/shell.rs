@@ -67,7 +67,7 @@ pub fn shell(program: &Path, shell: &Shell) -> Result<Ran, HarnessError> {
 
 /// The child's side.
 pub(super) fn ran(shell: &Shell) -> Result<Ran, Said> {
-    let scenario = parsed((&shell.path, &shell.text), &shell.overrides).map_err(Said::Fault)?;
+    let scenario = parsed((&shell.path, &shell.text), &shell.overrides)?;
     let lab = lab(scenario.intent.settings.rules)?;
     let failures = run::stand(&scenario, &lab, shell.steps);
     let ended = lab.run_at(&shell.place, &shell.command, shell.terminal);

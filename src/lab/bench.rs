@@ -11,10 +11,14 @@ use futures_util::future::try_join_all;
 
 use super::{Lab, make};
 use crate::dataplane::{Bench, DataplaneError, ExecError, Executed};
+use crate::flow::Place;
 use crate::kernel::Netns;
-use crate::kernel::command;
+use crate::kernel::command::{self, Finished};
 use crate::kernel::print::namespace_lines;
-use crate::name::{HostName, NamespaceName};
+use crate::name::{HostName, Name, NamespaceName};
+
+/// What runs a line of shell. POSIX has it on every system.
+const SHELL: &str = "sh";
 
 impl Lab {
     /// A host's router namespaces.
@@ -23,6 +27,24 @@ impl Lab {
         let own = routers.iter().filter(|((owner, _), _)| owner == host);
         own.map(|((_, name), netns)| (name.clone(), Rc::clone(netns))).collect()
     }
+}
+
+impl Lab {
+    /// Runs a line of shell at a place.
+    pub(super) fn run_line(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        let named = Name::new(place.name.as_str()).ok().map(HostName::from);
+        let host = place.host.clone().or(named);
+        let routers = host.map(|host| self.routers_of(&host)).unwrap_or_default();
+        let arguments = ["-c".to_owned(), line.to_owned()];
+        let failed = |reason| ExecError::Run { program: line.to_owned(), reason };
+        let netns = self.netns(place).ok_or_else(|| failed(format!("there is no {place}")))?;
+        command::run(&netns, &routers, SHELL, &arguments).map(executed).map_err(|error| failed(make::reason(&error)))
+    }
+}
+
+fn executed(finished: Finished) -> Executed {
+    let failed = (!finished.status.success()).then(|| finished.status.to_string());
+    Executed { exit: finished.status.code(), failed, output: finished.output }
 }
 
 impl Bench for Lab {
@@ -51,10 +73,9 @@ impl Bench for Lab {
         let (Some((program, arguments)), Some(netns)) = (command.split_first(), self.host(host)) else {
             return Err(ExecError::Run { program: command.join(" "), reason: "nothing to run, or nowhere".to_owned() });
         };
-        let finished = command::run(&netns, &self.routers_of(host), program, arguments)
-            .map_err(|error| ExecError::Run { program: program.clone(), reason: make::reason(&error) })?;
-        let failed = (!finished.status.success()).then(|| finished.status.to_string());
-        Ok(Executed { failed, output: finished.output })
+        command::run(&netns, &self.routers_of(host), program, arguments)
+            .map(executed)
+            .map_err(|error| ExecError::Run { program: program.clone(), reason: make::reason(&error) })
     }
 
     fn clock(&self) -> Duration {

@@ -28,7 +28,7 @@ fn failed<E: Error>(place: &Place, doing: &'static str) -> impl Fn(E) -> Datapla
 
 impl Lab {
     /// The namespace of a place: a router's, a node's, or a host's own under its name.
-    fn netns(&self, place: &Place) -> Option<Rc<Netns>> {
+    pub(super) fn netns(&self, place: &Place) -> Option<Rc<Netns>> {
         if let Some(host) = &place.host {
             let name = NamespaceName::new(place.name.as_str()).ok()?;
             return self.routers.borrow().get(&(host.clone(), name)).cloned();

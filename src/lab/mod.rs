@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Dataplane, DataplaneError, FailedOp, Touched};
+use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -313,6 +313,10 @@ impl Dataplane for Lab {
 
     fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
         self.forget(place, cache, address)
+    }
+
+    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
+        self.run_line(place, line)
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod course;
 mod damage;
 mod exchange;
+mod exec;
 mod fault;
 mod ledger;
 mod lines;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::machine::Exec;
 use crate::flow::Place;
 use crate::memory::Cache;
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
@@ -13,6 +14,8 @@ use crate::net::{Family, Mac};
 pub enum Deed {
     /// A namespace forgets what it remembers of packets, or only what has the address. A host's name stands for its own namespace.
     Flush(Place, Cache, Option<IpAddr>),
+    /// A program runs.
+    Exec(Exec),
     /// Something happens to the agents of these hosts.
     Agents(AgentDeed, Vec<HostName>),
     /// Hosts are switched on, or off.

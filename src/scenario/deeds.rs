@@ -54,6 +54,7 @@ impl Builder<'_> {
         let agents = |deed| Some((deed, named(&verb.value)));
         let (deed, hosts) = match verb.key.as_str() {
             "flush" => return self.flush(&verb.value),
+            "exec" => return self.exec(&verb.value),
             "stop_host" => return Some(self.power(number, &verb.value, false)),
             "start_host" => return Some(self.power(number, &verb.value, true)),
             "set_link" => return self.link(verb),

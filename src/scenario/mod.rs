@@ -21,6 +21,7 @@ mod judge;
 mod language;
 mod links;
 mod lower;
+mod machine;
 mod note;
 mod objects;
 mod outcome;
@@ -54,6 +55,7 @@ pub use expectation::{
 pub use fault::{Fault, Mutation, Tamper};
 pub use header::Story;
 pub use judge::addresses_of;
+pub use machine::{Exec, Feature};
 pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
 pub use profile::Profile;
@@ -75,6 +77,8 @@ pub struct Scenario {
     pub story: Story,
     /// Words for `--filter`.
     pub tags: Vec<String>,
+    /// What must be there for it to be run.
+    pub requires: Vec<Feature>,
     /// What exists at the start, as the calls that make it.
     pub initial: Vec<Event>,
     /// What is in force after `initial`.
@@ -177,7 +181,9 @@ pub fn parse(path: &str, text: &str) -> Result<Scenario, Vec<Note>> {
     }
     let tags = root.get("tags").map(yaml::Node::items).unwrap_or_default();
     let tags = tags.iter().filter_map(yaml::Node::text).map(str::to_owned).collect();
-    Ok(Scenario { name: name_of(path), path: path.to_owned(), story, tags, initial, intent, steps, faults, warnings })
+    let requires = machine::requires(&root);
+    let (name, path) = (name_of(path), path.to_owned());
+    Ok(Scenario { name, path, story, tags, requires, initial, intent, steps, faults, warnings })
 }
 
 /// The path below the last directory called `scenarios`, else the file's own name; without `.yaml`.

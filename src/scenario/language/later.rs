@@ -2,8 +2,6 @@
 
 /// Where, and which word. The places are the `context` of a record, or a part of a sentence.
 const LATER: &[(&str, &str)] = &[
-    // keys of a file
-    ("file", "requires"),
     // attributes
     ("instances", "behind"),
     // keys of a step
@@ -11,7 +9,6 @@ const LATER: &[(&str, &str)] = &[
     // packets
     ("sent", "quoting_flow"),
     // operations
-    ("step", "exec"),
     ("step", "open_flow"),
     ("step", "close_flow"),
     ("create", "hosts"),

@@ -4,6 +4,7 @@
 
 mod deeds;
 mod later;
+mod machine;
 mod operations;
 mod packets;
 mod sections;

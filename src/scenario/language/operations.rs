@@ -4,6 +4,7 @@ use super::deeds::{
     CRASH_TYPE, DELIVER, HEAL, PARTITION, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, SET_LINK, START_AGENT, START_HOST,
     STOP_AGENT, STOP_HOST,
 };
+use super::machine::EXEC;
 use super::packets::{EXCHANGE, NAT_PROFILE};
 use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, INSTANCES, MODES, NETWORKS, OUTSIDE, PORT_FORWARDINGS,
@@ -129,6 +130,7 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
         key("sabotage", Type::Map(&SABOTAGE), Need::Optional, SABOTAGE.doc),
         key("deliver", Type::Map(&DELIVER), Need::Optional, DELIVER.doc),
         key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),
+        key("exec", Type::Map(&EXEC), Need::Optional, EXEC.doc),
     ],
 };
 

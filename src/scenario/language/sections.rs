@@ -1,5 +1,6 @@
 //! What exists at the start: the keys of a file and of its sections.
 
+use super::machine::REQUIRES;
 use super::operations::STEPS_DOC;
 use super::{Choice, Key, Need, Record, Table, Type};
 use crate::api::Section;
@@ -22,6 +23,7 @@ pub(in crate::scenario) static FILE: Record = Record {
             Need::Default("none"),
             "Words for `--filter`; the id of a mirrored case is a tag (`MP-16`).",
         ),
+        REQUIRES,
         key("settings", Type::Map(&SETTINGS), Need::Optional, "Options of the agents."),
         key(
             "deviations",
