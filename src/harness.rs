@@ -3,7 +3,9 @@
 //! The parent ([`run_scenario`]) holds no privilege and touches no namespace; the child ([`job`]) builds the lab, runs, and
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
+mod cause;
 mod requires;
+mod shell;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,6 +14,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use cause::chain;
+pub use shell::{Ran, Shell, shell};
 
 use crate::backend::RuleBackend;
 use crate::capture::Capture;
@@ -66,6 +71,8 @@ pub enum Job {
         /// As for a scenario.
         log: Option<String>,
     },
+    /// Build a scenario up to a step and run a program in it.
+    Shell(Shell),
     /// Build this scenario up to a step and tell the ways of flows.
     Why {
         /// The file's name, for messages.
@@ -125,6 +132,8 @@ enum Said {
     End(Box<Record>),
     /// The ways of the flows that were asked for.
     Answer(Box<Answer>),
+    /// The program that was asked for has ended.
+    Ran(Ran),
     /// The lab could not be had.
     Fault(String),
     /// A step of a replay is done.
@@ -194,7 +203,7 @@ pub fn run_captured(
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Answer(_) => {}
+            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Answer(_) | Said::Ran(_) => {}
         }
     }
     match record {
@@ -216,7 +225,7 @@ pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> 
             Said::ReplayEnd => return Ok(()),
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) => {}
+            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) | Said::Ran(_) => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -234,7 +243,13 @@ pub fn why(program: &Path, job: &Job) -> Result<Answer, HarnessError> {
             Said::Answer(answer) => return Ok(*answer),
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd => {}
+            Said::Step(_)
+            | Said::Captured(_)
+            | Said::End(_)
+            | Said::Held(_)
+            | Said::Replayed(_)
+            | Said::ReplayEnd
+            | Said::Ran(_) => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -249,6 +264,7 @@ pub fn job(text: &str, out: &mut dyn Write) -> i32 {
         Job::Replay { text, unsaid, deviations, rules, log } => {
             replay_job((&text, &unsaid), &deviations, rules, log.as_deref(), out)
         }
+        Job::Shell(shell) => say(out, &shell::ran(&shell).map_or_else(|said| said, Said::Ran)),
         Job::Why { path, text, steps, flows, overrides } => {
             let answer = parsed((&path, &text), &overrides).and_then(|scenario| {
                 let lab = lab(scenario.intent.settings.rules)?;
@@ -362,16 +378,6 @@ fn replay_job(
         }
         (None, Err(error)) => say(out, &Said::Fault(chain(&error))),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// A scenario with what the command line decides; else what is wrong with it, or what it misses here, in words.

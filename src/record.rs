@@ -21,7 +21,7 @@ pub use read::{OLDEST, ReadError, read};
 pub use scene::{Leg, Machine, Plug, Scene, SceneHost};
 
 /// Version of the record's format. It changes when a reader of the old one would misread the new one, or would look in vain
-/// for what reports are made of; [`read`] understands this one and the one before. 2: story, tags, deviations, scene.
+/// for what reports are made of; [`read()`] understands this one and the one before. 2: story, tags, deviations, scene.
 pub const FORMAT: u32 = 2;
 
 /// A scenario, run once.

@@ -11,6 +11,7 @@ mod records;
 mod replay;
 mod report;
 mod run;
+mod shell;
 mod why;
 
 use std::path::PathBuf;
@@ -72,6 +73,8 @@ enum Command {
     Run(run::Arguments),
     /// Send a packet and tell its way: what decided at each stop, there and back.
     Why(why::Arguments),
+    /// Build a scenario up to a step and give a shell at one of its nodes, or run a program there.
+    Shell(shell::Arguments),
     /// Look for mistakes in scenarios, starting nothing.
     Check {
         /// Scenario files, or directories of them.
@@ -136,6 +139,7 @@ pub fn main() -> i32 {
     match arguments.command {
         Command::Run(run) => run::run(&run, color),
         Command::Why(arguments) => why::why(&arguments, color),
+        Command::Shell(arguments) => shell::shell(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
         Command::List { paths } => list::list(&paths, color),
         Command::Diff(arguments) => diff::diff(&arguments),

@@ -1,6 +1,6 @@
 //! What behaves differently in two runs of the same scenarios, and what stands differently in the kernel that goes with it.
 //!
-//! In: two sets of [`Record`]s. Out: a [`Comparison`] and its printed forms ([`text`], [`markdown`], JSON by serde), behaviour
+//! In: two sets of [`Record`]s. Out: a [`Comparison`] and its printed forms ([`text()`], [`markdown()`], JSON by serde), behaviour
 //! first: flows, leaks, answers; then the rules and routes on the way of the flows that changed; then the rest. Never: a look
 //! at times, or at numbers that nobody chose.
 

@@ -88,6 +88,34 @@ fn furnish(names: &[(&NamespaceName, i32)]) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs a program in `netns` on the terminal of this process, with `names` as [`run`] has them, and waits for it.
+///
+/// # Errors
+/// [`CommandError`], also if there is no terminal; a program that ran and failed is none.
+pub fn attached(
+    netns: &Netns,
+    names: &BTreeMap<NamespaceName, Rc<Netns>>,
+    program: &str,
+    arguments: &[String],
+) -> Result<ExitStatus, CommandError> {
+    let running = |source| CommandError::Run { program: program.to_owned(), source };
+    let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(running)?;
+    let named: Vec<(&NamespaceName, i32)> =
+        names.iter().map(|(name, netns)| (name, netns.as_fd().as_raw_fd())).collect();
+    let child = netns.run_apart(|| {
+        furnish(&named).map_err(CommandError::Names)?;
+        start_attached(program, arguments, &terminal).map_err(running)
+    })??;
+    child.wait().map_err(running)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the place that starts programs")]
+fn start_attached(program: &str, arguments: &[String], terminal: &File) -> io::Result<Owned> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
+    Owned::spawn(&mut command)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the place that starts programs")]
 fn start(program: &str, arguments: &[String], output: &File) -> io::Result<Owned> {
     let mut command = Command::new(program);

@@ -22,7 +22,7 @@ const SHELL: &str = "sh";
 
 impl Lab {
     /// A host's router namespaces.
-    fn routers_of(&self, host: &HostName) -> BTreeMap<NamespaceName, Rc<Netns>> {
+    pub(super) fn routers_of(&self, host: &HostName) -> BTreeMap<NamespaceName, Rc<Netns>> {
         let routers = self.routers.borrow();
         let own = routers.iter().filter(|((owner, _), _)| owner == host);
         own.map(|((_, name), netns)| (name.clone(), Rc::clone(netns))).collect()

@@ -51,6 +51,7 @@ mod node;
 mod ports;
 mod send;
 mod shape;
+mod shell;
 mod watch;
 
 /// A lab in the calling process's network namespaces. It belongs in a [sandbox](crate::kernel::sandbox).

@@ -23,8 +23,8 @@ pub struct Demand {
     pub cut: bool,
     /// `as A then B`.
     pub sources: Vec<Sight>,
-    /// `via A then B`.
-    pub via: Vec<HostName>,
+    /// `via A then B C`: each way has one host or more.
+    pub via: Vec<Vec<HostName>>,
     /// `reaches A then B`.
     pub reaches: Vec<Name>,
     /// `never bare`.
@@ -51,7 +51,6 @@ impl Demand {
                 Sight::Itself => own,
             })
             .collect();
-        let via: Vec<Vec<HostName>> = self.via.iter().map(|host| vec![host.clone()]).collect();
         let reaches: Vec<String> = self.reaches.iter().map(ToString::to_string).collect();
         let hosts = |hosts: &Vec<HostName>| match hosts.as_slice() {
             [] => "nobody".to_owned(),
@@ -73,7 +72,7 @@ impl Demand {
             self.kept.then(|| kept(account)).flatten(),
             self.cut.then(|| cut(account)).flatten(),
             in_order("as", &account.sources, &sources, ends, IpAddr::to_string),
-            in_order("via", &account.via, &via, ends, hosts),
+            in_order("via", &account.via, &self.via, ends, hosts),
             in_order("reaches", &reached, &reaches, ends, String::clone),
             self.never_bare.then(|| bare(account)).flatten(),
         ]

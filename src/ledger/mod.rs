@@ -6,6 +6,8 @@
 
 mod account;
 mod judge;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Bytes from what a frame says; [`super::read`] reads them back.
+//! Bytes from what a frame says; [`super::read()`] reads them back.
 
 use std::net::IpAddr;
 

@@ -24,7 +24,7 @@ mod status;
 mod watch;
 mod why;
 
-pub use why::why;
+pub use why::{stand, why};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

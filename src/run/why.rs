@@ -38,6 +38,11 @@ pub fn why(scenario: &Scenario, dataplane: &dyn Dataplane, steps: usize, flows: 
     answer
 }
 
+/// Builds a scenario up to and including its first `steps` steps, without probing, and gives what went wrong.
+pub fn stand(scenario: &Scenario, dataplane: &dyn Dataplane, steps: usize) -> Vec<String> {
+    why(scenario, dataplane, steps, &[]).failures
+}
+
 fn note(record: &StepRecord, answer: &mut Answer) {
     answer.failures.extend(record.failures.iter().map(|failure| format!("step {}: {}", record.number, failure.text)));
 }

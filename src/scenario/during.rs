@@ -118,15 +118,13 @@ fn read_clause(word: &Word, words: &mut Words, world: &World, notes: &mut Notes,
             follows(word, "bare", words, notes)?;
             demand.never_bare = true;
         }
-        "as" => demand.sources = values_of(word, words, notes, sight)?,
+        "as" => demand.sources = values_of(word, words, notes, |word, _, notes| sight(word, notes))?,
         "via" => {
-            demand.via = values_of(word, words, notes, |word, notes| {
-                known(&word, &[Section::Hosts], world, notes).and_then(|()| HostName::new(word.text).ok())
-            })?;
+            demand.via = values_of(word, words, notes, |first, words, notes| way(first, words, world, notes))?;
         }
         "reaches" => {
             let sections = [NODES, &[Section::Hosts]].concat();
-            demand.reaches = values_of(word, words, notes, |word, notes| {
+            demand.reaches = values_of(word, words, notes, |word, _, notes| {
                 known(&word, &sections, world, notes).and_then(|()| Name::new(word.text).ok())
             })?;
         }
@@ -175,7 +173,7 @@ fn values_of<T>(
     clause: &Word,
     words: &mut Words,
     notes: &mut Notes,
-    read: impl Fn(Word, &mut Notes) -> Option<T>,
+    read: impl Fn(Word, &mut Words, &mut Notes) -> Option<T>,
 ) -> Option<Vec<T>> {
     let mut values = Vec::new();
     loop {
@@ -185,11 +183,24 @@ fn values_of<T>(
                 .help(format!("write `{0} A` or `{0} A then B`", clause.text));
             return None;
         };
-        values.push(read(word, notes)?);
+        values.push(read(word, words, notes)?);
         if values.len() == 2 || words.take_if("then").is_none() {
             return Some(values);
         }
     }
+}
+
+/// The hosts of one way, in order: a way between floating IPs crosses the external legs of two.
+fn way(first: Word, words: &mut Words, world: &World, notes: &mut Notes) -> Option<Vec<HostName>> {
+    let mut hosts = Vec::new();
+    let mut next = Some(first);
+    while let Some(word) = next {
+        known(&word, &[Section::Hosts], world, notes)?;
+        hosts.push(HostName::new(word.text).ok()?);
+        let ends = words.peek_text().is_none_or(|text| text == "then" || BEGINNINGS.contains(&text));
+        next = if ends { None } else { words.take() };
+    }
+    Some(hosts)
 }
 
 fn sight(word: Word, notes: &mut Notes) -> Option<Sight> {

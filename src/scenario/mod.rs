@@ -27,6 +27,7 @@ mod objects;
 mod outcome;
 mod pattern;
 mod profile;
+mod reference;
 mod schema;
 mod shape;
 mod state;
@@ -59,6 +60,7 @@ pub use machine::{Exec, Feature};
 pub use note::{Note, Severity, Span, render};
 pub use pattern::matches;
 pub use profile::Profile;
+pub use reference::reference;
 pub use schema::schema;
 pub use status::{Status, StatusExpectation};
 

@@ -56,7 +56,8 @@ const FOUR: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$";
 const ADDRESS: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F.]*:[0-9a-fA-F:.]*)$";
 const NAME: &str = "^[a-z][a-z0-9-]{0,10}$";
 
-fn typed(ty: &Type) -> Value {
+/// The schema of a value.
+pub(super) fn typed(ty: &Type) -> Value {
     match ty {
         Type::Bool => json!({ "type": "boolean" }),
         Type::Fixed(only) => json!({ "const": only }),

@@ -43,6 +43,8 @@ pub struct Sandbox {
 enum Mode {
     /// The function given to [`entry`].
     Job,
+    /// As `Job`, on the terminal of the parent: its interrupts are for what runs there.
+    Terminal,
     /// A program; the job's text is its command line as a JSON list.
     Program,
     /// The checks of [`examine`].
@@ -50,11 +52,12 @@ enum Mode {
 }
 
 impl Mode {
-    const ALL: [Self; 3] = [Self::Job, Self::Program, Self::Examine];
+    const ALL: [Self; 4] = [Self::Job, Self::Terminal, Self::Program, Self::Examine];
 
     fn word(self) -> &'static str {
         match self {
             Self::Job => "job",
+            Self::Terminal => "terminal",
             Self::Program => "program",
             Self::Examine => "examine",
         }
@@ -80,6 +83,16 @@ impl Sandbox {
         Self::start(program, Mode::Job, job)
     }
 
+    /// As [`Sandbox::spawn`], and what runs in it may use the terminal of this process: it stays in the foreground with it, and
+    /// an interrupt from there ends neither this thread nor the sandbox.
+    ///
+    /// # Errors
+    /// As [`Sandbox::spawn`].
+    pub fn attached(program: &Path, job: &str) -> Result<Self, SandboxError> {
+        stage::leave_interrupts().map_err(SandboxError::Pipe)?;
+        Self::start(program, Mode::Terminal, job)
+    }
+
     /// Starts `program` as a sandbox and runs another program in it, with its standard output as the record stream and no
     /// standard input. The exit status is that program's.
     ///
@@ -94,11 +107,14 @@ impl Sandbox {
     fn start(program: &Path, mode: Mode, job: &str) -> Result<Self, SandboxError> {
         // A group of its own: an interrupt from the terminal reaches the parent alone, which ends the sandbox when it likes.
         // No death signal here: it would follow the thread that spawns, which under a test harness is short-lived.
-        let mut stage1 = Command::new(program)
-            .args([OsStr::new(stage::STAGE1), OsStr::new(mode.word())])
+        let mut command = Command::new(program);
+        command.args([OsStr::new(stage::STAGE1), OsStr::new(mode.word())]);
+        if mode != Mode::Terminal {
+            command.process_group(0);
+        }
+        let mut stage1 = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .process_group(0)
             .spawn()
             .map_err(|source| SandboxError::Start { program: program.to_owned(), source })?;
         let (Some(control), Some(record)) = (stage1.stdin.take(), stage1.stdout.take()) else {

@@ -68,7 +68,19 @@ fn at<E: Into<io::Error>>(step: Step) -> impl FnOnce(E) -> Refused {
     move |error| (step, error.into())
 }
 
+/// Blocks the signals that a terminal sends to all that is in its foreground. A program started later has them again; the first
+/// process of a process namespace is spared them anyway.
+pub(super) fn leave_interrupts() -> io::Result<()> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGINT);
+    mask.add(Signal::SIGQUIT);
+    Ok(mask.thread_block()?)
+}
+
 fn stage1(mode: Mode) -> Result<i32, Refused> {
+    if mode == Mode::Terminal {
+        leave_interrupts().map_err(at(Step::Watch))?;
+    }
     leave()?;
     mounts::make_private().map_err(at(Step::PrivateMounts))?;
     let writable = mounts::make_read_only().map_err(at(Step::PrivateMounts))?;
@@ -126,7 +138,7 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
     thread::Builder::new().name("control".to_owned()).spawn(move || watch(&children)).map_err(at(Step::Watch))?;
     let mut record = io::stdout().lock();
     let code = match mode {
-        Mode::Job => job(&text, &mut record),
+        Mode::Job | Mode::Terminal => job(&text, &mut record),
         Mode::Program => run(&text).map_err(at(Step::Init))?,
         Mode::Examine => trials::inside(&mut record),
     };
