@@ -30,7 +30,9 @@ fn flow_line(line: &str) -> (FlowExpectation, Intent) {
     let expectation = scenario.steps[0].expectations[0].clone();
     match expectation.what {
         Expected::Flow(flow) => (flow, scenario.intent),
-        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => panic!("{line} is no flow"),
+        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => {
+            panic!("{line} is no flow")
+        }
     }
 }
 
@@ -147,7 +149,9 @@ fn sentences_about_state() {
         .iter()
         .map(|expectation| match &expectation.what {
             Expected::State(state) => state.clone(),
-            Expected::Flow(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => panic!("no flow here"),
+            Expected::Flow(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => {
+                panic!("no flow here")
+            }
         })
         .collect();
     let texts: Vec<&str> = scenario.steps[0].expectations.iter().map(|e| e.text.as_str()).collect();
