@@ -168,6 +168,8 @@ const TELLING: &[(&str, &str, &str)] = &[
     ("sent", "flags", "SA"),
     ("seen", "flags", "SA"),
     ("set_link", "to", "underlay"),
+    ("file", "requires", "program tcpdump"),
+    ("step", "update", r#"{ "routers": { "r1": { "routes": ["198.18.7.0/24 via 10.0.1.12"] } } }"#),
     ("file", "faults", "omit rule from 10.0.1.11 at cmp1/qrouter-r1"),
     ("step", "name", "given"),
     ("gateway", "network", "public"),
@@ -181,6 +183,8 @@ fn example(record: &Record, key: &Key) -> Value {
     let telling = TELLING.iter().find(|(context, name, _)| (*context, *name) == (record.context, key.name));
     match (telling, &key.ty) {
         (Some((.., value)), Type::List(_)) => json!([value]),
+        // What is no text is written as JSON.
+        (Some((.., value)), Type::Map(_)) => serde_json::from_str(value).unwrap_or_else(|_error| json!(value)),
         (Some((.., value)), _) => json!(value),
         (None, Type::Bool) => json!(key.need != Need::Default("true")),
         (None, ty) => of(ty),
