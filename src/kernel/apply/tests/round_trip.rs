@@ -17,11 +17,23 @@ fn some_device() -> impl Strategy<Value = (u8, DeviceName)> {
     (1..=2_u8).prop_map(|n| (n, device(DEVICES[usize::from(n) - 1])))
 }
 
+/// As the kernel marks them when they are added in order: an IPv4 address in the subnet of an elder one is secondary.
+fn marked(addresses: BTreeSet<Address>) -> BTreeSet<Address> {
+    let mut subnets = BTreeSet::new();
+    let mark = |mut address: Address| {
+        let first = subnets.insert((address.device.clone(), address.net.trunc()));
+        address.secondary = address.net.addr().is_ipv4() && !first;
+        address
+    };
+    addresses.into_iter().map(mark).collect()
+}
+
 /// Addresses that no two of which are equal but for the prefix, which IPv6 would refuse.
 fn addresses() -> impl Strategy<Value = BTreeSet<Address>> {
     let one = (any::<bool>(), 8..=30_u8);
     btree_map((1..=2_u8, 10..40_u8), one, 0..6).prop_map(|all| {
-        all.into_iter()
+        let all = all
+            .into_iter()
             .map(|((n, host), (v6, length))| {
                 let text = if v6 {
                     format!("fd00:9:{n}::{host:x}/{}", length * 4)
@@ -31,7 +43,8 @@ fn addresses() -> impl Strategy<Value = BTreeSet<Address>> {
                 };
                 Address::new(device(DEVICES[usize::from(n) - 1]), text.parse().unwrap())
             })
-            .collect()
+            .collect();
+        marked(all)
     })
 }
 
