@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::flow::{Flow, Place, ProbeReport};
-use crate::ledger::{Course, Packet};
+use crate::ledger::{Course, Paced, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
@@ -122,6 +122,19 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError>;
+
+    /// Has twins of those of these flows that have a pace sent by a clock from now on, beside everything else; those that
+    /// already are go on.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed.
+    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError>;
+
+    /// Lets the twins run on for as long as each is to, and ends them. What became of each, by the flow's number.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Probe`] if the harness itself failed, [`DataplaneError::Memory`].
+    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError>;
 
     /// How running flows stand, by the flow's number: for packets that are made beside them.
     fn under_way(&self) -> BTreeMap<u32, UnderWay>;

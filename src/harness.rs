@@ -25,7 +25,7 @@ use crate::deviation::{Deviations, Switches};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
-use crate::ledger::{Course, Packet};
+use crate::ledger::{Course, Paced, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
@@ -466,6 +466,14 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn under_way(&self) -> BTreeMap<u32, UnderWay> {
         self.lab.under_way()
+    }
+
+    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.pace(courses)
+    }
+
+    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError> {
+        self.lab.paced()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

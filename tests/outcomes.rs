@@ -14,7 +14,7 @@ use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched}
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
-use dvrlab::ledger::{Course, Packet};
+use dvrlab::ledger::{Course, Paced, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -215,6 +215,14 @@ impl Dataplane for Careless<'_> {
 
     fn under_way(&self) -> BTreeMap<u32, UnderWay> {
         self.lab.under_way()
+    }
+
+    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.pace(courses)
+    }
+
+    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError> {
+        self.lab.paced()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
-use dvrlab::ledger::{Course, Packet};
+use dvrlab::ledger::{Course, Paced, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
@@ -247,6 +247,14 @@ impl Dataplane for Meddled {
 
     fn under_way(&self) -> BTreeMap<u32, UnderWay> {
         self.lab.under_way()
+    }
+
+    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.lab.pace(courses)
+    }
+
+    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError> {
+        self.lab.paced()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
 mod bare;
+mod paced;
 mod reaped;
 mod shell;
 mod world;
@@ -55,6 +56,7 @@ fn measure() {
     probed(&mut criterion);
     changed(&mut criterion);
     criterion.final_summary();
+    paced::paced(&Standing::new(MATRIX));
     tell(&directory);
 }
 

@@ -139,6 +139,11 @@ impl Standing {
         (self.intent, self.topology) = (next, topology);
     }
 
+    /// The lab itself.
+    pub(crate) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
     /// Makes a call and does what follows from it.
     pub(crate) fn ask(&mut self, event: &Event) {
         let next = self.intent.apply(event).expect("the API takes what is measured");

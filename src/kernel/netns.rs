@@ -134,6 +134,14 @@ impl Netns {
         on_scratch_thread(move || enter(file).map(|()| f()))?.map_err(NetnsError::Enter)
     }
 
+    /// Another hold on the namespace, for another thread: [`Netns::adopt`] takes it.
+    ///
+    /// # Errors
+    /// The errno.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// The namespace's identity as the kernel sees it: the inode that `stat -L` on its file shows.
     pub fn inode(&self) -> u64 {
         self.inode

@@ -46,7 +46,10 @@ impl Lab {
         }
         let ended = running.drive.carry(courses, &self.nodes.borrow(), &mut self.counters.borrow_mut());
         match running.others.take() {
-            Some(others) if running.drive.is_idle() => self.forget_connections(&others),
+            // A twin that a clock paces may still run: what it leaves goes with it.
+            Some(others) if running.drive.is_idle() && self.pacer.borrow().is_none() => {
+                self.forget_connections(&others)
+            }
             others => {
                 let stay = running.drive.ports();
                 let forgotten = match &others {
@@ -80,6 +83,26 @@ impl Lab {
     /// Flows under way get to see what others had the taps show, in case it is about them.
     pub(super) fn overheard_by_flows(&self, frames: &[OwnedFrame]) {
         self.running.borrow_mut().drive.overhear(&self.wire, &self.nodes.borrow(), frames);
+    }
+
+    /// Notes what routers track before the first packet of anything that runs on.
+    pub(super) fn note_others(&self) -> Result<(), DataplaneError> {
+        if self.running.borrow().others.is_none() {
+            let others = self.connections_before()?;
+            self.running.borrow_mut().others = Some(others);
+        }
+        Ok(())
+    }
+
+    /// Has routers forget what is neither of flows under way nor was there before them.
+    pub(super) fn forget_ended(&self) -> Result<(), DataplaneError> {
+        let mut running = self.running.borrow_mut();
+        let Some(others) = running.others.take() else { return Ok(()) };
+        let forgotten = self.forget_connections_but(&others, &running.drive.ports());
+        if !running.drive.is_idle() {
+            running.others = Some(others);
+        }
+        forgotten
     }
 
     /// Whether any flow is under way.

@@ -25,7 +25,7 @@ use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::settle::{self, settle_groups};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{self, Netns, Plug, Surroundings};
-use crate::ledger::{Course, Packet};
+use crate::ledger::{Course, Paced, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
@@ -48,6 +48,7 @@ mod layer2;
 mod make;
 mod memory;
 mod node;
+mod pace;
 mod ports;
 mod send;
 mod shape;
@@ -72,6 +73,8 @@ pub struct Lab {
     counters: RefCell<Counters>,
     /// Flows that run on.
     running: RefCell<drive::Running>,
+    /// Their twins that a clock paces.
+    pacer: RefCell<Option<pace::Pacer>>,
     wire: LinuxWire,
     /// How iptables rules are written and read.
     rules: RuleBackend,
@@ -114,6 +117,7 @@ impl Lab {
             nodes: RefCell::default(),
             counters: RefCell::default(),
             running: RefCell::default(),
+            pacer: RefCell::default(),
             wire: LinuxWire::default(),
             started: kernel::now(),
             rules,
@@ -205,6 +209,7 @@ impl Dataplane for Lab {
         self.fabric.replace(fabric);
         self.nodes.replace(Nodes::of(topology));
         self.rerouted();
+        self.renew_pacing();
         self.untap();
         if shaped.is_ok() {
             self.shaped.replace(Some(topology.clone()));
@@ -293,6 +298,14 @@ impl Dataplane for Lab {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.packets_told()
+    }
+
+    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
+        self.begin_pacing(courses)
+    }
+
+    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError> {
+        self.end_pacing()
     }
 
     fn under_way(&self) -> BTreeMap<u32, UnderWay> {

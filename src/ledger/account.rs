@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Course, Moment, Packet};
+use super::{Course, Moment, Paced, Packet};
 use crate::flow::{Flow, Place, Verdict, via};
 use crate::name::HostName;
 
@@ -43,6 +43,9 @@ pub struct Account {
     pub refused: Option<(Verdict, IpAddr, Moment)>,
     /// What became of it in the end.
     pub fate: Fate,
+    /// What became of its twin that a clock paced, if there was one: for reports only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paced: Option<Paced>,
 }
 
 /// Packets in a row for which one thing was the same.
@@ -172,6 +175,7 @@ pub fn account(
         bare: all().filter(|(packet, _)| packet.is_bare(tenants)).map(|(_, moment)| moment.clone()).collect(),
         settled,
         refused,
+        paced: None,
     }
 }
 

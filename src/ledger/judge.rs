@@ -204,7 +204,14 @@ impl Account {
             (Fate::Refused | Fate::Kept | Fate::Changed | Fate::Crippled | Fate::Never, _) => String::new(),
         };
         let gap = self.gap.as_ref().map_or_else(String::new, |gap| format!(", gap {} ops", gap.ops));
-        format!("{} ({} sent, {} lost, {} late{gap}{end})", self.verdict(), self.sent, self.lost.len(), self.late)
+        let paced = self.paced.as_ref().map_or_else(String::new, |paced| format!("; paced: {paced}"));
+        format!(
+            "{} ({} sent, {} lost, {} late{gap}{end}{paced})",
+            self.verdict(),
+            self.sent,
+            self.lost.len(),
+            self.late
+        )
     }
 
     /// What can be said of it without a number, in the words of `during`: `no loss kept as 203.0.113.10 via net1`.

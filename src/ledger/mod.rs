@@ -6,6 +6,7 @@
 
 mod account;
 mod judge;
+mod paced;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{Account, Fate, Gap, Past, Settled, Spell, account};
 pub use judge::{Demand, Sight};
+pub use paced::{AFTER, Pace, Paced};
 
 use crate::flow::{Flow, Hop, Seen, Verdict};
 use crate::name::HostName;
@@ -32,6 +34,8 @@ pub struct Course {
     pub flow: Flow,
     /// Nobody asks for the ways of its packets.
     pub quiet: bool,
+    /// A twin of it is paced by a clock.
+    pub pace: Option<Pace>,
 }
 
 /// When a packet was sent.

@@ -75,7 +75,7 @@ fn judged_after(past: &Past, demand: &Demand, packets: &[Packet], moments: &[Mom
         source_port: None,
         ttl: None,
     };
-    let course = Course { number: 1, flow, quiet: false };
+    let course = Course { number: 1, flow, quiet: false, pace: None };
     let tenants = [address(OWN)].into_iter().collect();
     demand.judge(&account(&course, past, packets, moments, &tenants), Some(address(OWN)))
 }

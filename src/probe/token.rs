@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use pnet::packet::tcp::TcpFlags;
 
 use super::frame::Segment;
-use crate::flow::{Place, Seen};
+use crate::flow::{Place, Protocol, Seen};
 
 /// The first source port that probes use. Nodes hide the range from their own kernels.
 const FIRST_PORT: u16 = 20_000;
@@ -42,6 +42,15 @@ impl Counters {
     pub(super) fn token(&mut self) -> Token {
         self.tokens += 1;
         Token(self.tokens)
+    }
+
+    /// A source port or echo id that no probe and no flow of the lab has.
+    pub fn free(&mut self, protocol: Protocol) -> u16 {
+        match protocol {
+            Protocol::Tcp(_) => self.tcp_port(),
+            Protocol::Udp(_) => self.udp_port(),
+            Protocol::Icmp | Protocol::Arp => self.echo_id(),
+        }
     }
 
     pub(super) fn tcp_port(&mut self) -> u16 {

@@ -11,7 +11,7 @@ use super::{Driver, dataplane_failure, failure, matrix};
 use crate::api::Intent;
 use crate::dataplane::DataplaneError;
 use crate::flow::Flow;
-use crate::ledger::{Account, Course, Moment, Past, SETTLED, account};
+use crate::ledger::{Account, Course, Moment, Pace, Past, SETTLED, account};
 use crate::name::HostName;
 use crate::net::Family;
 use crate::plan::Op;
@@ -59,18 +59,18 @@ impl Ledger {
         self.running.iter().map(|(_, course)| course).chain(open).cloned().collect()
     }
 
-    fn course(&mut self, flow: Flow) -> Course {
+    fn course(&mut self, flow: Flow, pace: Option<Pace>) -> Course {
         self.given += 1;
-        Course { number: self.given, flow, quiet: false }
+        Course { number: self.given, flow, quiet: false, pace }
     }
 }
 
 impl Whose {
     fn is_of(&self, position: usize, during: &During) -> bool {
         match (self, &during.runs) {
-            (Self::Sentence(own), Runs::Flows(_)) => *own == position,
+            (Self::Sentence(own), Runs::Flows(..)) => *own == position,
             (Self::Open(name), Runs::Open(named)) => name == named,
-            (Self::Sentence(_), Runs::Open(_)) | (Self::Open(_), Runs::Flows(_)) => false,
+            (Self::Sentence(_), Runs::Open(_)) | (Self::Open(_), Runs::Flows(..)) => false,
         }
     }
 }
@@ -82,8 +82,9 @@ impl Driver<'_> {
         self.ledger.accounts.clear();
         self.ledger.running.clear();
         for (position, during) in step.during.iter().enumerate() {
-            for flow in during.runs.flow().map(|flow| flow.flows(&self.intent)).unwrap_or_default() {
-                let course = self.ledger.course(flow);
+            let Runs::Flows(flows, pace) = &during.runs else { continue };
+            for flow in flows.flows(&self.intent) {
+                let course = self.ledger.course(flow, *pace);
                 self.ledger.running.push((position, course));
             }
         }
@@ -92,6 +93,7 @@ impl Driver<'_> {
             return;
         }
         self.carry(record);
+        self.pace(record);
         let sent = self.ledger_send(Moment::Before);
         record.failures.extend(sent.err().map(|error| dataplane_failure(&error)));
     }
@@ -101,10 +103,11 @@ impl Driver<'_> {
         for flow in open.flow.flows(intent) {
             // The sender may not be there yet, but what it sends from is known.
             let source = flow.source.or_else(|| own_address(&flow, intent));
-            let course = self.ledger.course(Flow { source, ..flow });
+            let course = self.ledger.course(Flow { source, ..flow }, open.pace);
             self.ledger.open.insert(open.name.clone(), Open { course, past: Past::default() });
         }
         self.carry(record);
+        self.pace(record);
     }
 
     /// A flow ends.
@@ -132,6 +135,12 @@ impl Driver<'_> {
     fn carry(&self, record: &mut StepRecord) {
         let carried = self.dataplane.carry(&self.ledger.courses());
         record.failures.extend(carried.err().map(|error| dataplane_failure(&error)));
+    }
+
+    /// Twins of what has a pace are sent by a clock, too, until the change has settled.
+    fn pace(&self, record: &mut StepRecord) {
+        let begun = self.dataplane.pace(&self.ledger.courses());
+        record.failures.extend(begun.err().map(|error| dataplane_failure(&error)));
     }
 
     /// Sends a packet each way of everything that runs.
@@ -164,10 +173,13 @@ impl Driver<'_> {
         }
         self.ledger.tenants.extend(tenants(&self.intent));
         let sent = (1..=SETTLED).try_for_each(|number| self.ledger_send(Moment::Settled(number)));
-        let told = match sent.and_then(|()| self.dataplane.told()) {
-            Ok(told) => told,
-            Err(error) => {
-                record.failures.push(dataplane_failure(&error));
+        let told = sent.and_then(|()| self.dataplane.told());
+        // Ended in any case: nothing may hold a namespace any more.
+        let (told, paced) = match (told, self.dataplane.paced()) {
+            (Ok(told), Ok(paced)) => (told, paced),
+            (told, paced) => {
+                let errors = [told.err(), paced.err()];
+                record.failures.extend(errors.iter().flatten().map(dataplane_failure));
                 return;
             }
         };
@@ -178,14 +190,15 @@ impl Driver<'_> {
             .iter()
             .map(|(position, course)| {
                 let account = account(course, &Past::default(), packets(course), &moments, tenants);
-                (Whose::Sentence(*position), account)
+                (Whose::Sentence(*position), Account { paced: paced.get(&course.number).copied(), ..account })
             })
             .collect();
         for (name, open) in open {
             let packets = packets(&open.course);
             let account = account(&open.course, &open.past, packets, &moments, tenants);
             open.past.extend(packets);
-            accounts.push((Whose::Open(name.clone()), Account { name: Some(name.clone()), ..account }));
+            let paced = paced.get(&open.course.number).copied();
+            accounts.push((Whose::Open(name.clone()), Account { name: Some(name.clone()), paced, ..account }));
         }
     }
 

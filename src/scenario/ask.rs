@@ -18,7 +18,7 @@ pub fn flows(text: &str, intent: &Intent) -> Result<Vec<Flow>, Vec<Note>> {
     let mut notes = Notes::default();
     let world = World::of(intent, &mut notes);
     let mut words = Words::of_text(text);
-    let subject = subject::read(&mut words, &world, &mut notes);
+    let subject = subject::read_single(&mut words, &world, &mut notes);
     let flows = subject.map(|subject| {
         let asked = FlowExpectation {
             sources: subject.sources,

@@ -11,7 +11,7 @@ use super::world::World;
 use super::yaml::{Entry, Node};
 use crate::api::Section;
 use crate::flow::Protocol;
-use crate::ledger::{Demand, Sight};
+use crate::ledger::{Demand, Pace, Sight};
 use crate::name::{HostName, Name};
 
 /// First words of clauses, for suggestions.
@@ -33,8 +33,8 @@ pub struct During {
 /// What a sentence below `during` is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Runs {
-    /// Flows that begin with the step and end with it; only who sends what to whom counts.
-    Flows(FlowExpectation),
+    /// Flows that begin with the step and end with it; only who sends what to whom counts. A clock may pace twins of them, too.
+    Flows(Box<FlowExpectation>, Option<Pace>),
     /// The open flow of that name.
     Open(String),
 }
@@ -43,7 +43,7 @@ impl Runs {
     /// The flows that the sentence itself names.
     pub fn flow(&self) -> Option<&FlowExpectation> {
         match self {
-            Self::Flows(flow) => Some(flow),
+            Self::Flows(flow, _) => Some(flow.as_ref()),
             Self::Open(_) => None,
         }
     }
@@ -86,6 +86,7 @@ fn subject(entry: &Entry, (before, after): (&World, &World), notes: &mut Notes) 
             .help("write `icmp`, `tcp` or `udp`");
         return None;
     }
+    let pace = subject.pace.as_ref().map(|(pace, _)| *pace);
     let flow = flow_of(subject);
     if flow.flows(&before.intent).is_empty() && before.is_sound() {
         notes
@@ -93,7 +94,7 @@ fn subject(entry: &Entry, (before, after): (&World, &World), notes: &mut Notes) 
             .help("a node does not send to itself by name; write its address to try that");
         return None;
     }
-    Some(Runs::Flows(flow))
+    Some(Runs::Flows(Box::new(flow), pace))
 }
 
 fn demand(words: &mut Words, entry: &Entry, world: &World, notes: &mut Notes) -> Option<Demand> {

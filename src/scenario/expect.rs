@@ -46,7 +46,7 @@ fn expectation(entry: &Entry, value: &Node, source: &str, what: Expected) -> Exp
 
 fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option<Expectation> {
     let mut words = Words::of_key(entry);
-    let subject = subject::read(&mut words, world, notes);
+    let subject = subject::read_single(&mut words, world, notes);
     let sentence = match (&entry.value.value, Words::of_value(&entry.value)) {
         (Value::Refused, _) => return None,
         (_, Some(sentence)) => sentence,

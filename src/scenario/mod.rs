@@ -26,6 +26,7 @@ mod note;
 mod objects;
 mod open;
 mod outcome;
+mod pace;
 mod pattern;
 mod profile;
 mod reference;

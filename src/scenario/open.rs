@@ -13,6 +13,7 @@ use super::subject::{self, Subject};
 use super::words::Words;
 use super::yaml::{Entry, Node};
 use crate::flow::Protocol;
+use crate::ledger::Pace;
 
 /// A flow that runs from here on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct OpenFlow {
     pub name: String,
     /// One flow; only who sends what to whom counts.
     pub flow: FlowExpectation,
+    /// A clock paces a twin of it, too.
+    pub pace: Option<Pace>,
 }
 
 /// The flows that are open at some point of the file, and which steps closed others.
@@ -94,7 +97,7 @@ impl Builder<'_> {
         }
         let mut words = Words::of_flow(flow)?;
         let subject = subject::read(&mut words, &self.world, &mut self.notes)?;
-        let protocol = subject.protocol;
+        let (protocol, pace) = (subject.protocol, subject.pace.as_ref().map(|(pace, _)| *pace));
         let asked = flow_of(subject);
         let count = asked.flows(&self.world.intent).len();
         let wrong = match (protocol, count) {
@@ -113,7 +116,7 @@ impl Builder<'_> {
             return None;
         }
         self.world.running.flows.open.insert(called.clone(), name.span.clone());
-        Some(Deed::OpenFlow(OpenFlow { name: called, flow: asked }))
+        Some(Deed::OpenFlow(OpenFlow { name: called, flow: asked, pace }))
     }
 
     /// Reads `close_flow`. What is wrong is noted.

@@ -170,7 +170,7 @@ fn expect() -> Value {
 fn during() -> Value {
     let sentence = json!({
         "type": "string",
-        "description": "A flow that runs through the change, `SOURCE -> TARGET [PROTOCOL] [from PORT]`, or the name of an open one: `no loss`, `loss N`, `gap N ops`, \
+        "description": "A flow that runs through the change, `SOURCE -> TARGET [PROTOCOL] [from PORT] [at N/s]`, or the name of an open one: `no loss`, `loss N`, `gap N ops`, \
             `kept`, `cut`, `as A then B`, `via A then B`, `reaches A then B`, `never bare`."
     });
     json!({

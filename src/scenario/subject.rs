@@ -6,11 +6,13 @@ use super::expectation::{Source, Target};
 use super::judge::{addresses_of, range_length};
 use super::language;
 use super::note::{Notes, Span, nearest};
+use super::pace;
 use super::values;
 use super::words::{Word, Words};
 use super::world::World;
 use crate::api::Section;
 use crate::flow::Protocol;
+use crate::ledger::Pace;
 use crate::name::Name;
 use crate::net::Family;
 
@@ -26,6 +28,8 @@ pub(super) struct Subject {
     pub(super) family: Option<Family>,
     pub(super) source_port: Option<u16>,
     pub(super) ttl: Option<u8>,
+    /// `at RATE`, `for TIME`, and where that stands.
+    pub(super) pace: Option<(Pace, Span)>,
 }
 
 /// Words after the target, for suggestions.
@@ -56,9 +60,20 @@ pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Optio
             None => good = false,
         }
     }
-    let mut subject = Subject { sources, targets, both, protocol: None, family: None, source_port: None, ttl: None };
+    let mut subject =
+        Subject { sources, targets, both, protocol: None, family: None, source_port: None, ttl: None, pace: None };
     good &= options(words, &mut subject, world, notes);
     good.then_some(subject)
+}
+
+/// Reads a subject of which one packet is sent: it has no rate.
+pub(super) fn read_single(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
+    let subject = read(words, world, notes)?;
+    let Some((_, span)) = &subject.pace else { return Some(subject) };
+    notes
+        .error(span.clone(), "one packet of this flow is sent, so it has no rate")
+        .help("`at RATE` and `for TIME` are for flows below `during` and of `open_flow`");
+    None
 }
 
 /// `A, B, C`, up to the arrow or to what follows the target.
@@ -185,6 +200,7 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
     while let Some(word) = words.take() {
         let done = match word.text.as_str() {
             "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
+            "at" | "for" => pace::read(&word, words, &mut subject.pace, notes),
             "over" => over(&word.span, words, subject, notes),
             _ if world.section_of(&word.text).is_some() => {
                 notes

@@ -24,6 +24,7 @@ use crate::flow::Place;
 use crate::name::DeviceName;
 use crate::probe::{Frame, Lookup, RouteAnswer, Wire, WireError};
 
+mod passed_over;
 mod questions;
 #[cfg(test)]
 mod tests;
@@ -48,11 +49,13 @@ pub(super) const LONGEST_FRAME: usize = 65_536 + 18;
 pub struct LinuxWire {
     taps: RefCell<Vec<Tap>>,
     buffer: RefCell<Vec<u8>>,
+    /// What a clock paces is seen, too.
+    of_clock: bool,
 }
 
 impl Default for LinuxWire {
     fn default() -> Self {
-        Self { taps: RefCell::default(), buffer: RefCell::new(vec![0; LONGEST_FRAME]) }
+        Self { taps: RefCell::default(), buffer: RefCell::new(vec![0; LONGEST_FRAME]), of_clock: false }
     }
 }
 
@@ -70,12 +73,17 @@ struct Tap {
 }
 
 impl LinuxWire {
+    /// Taps for who sends by a clock; others pass over what it sends.
+    pub fn of_clock() -> Self {
+        Self { of_clock: true, ..Self::default() }
+    }
+
     /// Taps a namespace, in place of the one that was tapped under the same place.
     ///
     /// # Errors
     /// [`WireError::Tap`].
     pub fn tap(&self, place: Place, netns: &Rc<Netns>) -> Result<(), WireError> {
-        let tap = Tap::open(place, netns)?;
+        let tap = Tap::open(place, netns, self.of_clock)?;
         let mut taps = self.taps.borrow_mut();
         match taps.binary_search_by(|other| other.place.cmp(&tap.place)) {
             Ok(position) => drop(std::mem::replace(taps.get_mut(position).expect("found there"), tap)),
@@ -156,12 +164,15 @@ impl Wire for LinuxWire {
 }
 
 impl Tap {
-    fn open(place: Place, netns: &Rc<Netns>) -> Result<Self, WireError> {
+    fn open(place: Place, netns: &Rc<Netns>, of_clock: bool) -> Result<Self, WireError> {
         let opened = netns.run_in(|| -> io::Result<(Socket, Questions)> {
             // With the protocol given here it hears every device of the namespace from now on, without a bind.
             let every = Protocol::from(i32::from(ETH_P_ALL.to_be()));
             let packets = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(every))?;
             packets.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            if !of_clock {
+                packets.attach_filter(&passed_over::filter())?;
+            }
             Ok((packets, Questions::open()?))
         });
         let (packets, questions) = match opened {

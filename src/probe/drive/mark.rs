@@ -3,6 +3,25 @@
 /// What every payload begins with; other than that of probes, which pass it over.
 const MAGIC: [u8; 6] = *b"ledger";
 
+/// Flows that a clock paces have this bit in their number.
+pub const CLOCK: u32 = 1 << 31;
+
+/// What tells a packet of a flow that a clock paces, for who passes them over.
+#[derive(Debug, Clone, Copy)]
+pub struct PacedMark {
+    /// The first four bytes of the payload.
+    pub magic: u32,
+    /// Where its course's number begins in the payload, and what its first byte is at least.
+    pub course: u32,
+    /// See above.
+    pub first: u32,
+    /// Bytes of payload that must be there.
+    pub length: u32,
+}
+
+/// As [`Mark::payload`] writes it.
+pub const PACED: PacedMark = PacedMark { magic: u32::from_be_bytes(*b"ledg"), course: 7, first: 0x80, length: 15 };
+
 /// What a packet is in its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -17,6 +17,7 @@ mod tcp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+pub use self::mark::{CLOCK, PACED};
 pub use self::stand::OwnedFrame;
 
 use self::carrier::Carrier;
@@ -164,12 +165,20 @@ impl Drive {
     /// # Errors
     /// [`ProbeError`] if the harness itself failed.
     pub fn beat(&mut self, wire: &dyn Wire, nodes: &Nodes) -> Result<(), ProbeError> {
+        self.beat_of(wire, nodes, &|_| true)
+    }
+
+    /// Sends one packet each way of some flows, by their numbers.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if the harness itself failed.
+    pub fn beat_of(&mut self, wire: &dyn Wire, nodes: &Nodes, due: &dyn Fn(u32) -> bool) -> Result<(), ProbeError> {
         if self.nodes != *nodes {
             self.carrier.forget_changed(&self.nodes, nodes);
             self.nodes = nodes.clone();
         }
         let view = View::new(wire, nodes);
-        for live in self.flows.values_mut() {
+        for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
             live.packets.push(Packet::default());
             live.requests.clear();
             live.replies.clear();
@@ -178,14 +187,14 @@ impl Drive {
             }
         }
         self.settle(&view)?;
-        for live in self.flows.values_mut() {
+        for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
             if let Some((node, datagram)) = live.push() {
                 self.carrier.post(node, datagram);
             }
         }
         self.settle(&view)?;
         self.carrier.give_up();
-        for live in self.flows.values_mut() {
+        for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
             live.note_ways(&view.places);
         }
         Ok(())
@@ -279,11 +288,7 @@ fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
     let flow = &course.flow;
     let node = nodes.get(&flow.from);
     let from = flow.source.or_else(|| node?.first_address(Family::of(flow.to)));
-    let port = flow.source_port.unwrap_or_else(|| match flow.protocol {
-        Protocol::Tcp(_) => counters.tcp_port(),
-        Protocol::Udp(_) => counters.udp_port(),
-        Protocol::Icmp | Protocol::Arp => counters.echo_id(),
-    });
+    let port = flow.source_port.unwrap_or_else(|| counters.free(flow.protocol));
     Live {
         course: course.clone(),
         ends: from.and_then(|from| Ends::new(from, flow.to)),

@@ -11,8 +11,6 @@ const LATER: &[(&str, &str)] = &[
     ("option", "bytes"),
     ("option", "df"),
     ("option", "count"),
-    ("option", "at"),
-    ("option", "for"),
     ("outcome", "hops"),
     ("subject", "underlay"),
     ("subject", "network"),
