@@ -228,6 +228,8 @@ pub enum FailureKind {
     Watch,
     /// A frame that was sent for the watch to see, and was not seen as what it was.
     Unproved,
+    /// A pair that is reached after the step as before lost packets during it.
+    Disturbed,
     /// A probe for whose fate there is no evidence: a defect of the harness.
     NoEvidence,
 }

@@ -6,6 +6,7 @@
 mod act;
 mod agents;
 mod around;
+mod background;
 mod check;
 mod course;
 mod damage;
