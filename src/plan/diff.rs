@@ -111,8 +111,10 @@ impl Diff<'_> {
 
     fn routes(&self, steps: &mut Steps) {
         let mut left = BTreeSet::new();
+        // A subnet whose route another one has taken leads to no next hop: it gets its route back for as long as that is needed.
+        let more = self.desired.routes.difference(&self.observed.routes).any(|route| !self.takes_subnet(route));
         for route in &self.observed.routes {
-            let wanted = self.desired.routes.contains(route);
+            let wanted = self.desired.routes.contains(route) && !(more && self.takes_subnet(route));
             let inward = leads_in(self.observed, route);
             let gone = |device: &DeviceName| !self.stays(device) || self.dries_up(device, route.family());
             let lost = route.next_hops.iter().filter(|hop| gone(&hop.device)).count();
@@ -130,11 +132,17 @@ impl Diff<'_> {
             }
         }
         let mut missing: Vec<&Route> = self.desired.routes.iter().filter(|route| !left.contains(route)).collect();
-        missing.sort_by_key(|route| route.next_hops.iter().any(|hop| hop.via.is_some()));
+        missing.sort_by_key(|route| (self.takes_subnet(route), route.next_hops.iter().any(|hop| hop.via.is_some())));
         for route in missing {
             let phase = if leads_in(self.desired, route) { Phase::Accept } else { Phase::Route };
             self.push(phase, steps, Action::RouteReplace(route.clone()));
         }
+    }
+
+    /// The route takes the place of the one to a subnet that the namespace has an address in.
+    fn takes_subnet(&self, route: &Route) -> bool {
+        let own = self.desired.addresses.iter().filter(|on| !on.secondary && on.net.addr().is_ipv4());
+        own.map(Route::connected).any(|subnet| subnet.key() == route.key())
     }
 
     /// Brings back the route to an IPv4 subnet where another one took its place.

@@ -85,7 +85,7 @@ fn port(of: &PortOf, mtu: u32, scope: Option<&str>) -> PortConfig {
             ip_address: of.address,
             prefixlen: Some(of.cidr.prefix_len()),
         }],
-        subnets: vec![SubnetConfig { id: subnet.parse().ok(), cidr: of.cidr, gateway_ip: of.gateway }],
+        subnets: Some(vec![SubnetConfig { id: subnet.parse().ok(), cidr: of.cidr, gateway_ip: of.gateway }]),
         extra_subnets: Vec::new(),
         address_scopes: scope.map(|scope| AddressScopes { v4: Some(scope.to_owned()), v6: None }),
     }

@@ -108,7 +108,7 @@ fn instances() -> Vec<(String, IpAddr)> {
 /// Source NAT promises for this instance's router in both configurations, its subnet not being in the gateway's scope.
 fn promised(config: &HostConfig, source: IpAddr) -> bool {
     let router = config.routers.values().find(|router| {
-        let mut subnets = router.interfaces.iter().flat_map(|port| &port.subnets);
+        let mut subnets = router.interfaces.iter().flat_map(|port| port.subnets());
         subnets.any(|subnet| subnet.cidr.contains(&source))
     });
     router.is_none_or(|router| {
@@ -184,7 +184,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
     // A subnet that is attached no more has no way to where its old translations stand.
     let attached = |source: &IpAddr| {
         let ports = after.routers.values().flat_map(|router| &router.interfaces);
-        ports.flat_map(|port| &port.subnets).any(|subnet| subnet.cidr.contains(source))
+        ports.flat_map(|port| port.subnets()).any(|subnet| subnet.cidr.contains(source))
     };
     for (source, seen_as) in flows.translations().filter(|(source, _)| attached(source)) {
         let gateways = after.routers.values().flat_map(|router| &router.gw_port).flat_map(|port| &port.fixed_ips);
