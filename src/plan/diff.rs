@@ -274,7 +274,7 @@ impl Diff<'_> {
     fn anew(&self) -> Vec<&Address> {
         let both = self.observed.addresses.iter().filter(|address| self.stays(&address.device));
         let both = both.filter_map(|address| Some((address, self.wanted(address)?)));
-        both.filter(|(is, wanted)| !is.odd.is_empty() || (wanted.secondary && self.is_passed(is)))
+        both.filter(|(is, wanted)| is.odd != wanted.odd || (wanted.secondary && self.is_passed(is)))
             .map(|(is, _)| is)
             .collect()
     }
@@ -286,8 +286,8 @@ impl Diff<'_> {
         eldest.is_some_and(|eldest| !self.observed.addresses.contains(eldest))
     }
 
-    /// An address that is alone on its device, or that a removal of its elder would take along, goes when the new ones are
-    /// there; a floating one at once; any other before the rules change.
+    /// An address that is alone on its device, or that a removal of its elder would take along, and any of a gateway goes when
+    /// the new ones are there; a floating one at once; any other before the rules change.
     fn phase_of_removal(&self, address: &Address) -> Phase {
         let family = family_of(&address.net);
         let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
@@ -301,9 +301,12 @@ impl Diff<'_> {
         let anew = self.anew();
         let stay = |other: &Address| self.wanted(other).is_some() && !anew.contains(&other);
         let shares = self.observed.addresses.iter().any(|other| alike(&other) && stay(other));
-        if desired.next().is_some() && !(shares && promotes) {
+        // Connections stand on a gateway's address: what tells of them goes when they are forgotten.
+        let floating = address.net.prefix_len() == address.net.max_prefix_len();
+        let of_gateway = address.device.as_str().starts_with("qg-") && !floating;
+        if desired.next().is_some() && (of_gateway || !(shares && promotes)) {
             Phase::Replace
-        } else if address.net.prefix_len() == address.net.max_prefix_len() {
+        } else if floating {
             Phase::Refuse
         } else {
             Phase::Withdraw
