@@ -175,7 +175,8 @@ fn more_routers_than_pairs_are_refused() {
 
 #[test]
 fn more_floating_ips_than_priorities_are_refused() {
-    let fip = FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false };
+    let fip =
+        FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false, place: builder::Place::Here };
     let interfaces = vec![builder::interface(1)];
     let gateway = Some(builder::gateway(false));
     let choice = RouterChoice { name: "r1", interfaces, gateway, floating_ips: vec![fip], ..RouterChoice::default() };
