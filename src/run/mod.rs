@@ -56,7 +56,7 @@ pub struct Options {
     pub prove_watch: bool,
     /// The router has this fault of the scenario, counted from 0.
     pub fault: Option<usize>,
-    /// The run is over when this sentence has failed: nothing more is done then, and nothing taken down.
+    /// The run is over when this sentence has failed: nothing more is done then, nothing is taken down, and nobody asks why.
     pub until: Option<String>,
 }
 
@@ -326,7 +326,7 @@ impl<'a> Driver<'a> {
     }
 
     fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
-        let mut explained = 0;
+        let mut explained = if self.options.until.is_some() { why::EXPLAINED } else { 0 };
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);
