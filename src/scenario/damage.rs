@@ -107,14 +107,7 @@ impl Builder<'_> {
 }
 
 /// Reads an object as it is printed. What is wrong is noted.
-pub(super) fn thing(
-    put: Put,
-    kind: Kind,
-    text: &str,
-    span: &Span,
-    world: &World,
-    notes: &mut Notes,
-) -> Option<Thing> {
+pub(super) fn thing(put: Put, kind: Kind, text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Thing> {
     let settable = matches!(kind, Kind::Device | Kind::Sysctl | Kind::Neighbour | Kind::Route | Kind::Route6);
     if put == Put::Set && !settable {
         let word = KINDS.iter().find(|(_, known)| *known == kind).map_or("object", |(word, _)| word);
