@@ -83,21 +83,19 @@ pub enum Job {
 
 /// What the command line decides over a scenario's own word.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// Deviations from the real agent.
-    #[serde(default)]
     pub deviations: Switches,
     /// How iptables rules are written and read.
-    #[serde(default)]
     pub rules: Option<RuleBackend>,
     /// Prove that the watch sees, before the first step and after the last.
-    #[serde(default)]
     pub prove_watch: bool,
     /// The router has this fault of the scenario, counted from 0.
-    #[serde(default)]
     pub fault: Option<usize>,
+    /// The run is over when this sentence has failed.
+    pub until: Option<String>,
     /// Capture every frame of every namespace; else only those that a failure calls for.
-    #[serde(default)]
     pub pcap: bool,
 }
 
@@ -296,7 +294,8 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let options = run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault };
+    let options =
+        run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault, until: overrides.until.clone() };
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
         let capture = dataplane.lab.captured();
         let frames =

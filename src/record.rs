@@ -242,6 +242,15 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Record).into()
 }
 
+impl Failure {
+    /// It is about this sentence of the scenario, or says just this.
+    pub fn is_of(&self, sentence: &str) -> bool {
+        let own = matches!(self.kind, FailureKind::Expectation | FailureKind::Watch);
+        let about = || self.text.strip_prefix('`')?.strip_prefix(sentence)?.strip_prefix("`:");
+        own && (self.text == sentence || about().is_some())
+    }
+}
+
 impl StepRecord {
     /// It is a step of the file (its number is not 0, and it is not the taking down, which has no line).
     pub fn is_told(&self) -> bool {

@@ -172,7 +172,7 @@ fn rules_without(
     vec![Action::Rules(rule_changes(state, &next))]
 }
 
-fn insert(chain: &mut Chain, position: Option<usize>, rule: crate::namespace::Rule) {
+pub(super) fn insert(chain: &mut Chain, position: Option<usize>, rule: crate::namespace::Rule) {
     let end = chain.rules.len();
     chain.rules.insert(position.unwrap_or(end).min(end), rule);
 }

@@ -49,13 +49,15 @@ pub use proof::{Proved, prove};
 pub use scene::planned_scene;
 
 /// What a run does besides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Before the first step and after the last, frames of every class are sent from every host's end of every provider
     /// segment: the watch must see each.
     pub prove_watch: bool,
     /// The router has this fault of the scenario, counted from 0.
     pub fault: Option<usize>,
+    /// The run is over when this sentence has failed: nothing more is done then, nothing is taken down, and nobody asks why.
+    pub until: Option<String>,
 }
 
 /// Runs a scenario to its end, telling each step as it is done.
@@ -67,6 +69,10 @@ pub fn run(
 ) -> Record {
     let _span = info_span!("run", scenario = %scenario.name).entered();
     let fault = options.fault.and_then(|number| scenario.faults.get(number));
+    let until = options.until.clone();
+    let over = |step: &StepRecord| {
+        until.as_ref().is_some_and(|sentence| step.failures.iter().any(|failure| failure.is_of(sentence)))
+    };
     let mut driver = Driver::new(scenario, options, dataplane);
     driver.faults = fault::Faults::new(fault);
     let mut steps = vec![driver.build()];
@@ -75,10 +81,15 @@ pub fn run(
         for step in &scenario.steps {
             steps.push(driver.repeated(step));
             told_last(&steps, told);
+            if steps.last().is_some_and(over) {
+                break;
+            }
         }
     }
-    steps.push(driver.take_down(scenario.steps.len() + 1));
-    told_last(&steps, told);
+    if !steps.last().is_some_and(over) {
+        steps.push(driver.take_down(scenario.steps.len() + 1));
+        told_last(&steps, told);
+    }
     let failed = steps.iter().any(|step| !step.failures.is_empty());
     Record {
         format: FORMAT,
@@ -315,7 +326,7 @@ impl<'a> Driver<'a> {
     }
 
     fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
-        let mut explained = 0;
+        let mut explained = if self.options.until.is_some() { why::EXPLAINED } else { 0 };
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);

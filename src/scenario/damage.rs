@@ -18,7 +18,7 @@ const VERBS: [&str; 4] = ["delete", "add", "set", "replace"];
 
 /// What an object is put in place of, or beside.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Put {
+pub(super) enum Put {
     Add,
     Set,
     Replace,
@@ -107,7 +107,7 @@ impl Builder<'_> {
 }
 
 /// Reads an object as it is printed. What is wrong is noted.
-fn thing(put: Put, kind: Kind, text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Thing> {
+pub(super) fn thing(put: Put, kind: Kind, text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Thing> {
     let settable = matches!(kind, Kind::Device | Kind::Sysctl | Kind::Neighbour | Kind::Route | Kind::Route6);
     if put == Put::Set && !settable {
         let word = KINDS.iter().find(|(_, known)| *known == kind).map_or("object", |(word, _)| word);

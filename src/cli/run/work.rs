@@ -81,6 +81,7 @@ fn job(one: &Loaded, arguments: &Arguments, fault: Option<usize>) -> Job {
             // A fault is meant to fail: its packets are nobody's evidence.
             pcap: arguments.pcap.is_some() && fault.is_none(),
             fault,
+            until: None,
         },
     }
 }
