@@ -13,7 +13,7 @@ use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
@@ -129,6 +129,9 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError>;
+
+    /// How running flows stand, by the flow's number: for packets that are made beside them.
+    fn under_way(&self) -> BTreeMap<u32, UnderWay>;
 }
 
 /// An object that was deleted or written anew.

@@ -16,7 +16,7 @@ use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
-use dvrlab::packet::{Exchanged, Sighted, Volley};
+use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
 use dvrlab::topology::Topology;
@@ -247,6 +247,10 @@ impl Dataplane for Meddled {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.lab.told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -20,7 +20,7 @@ use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::namespace::HostState;
-use dvrlab::packet::{Exchanged, Sighted, Volley};
+use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::probe::craft::{Content, Crafted};
 use dvrlab::record::{FailureKind, Record};
@@ -340,6 +340,10 @@ impl Dataplane for Around<'_> {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.lab.told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -15,7 +15,7 @@ use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
@@ -90,6 +90,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.lab.told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -30,7 +30,7 @@ use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{Counters, Frame, Nodes, Wire, WireError};
 use crate::topology::Topology;
@@ -294,6 +294,10 @@ impl Dataplane for Lab {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.packets_told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.running.borrow().under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use ask::flows;
 pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
 pub use during::{During, Runs};
-pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
+pub use exchange::{Arrivals, Beside, Exchange, Facts, MacsOf, Pattern, ToSend, UnderWays, Unready};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
     Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,

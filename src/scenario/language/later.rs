@@ -6,8 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("instances", "behind"),
     // keys of a step
     ("step", "within"),
-    // packets
-    ("sent", "quoting_flow"),
     // flows
     ("option", "size"),
     ("option", "bytes"),
