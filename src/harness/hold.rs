@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Said, say};
-use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::lab::Lab;
 use crate::ledger::{Course, Packet};
@@ -110,6 +110,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn around(&self) -> &dyn Around {
         self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

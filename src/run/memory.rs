@@ -50,7 +50,8 @@ impl Driver<'_> {
                 | Expected::Course(_)
                 | Expected::Flow(_)
                 | Expected::Watch(_)
-                | Expected::Status(_) => None,
+                | Expected::Status(_)
+                | Expected::Announced(_) => None,
             })
             .collect();
         if asked.is_empty() {

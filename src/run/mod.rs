@@ -5,6 +5,7 @@
 
 mod act;
 mod agents;
+mod announced;
 mod around;
 mod check;
 mod course;
@@ -123,6 +124,7 @@ struct Driver<'a> {
     past: course::Past,
     links: links::Links,
     statuses: status::Statuses,
+    announced: announced::Heard,
     /// Who owns which MAC, or did when it was last seen.
     macs: BTreeMap<Mac, String>,
     ledger: ledger::Ledger,
@@ -145,6 +147,7 @@ impl<'a> Driver<'a> {
             past: course::Past::new(scenario),
             links: links::Links::default(),
             statuses: status::Statuses::new(scenario),
+            announced: announced::Heard::new(scenario),
             macs: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             options,
@@ -168,8 +171,10 @@ impl<'a> Driver<'a> {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
         self.listen(&mut record);
+        self.hear_anew(&mut record);
         self.ledger_begin(step, &mut record);
         self.change(step, &mut record);
+        self.judge_announced(step, &mut record);
         self.remember(&mut record);
         self.read_connections(step, &mut record);
         self.read_around(step, &mut record);
@@ -255,7 +260,10 @@ impl<'a> Driver<'a> {
                     ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
                     if watched.is_ok() {
                         // Before the watch looks, so that what the flows show is this operation's.
-                        watched = self.ledger_op(host, op).and_then(|()| self.watch_op(Some((host, op))));
+                        watched = self
+                            .ledger_op(host, op)
+                            .and_then(|()| self.watch_op(Some((host, op))))
+                            .and_then(|()| self.hear());
                     }
                 },
             ),
