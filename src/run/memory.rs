@@ -28,6 +28,7 @@ impl Driver<'_> {
             Some(Deed::Partition(groups)) => self.links.partition(groups),
             Some(Deed::Heal) => self.links.heal(),
             Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
+            Some(Deed::Tamper(place, wreck)) => self.do_tamper(place, wreck, line, record),
             Some(Deed::Exec(exec)) => self.do_exec(exec, line, record),
             Some(Deed::OpenFlow(open)) => self.ledger_open(open, next, record),
             Some(Deed::CloseFlow(name)) => self.ledger_close(name, record),
