@@ -18,6 +18,7 @@ mod lines;
 mod links;
 mod matrix;
 mod memory;
+mod order;
 mod profile;
 mod proof;
 mod repeat;
@@ -26,7 +27,8 @@ mod status;
 mod watch;
 mod why;
 
-pub use why::{stand, why};
+pub use order::{Delivery, Orders};
+pub use why::{names, stand, why};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -59,6 +61,8 @@ pub struct Options {
     pub fault: Option<usize>,
     /// The run is over when this sentence has failed: nothing more is done then, nothing is taken down, and nobody asks why.
     pub until: Option<String>,
+    /// How the notifications of every step arrive, if not as the file says.
+    pub delivery: Option<Delivery>,
 }
 
 /// Runs a scenario to its end, telling each step as it is done.
@@ -129,6 +133,8 @@ struct Driver<'a> {
     macs: BTreeMap<Mac, String>,
     ledger: ledger::Ledger,
     options: Options,
+    /// How the notifications of the step arrive, if not as usual.
+    delivery: Option<Delivery>,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
 }
@@ -151,6 +157,7 @@ impl<'a> Driver<'a> {
             macs: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             options,
+            delivery: None,
             listen: scenario::ports_named(scenario),
         }
     }
@@ -194,10 +201,12 @@ impl<'a> Driver<'a> {
         let mut next = self.intent.clone();
         let mut stages = vec![next.clone()];
         self.agents.begin(step.crash.clone());
+        self.delivery = self.delivery_of(step);
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
             next = ask(next, operation, step.line, record);
             stages.push(next.clone());
+            self.ask_again(&next, operation, step.line, record);
             self.do_deed(operation, &next, step.line, record);
         }
         record.change.extend(step.modifiers.iter().cloned());
@@ -206,6 +215,7 @@ impl<'a> Driver<'a> {
             self.move_to(stages, &hearings, record);
             self.judge_crash(record);
         }
+        self.delivery = None;
         self.ledger_settle(record);
         self.check(record);
     }
@@ -213,7 +223,8 @@ impl<'a> Driver<'a> {
     /// Brings the lab from what is in force to the last of `stages`: fabric first, then each host in turn as it hears of it,
     /// then what fabric is no longer needed.
     fn move_to(&mut self, stages: Vec<Intent>, hearings: &BTreeMap<HostName, Hearing>, record: &mut StepRecord) {
-        let mut mail = self.agents.mail(&stages, hearings);
+        let unsaid = self.delivery.map_or(Hearing::Merged, |_| Hearing::Split);
+        let mail = self.agents.mail(&stages, hearings, unsaid);
         let Some(next) = stages.into_iter().next_back() else { return };
         self.links.retain(&next);
         let mut topology = router::topology(&next);
@@ -221,19 +232,20 @@ impl<'a> Driver<'a> {
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
-        let order = self.agents.order(&mail, &next);
+        let concerned: Vec<HostName> = mail.keys().cloned().collect();
+        let deliveries = self.deliveries(mail, &next, hearings, record);
         let before = std::mem::replace(&mut self.intent, next);
         self.agents.retain(&self.intent);
         self.statuses.retain(&self.intent);
-        let concerned: BTreeSet<HostName> = mail.keys().cloned().chain(self.agents.behind(&self.intent)).collect();
+        let concerned: BTreeSet<HostName> = concerned.into_iter().chain(self.agents.behind(&self.intent)).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
         }
         self.watch_change(&before, &concerned.iter().collect(), record);
         self.ledger_shaped(record);
-        for host in order {
-            self.act(&host, mail.remove(&host).unwrap_or_default(), record);
+        for (host, messages) in deliveries {
+            self.act(&host, messages, record);
         }
         // A segment that goes takes its counters along.
         self.watch_read(record);
@@ -439,6 +451,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
         profile: None,
+        delivery: None,
         flows: Vec::new(),
         failures: Vec::new(),
     }

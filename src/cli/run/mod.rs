@@ -1,6 +1,8 @@
 //! `dvrlab run`.
 
 mod bundle;
+mod orders;
+mod pause;
 mod pcap;
 mod print;
 mod work;
@@ -12,6 +14,8 @@ use super::files::{self, Loaded};
 use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, err};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
+use crate::harness::Pause;
+use crate::run::Orders;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,13 @@ pub(super) struct Arguments {
     /// Print failures and the count only.
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
+    /// After a step that fails stand still and ask what to look at: the state, the way of a packet, a program or a shell at a node;
+    /// then go on, or back. `help` lists it. One lab at a time.
+    #[arg(long, conflicts_with_all = ["accept", "prove", "orders"])]
+    pause_on_fail: bool,
+    /// The same after this step of a single scenario, by name or number.
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["accept", "prove", "orders"])]
+    pause_at: Option<String>,
     /// Labs at a time.
     #[arg(short, long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -55,6 +66,10 @@ pub(super) struct Arguments {
     /// Run each scenario once more with each of its faults: each must be noticed, by what the scenario says.
     #[arg(long, conflicts_with = "accept")]
     prove: bool,
+    /// Run each scenario once more in every order of its notifications: `all` there are, `pairs` (each two having changed places), or
+    /// so many, evenly spread; and once with every change asked for and told twice. Each step must end alike.
+    #[arg(long, value_name = "ORDERS", conflicts_with = "accept")]
+    orders: Option<Orders>,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -102,6 +117,13 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         err("error: no scenario is selected\n");
         return EXIT_NOTHING;
     }
+    let pause = match pause(&loaded, arguments) {
+        Ok(pause) => pause,
+        Err(told) => {
+            err(&format!("error: {told}\n"));
+            return super::EXIT_BAD_INPUT;
+        }
+    };
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -110,8 +132,20 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         }
     };
     let mut printer = Printer::new(arguments, &loaded, color);
-    work::carry_out(&loaded, arguments, &program, &mut |news| printer.news(news));
+    let way = work::Way { arguments, program: &program, pause, color };
+    work::carry_out(&loaded, &way, &mut |news| printer.news(news));
     printer.end()
+}
+
+/// Where the run stands still, if it does.
+fn pause(loaded: &[Loaded], arguments: &Arguments) -> Result<Option<Pause>, String> {
+    let at = match (&arguments.pause_at, loaded) {
+        (None, _) => None,
+        (Some(step), [one]) => Some(super::why::steps(&one.scenario, Some(step))?),
+        (Some(_), _) => return Err("`--pause-at` is for a single scenario".to_owned()),
+    };
+    let pause = Pause { on_fail: arguments.pause_on_fail, at };
+    Ok((pause != Pause::default()).then_some(pause))
 }
 
 fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {

@@ -27,7 +27,7 @@ mod trials;
 pub use doctor::{Check, Outcome, examine};
 pub use error::{Machine, SandboxError, Step};
 pub(crate) use mounts::NETNS;
-pub use stage::entry;
+pub use stage::{entry, hear};
 
 /// A running sandbox. Dropping it ends every process in it.
 #[derive(Debug)]
@@ -163,6 +163,17 @@ impl Sandbox {
             line.pop();
         }
         Ok(Some(line))
+    }
+
+    /// Tells the job a line, which it gets from [`hear`]. To be told only when it says that it listens.
+    ///
+    /// # Errors
+    /// As writing to a pipe has them.
+    pub fn tell_line(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.control {
+            Some(control) => writeln!(control, "{line}").and_then(|()| control.flush()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Waits for the job's end. Lines not read yet are lost.
