@@ -4,6 +4,7 @@
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
 mod cause;
+mod guest;
 mod requires;
 mod shell;
 
@@ -16,6 +17,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use cause::chain;
+pub use guest::this_program;
 pub use shell::{Ran, Shell, shell};
 
 use crate::backend::RuleBackend;
