@@ -7,6 +7,7 @@ mod files;
 mod graph;
 mod list;
 mod manual;
+mod new;
 mod records;
 mod replay;
 mod report;
@@ -82,11 +83,9 @@ enum Command {
         paths: Vec<PathBuf>,
     },
     /// List scenarios with their tags and what they show.
-    List {
-        /// Scenario files, or directories of them.
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-    },
+    List(files::Selection),
+    /// Write a scenario to begin with: one that runs, to be changed.
+    New(new::Arguments),
     /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
     Diff(diff::Arguments),
     /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
@@ -141,7 +140,8 @@ pub fn main() -> i32 {
         Command::Why(arguments) => why::why(&arguments, color),
         Command::Shell(arguments) => shell::shell(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
-        Command::List { paths } => list::list(&paths, color),
+        Command::List(selection) => list::list(&selection, color),
+        Command::New(arguments) => new::new(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Graph(arguments) => graph::graph(&arguments, color),

@@ -8,8 +8,8 @@ mod work;
 use std::path::PathBuf;
 
 use self::print::Printer;
-use super::files::{self, Loaded};
-use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, err};
+use super::files::Selection;
+use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, err};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 
@@ -17,9 +17,8 @@ use crate::deviation::Switches;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
-    /// Scenario files, or directories of them.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
     /// Print what each step changed, who reaches whom then, and the operations of every host in the order in which they were
     /// done. All but the operations is printed anyway where a single scenario runs.
     #[arg(short, long)]
@@ -33,12 +32,6 @@ pub(super) struct Arguments {
     /// Start nothing more after the first failure.
     #[arg(long)]
     fail_fast: bool,
-    /// Only scenarios whose name contains this, or that have it as a tag.
-    #[arg(long, value_name = "TEXT")]
-    filter: Vec<String>,
-    /// Only every Nth scenario, beginning with the Mth: `1/4`.
-    #[arg(long, value_name = "M/N", value_parser = shard)]
-    shard: Option<(usize, usize)>,
     /// Switch deviations from the real agent, over what the scenarios say: `none`, or `drop-invalid=false,...`.
     #[arg(long, value_name = "LIST")]
     deviations: Option<Switches>,
@@ -79,14 +72,6 @@ pub(super) struct Arguments {
     log: Option<String>,
 }
 
-fn shard(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(m, n)| Some((m.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((m, n)) if (1..=n).contains(&m) => Ok((m, n)),
-        Some(_) | None => Err("write M/N with M from 1 to N".to_owned()),
-    }
-}
-
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
     if arguments.accept && std::env::var_os("CI").is_some_and(|value| value == "true") {
         err(
@@ -94,14 +79,10 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         );
         return super::EXIT_BAD_INPUT;
     }
-    let loaded = match files::load(&arguments.paths, color) {
-        Ok(loaded) => select(loaded, arguments),
+    let loaded = match arguments.selection.load(color) {
+        Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if loaded.is_empty() {
-        err("error: no scenario is selected\n");
-        return EXIT_NOTHING;
-    }
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -112,19 +93,6 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
     let mut printer = Printer::new(arguments, &loaded, color);
     work::carry_out(&loaded, arguments, &program, &mut |news| printer.news(news));
     printer.end()
-}
-
-fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {
-    let wanted = |one: &Loaded| {
-        let scenario = &one.scenario;
-        arguments.filter.is_empty()
-            || arguments
-                .filter
-                .iter()
-                .any(|text| scenario.name.contains(text) || scenario.tags.iter().any(|tag| tag == text))
-    };
-    let (first, every) = arguments.shard.unwrap_or((1, 1));
-    loaded.into_iter().filter(wanted).enumerate().filter(|(n, _)| n % every == first - 1).map(|(_, one)| one).collect()
 }
 
 /// An error with its causes, in one line.
