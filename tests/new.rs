@@ -55,6 +55,12 @@ fn it_overwrites_nothing() {
     let (code, told) = dvrlab(kept.path(), &["new", "mine.yaml"]);
     assert_eq!((code, told.as_str()), (Some(2), "error: mine.yaml: it exists already, and is left as it is\n"));
     assert_eq!(std::fs::read_to_string(kept.path().join("mine.yaml")).unwrap(), "mine");
+    // Neither would be found by `run`.
+    for wrong in [".", "mine.txt"] {
+        let (code, told) = dvrlab(kept.path(), &["new", wrong]);
+        assert_eq!((code, told), (Some(2), format!("error: {wrong}: name a file `*.yaml` to write\n")));
+    }
+    assert_eq!(std::fs::read_dir(kept.path()).unwrap().count(), 1);
 }
 
 /// The example project's scenarios are such as `new` writes.
@@ -98,6 +104,6 @@ fn lists_are_filtered_and_sharded() {
     }
     let (code, told) = dvrlab(&common::project(""), &["list", "scenarios", "--filter", "no-such-thing"]);
     assert_eq!(code, Some(4), "{told}");
-    let (_, told) = dvrlab(&common::project(""), &["list", "scenarios", "--filter", "floating-ip/in-out"]);
+    let (_, told) = dvrlab(&common::project(""), &["list", "--filter", "floating-ip/in-out"]);
     assert!(told.ends_with("goes through the network node.  [MP-15, MP-16, floating-ip]\n"), "{told}");
 }

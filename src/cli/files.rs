@@ -11,7 +11,7 @@ use crate::scenario::{self, Scenario};
 #[derive(Debug, clap::Args)]
 pub(super) struct Selection {
     /// Scenario files, or directories of them.
-    #[arg(required = true)]
+    #[arg(default_value = "scenarios")]
     paths: Vec<PathBuf>,
     /// Only scenarios whose name contains this, or that have it as a tag. May be given several times: any of them will do.
     #[arg(long, value_name = "TEXT")]

@@ -68,6 +68,10 @@ pub(super) fn new(arguments: &Arguments) -> i32 {
     if file.extension().is_none() {
         file.set_extension("yaml");
     }
+    if arguments.file.is_dir() || file.extension().is_none_or(|extension| extension != "yaml") {
+        err(&format!("error: {}: name a file `*.yaml` to write\n", arguments.file.display()));
+        return EXIT_BAD_INPUT;
+    }
     if let Err(error) = write(&file, arguments.topology.text()) {
         let told = if error.kind() == io::ErrorKind::AlreadyExists {
             "it exists already, and is left as it is".to_owned()

@@ -13,8 +13,16 @@ use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, err};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 
+const EXAMPLES: &str = "Examples:
+  dvrlab run                                        all of scenarios/, a line each
+  dvrlab run scenarios/snat/basic.yaml              one, with all that it found
+  dvrlab run --accept scenarios/snat/basic.yaml     take what it found as its snapshots
+  dvrlab run -v --pcap frames --filter floating-ip  every operation, every frame
+  dvrlab run -q --json record.json                  for `dvrlab diff` and `dvrlab report`";
+
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
     #[command(flatten)]
