@@ -1,8 +1,12 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
+mod around;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+pub use around::{Around, Standing};
 
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::ledger::{Course, Packet};
@@ -84,6 +88,9 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Memory`].
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError>;
+
+    /// What is around the routers.
+    fn around(&self) -> &dyn Around;
 
     /// What happened to objects of router namespaces since this was last asked: deleted, or written anew. Nobody listens
     /// before this is asked for the first time; a namespace that is new since then is not among those told of.
@@ -234,6 +241,16 @@ pub enum DataplaneError {
         place: Place,
         /// `read connections`, `forget neighbours`.
         doing: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// What stands at a place that is no router could not be read.
+    #[error("{place}: failed to {doing}: {reason}")]
+    Place {
+        /// Where.
+        place: Place,
+        /// `read routes`.
+        doing: String,
         /// The kernel's reason.
         reason: String,
     },

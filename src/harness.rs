@@ -5,40 +5,32 @@
 
 mod cause;
 mod guest;
+mod hold;
 mod requires;
 mod shell;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use cause::chain;
 pub use guest::this_program;
+use hold::HoldAt;
 pub use shell::{Ran, Shell, shell};
 
 use crate::backend::RuleBackend;
 use crate::capture::Capture;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
+use crate::dataplane::ExecError;
 use crate::deviation::{Deviations, Switches};
-use crate::flow::{Flow, Place, ProbeReport};
+use crate::flow::Flow;
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
-use crate::ledger::{Course, Packet};
-use crate::memory::{Cache, Connection};
-use crate::name::{HostName, Id};
-use crate::namespace::HostState;
-use crate::packet::{Exchanged, Sighted, Volley};
-use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
 use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
 use crate::scenario::Scenario;
-use crate::topology::Topology;
-use crate::watch::{Captured, Classification, Count};
-use crate::why::{Answer, Explanation};
+use crate::why::Answer;
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -393,102 +385,6 @@ fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario,
     settings.deviations = overrides.deviations.apply(settings.deviations);
     settings.rules = overrides.rules.unwrap_or(settings.rules);
     Ok(scenario)
-}
-
-/// A lab that stands still at a chosen point, as a machine does that is about to lose its power.
-struct HoldAt<'a, 'b> {
-    lab: Lab,
-    left: Cell<Option<u32>>,
-    out: &'a RefCell<&'b mut dyn Write>,
-}
-
-impl HoldAt<'_, '_> {
-    fn pass(&self, point: &str) {
-        match self.left.get() {
-            None => {}
-            Some(0) => {
-                let told = say(*self.out.borrow_mut(), &Said::Held(point.to_owned()));
-                while told.is_ok() {
-                    std::thread::park();
-                }
-            }
-            Some(left) => self.left.set(Some(left - 1)),
-        }
-    }
-}
-
-impl Dataplane for HoldAt<'_, '_> {
-    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
-        self.lab.shape(topology)
-    }
-
-    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError> {
-        self.lab.observe(host)
-    }
-
-    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
-        self.lab.apply(host, plan, &mut |op| {
-            after(op);
-            self.pass(&op.to_string());
-        })
-    }
-
-    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
-        self.pass("matrix");
-        self.lab.send(flows)
-    }
-
-    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
-        self.lab.exchange(volley, enough)
-    }
-
-    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
-        self.lab.watch(classification)
-    }
-
-    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
-        self.lab.caught()
-    }
-
-    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
-        self.lab.inject(network, host, frame)
-    }
-
-    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
-        self.lab.carry(courses)
-    }
-
-    fn beat(&self) -> Result<(), DataplaneError> {
-        self.lab.beat()
-    }
-
-    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
-        self.lab.told()
-    }
-
-    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
-        self.lab.counted()
-    }
-
-    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
-        self.lab.explain(flow)
-    }
-
-    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
-        self.lab.connections(place)
-    }
-
-    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
-        self.lab.touched()
-    }
-
-    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
-        self.lab.shell(place, line)
-    }
-
-    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
-        self.lab.flush(place, cache, address)
-    }
 }
 
 fn say(out: &mut dyn Write, said: &Said) -> std::io::Result<()> {

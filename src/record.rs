@@ -123,6 +123,10 @@ pub struct StepRecord {
     /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, Vec<Connection>>,
+    /// What stood at an instance, at a machine outside or in a host's own namespace, where a sentence of the step is about it,
+    /// before its probes: by name, lines by kind. Here a neighbour may be one that a kernel has found out by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub around: BTreeMap<String, Vec<Line>>,
     /// Hosts that were not told all that is in force, or could not act upon it, and in what they differ from it, a line each:
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

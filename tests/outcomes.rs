@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -223,6 +223,10 @@ impl Dataplane for Careless<'_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn around(&self) -> &dyn Around {
+        self.lab.around()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -310,6 +310,10 @@ impl Dataplane for Around<'_> {
         self.lab.connections(place)
     }
 
+    fn around(&self) -> &dyn dvrlab::dataplane::Around {
+        self.lab.around()
+    }
+
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
         self.lab.touched()
     }

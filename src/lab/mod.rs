@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
+use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -37,6 +37,7 @@ use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
+mod around;
 mod bench;
 mod capture;
 mod drive;
@@ -305,6 +306,10 @@ impl Dataplane for Lab {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.tracked(place)
+    }
+
+    fn around(&self) -> &dyn Around {
+        self
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -5,6 +5,7 @@
 
 mod act;
 mod agents;
+mod around;
 mod check;
 mod course;
 mod damage;
@@ -160,6 +161,7 @@ impl<'a> Driver<'a> {
         self.change(step, &mut record);
         self.remember(&mut record);
         self.read_connections(step, &mut record);
+        self.read_around(step, &mut record);
         self.exchanges(step, &mut record);
         self.profile(step, &mut record);
         self.probe(step, &mut record);
@@ -180,7 +182,7 @@ impl<'a> Driver<'a> {
             info!(operation = %operation.text, "asked");
             next = ask(next, operation, step.line, record);
             stages.push(next.clone());
-            self.do_deed(operation, step.line, record);
+            self.do_deed(operation, &next, step.line, record);
         }
         record.change.extend(step.modifiers.iter().cloned());
         if !step.operations.is_empty() {
@@ -269,7 +271,7 @@ impl<'a> Driver<'a> {
         let mut state = BTreeMap::new();
         for (host, observed) in &self.observed {
             for (name, content) in &observed.namespaces {
-                let all = lines::lines(name, content, macs, &namespace::skeleton);
+                let all = lines::lines(content, macs, &|family| namespace::skeleton(name, family));
                 state.insert(format!("{host}/{name}"), all);
             }
         }
@@ -337,10 +339,10 @@ impl<'a> Driver<'a> {
             let Expected::State(expected) = &expectation.what else { continue };
             let look = |place: &StatePlace, kind: Kind| {
                 if kind == Kind::Conntrack {
-                    self.connections_at(&record.connections, place)
-                } else {
-                    lines_at(&record.state, place, kind)
+                    return self.connections_at(&record.connections, place);
                 }
+                let around = self.around_at(&record.around, place, kind);
+                lines_at(&record.state, place, kind).into_iter().chain(around).collect()
             };
             if let Some(found) = expected.judge(&look) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
@@ -355,6 +357,7 @@ impl<'a> Driver<'a> {
         let mut record = blank(number, None, 0);
         let _span = info_span!("step", number).entered();
         self.faults.end();
+        self.ledger_end(&mut record);
         self.watch_proof(&mut record);
         let empty = Intent {
             host_order: self.intent.host_order.clone(),
@@ -413,6 +416,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
+        around: BTreeMap::new(),
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
         profile: None,

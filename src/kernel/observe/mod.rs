@@ -23,7 +23,7 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::RuleMessage;
 
-pub(super) use address::neighbours;
+pub(super) use address::{neighbours, resolved};
 pub(super) use link::{FALLBACK, devices};
 pub use sysctl::Baseline;
 pub(super) use sysctl::changed as sysctls;
