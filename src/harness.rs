@@ -4,6 +4,7 @@
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
 mod cause;
+mod guest;
 mod hold;
 mod pause;
 mod replaying;
@@ -17,6 +18,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use cause::chain;
+pub use guest::this_program;
 use hold::HoldAt;
 pub use pause::{Ask, Finish, Next, Pause, Paused, Reply, Told, run_paused};
 use replaying::replay_job;
@@ -289,8 +291,12 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let options =
-        run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault, until: overrides.until.clone(), delivery: overrides.delivery };
+    let options = run::Options {
+        prove_watch: overrides.prove_watch,
+        fault: overrides.fault,
+        until: overrides.until.clone(),
+        delivery: overrides.delivery,
+    };
     let stand = pause::Stand::new(overrides.pause, &scenario);
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
         let capture = dataplane.lab.captured();

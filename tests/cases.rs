@@ -27,8 +27,12 @@ const WITHOUT: [(&str, &str); 2] = [
     ("HA-06", "what a standby sends by itself: there is no router with a standby"),
 ];
 
+/// Those of the library, and those that end as unsupported, which stand apart so that the library's runs end well.
 fn scenarios() -> Vec<Scenario> {
-    common::scenario_files().iter().map(|file| table::read(file).1).collect()
+    let apart = std::fs::read_dir(common::project("tests/unsupported")).expect("the directory is there");
+    let files =
+        common::scenario_files().into_iter().chain(apart.map(|entry| entry.expect("the directory can be read").path()));
+    files.map(|file| table::read(&file).1).collect()
 }
 
 /// The names of the scenarios that cite an id in their tags, by id.

@@ -16,7 +16,11 @@ use dvrlab::{report, snapshot};
 use rstest::rstest;
 
 #[rstest]
-fn scenario(#[files("scenarios/**/*.yaml")] file: PathBuf) {
+fn scenario(
+    #[files("scenarios/**/*.yaml")]
+    #[files("tests/unsupported/*.yaml")]
+    file: PathBuf,
+) {
     if common::labs_are_skipped() {
         return;
     }

@@ -66,6 +66,7 @@ impl Deed {
             | Self::Partition(_)
             | Self::Heal
             | Self::Sabotage(_)
+            | Self::Tamper(..)
             | Self::Deliver { .. } => None,
         }
     }

@@ -11,7 +11,7 @@ use crate::api::{RejectedKind, Section};
 pub fn schema() -> Value {
     let mut root = object(FILE.keys.iter(), FILE.doc);
     if let Some(map) = root.as_object_mut() {
-        map.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        map.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
         map.insert("title".to_owned(), json!("dvrlab scenario"));
     }
     root

@@ -6,7 +6,7 @@ use dvrlab::api::AgentMode;
 use dvrlab::namespace::{HostState, Table, desired};
 use dvrlab::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE};
 use dvrlab::plan::{Plan, plan};
-use dvrlab::router::HostConfig;
+use dvrlab::router::{HostConfig, PortConfig};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -127,12 +127,11 @@ fn instances() -> Vec<(String, IpAddr)> {
 /// Source NAT promises for this instance's router in both configurations, its subnet not being in the gateway's scope.
 fn promised(config: &HostConfig, source: IpAddr) -> bool {
     let router = config.routers.values().find(|router| {
-        let mut subnets = router.interfaces.iter().flat_map(|port| port.subnets());
+        let mut subnets = router.interfaces.iter().flat_map(PortConfig::subnets);
         subnets.any(|subnet| subnet.cidr.contains(&source))
     });
     router.is_none_or(|router| {
-        let scope =
-            |port: &dvrlab::router::PortConfig| port.address_scopes.as_ref().and_then(|scopes| scopes.v4.clone());
+        let scope = |port: &PortConfig| port.address_scopes.as_ref().and_then(|scopes| scopes.v4.clone());
         let outside = router.gw_port.as_ref().and_then(scope);
         let shared = outside.is_some() && router.interfaces.iter().any(|port| scope(port) == outside);
         router.enable_snat && !shared
@@ -203,7 +202,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
     // A subnet that is attached no more has no way to where its old translations stand.
     let attached = |source: &IpAddr| {
         let ports = after.routers.values().flat_map(|router| &router.interfaces);
-        ports.flat_map(|port| port.subnets()).any(|subnet| subnet.cidr.contains(source))
+        ports.flat_map(PortConfig::subnets).any(|subnet| subnet.cidr.contains(source))
     };
     for (source, seen_as) in flows.translations().filter(|(source, _)| attached(source)) {
         let gateways = after.routers.values().flat_map(|router| &router.gw_port).flat_map(|port| &port.fixed_ips);

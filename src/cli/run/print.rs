@@ -274,8 +274,13 @@ impl<'a> Printer<'a> {
         if record.is_of_no_use() {
             self.code = worse(self.code, EXIT_BUG);
         }
-        if let Some(directory) = snapshot::directory_of(&source.file) {
+        let accepted = || self.arguments.accept.then(|| snapshot::place_of(&source.file)).flatten();
+        if let Some(directory) = snapshot::directory_of(&source.file).or_else(accepted) {
             self.compare(&record, &directory, entry);
+        } else if self.arguments.accept {
+            let text =
+                format!("{}: snapshots stand beside a directory `scenarios`, and it is in none", source.file.display());
+            entry.troubles.push(Trouble { text, details: Vec::new(), broken: false });
         }
         let well = record.outcome == Outcome::Passed && entry.troubles.is_empty();
         if !well {

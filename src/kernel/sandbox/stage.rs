@@ -45,20 +45,32 @@ type Refused = (Step, io::Error);
 /// first thing in `main`, before anything starts a thread. In stage 2 `job` runs, with the parent's text and the record
 /// stream; what it returns is the exit status.
 pub fn entry(job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Option<i32> {
+    let (stage, mode, rest) = asked()?;
+    Some(acted(&stage, mode, &rest, job))
+}
+
+/// As [`entry`], for a program whose `main` is not ours and which was started by its own name ([`super::SELF`]): to be called before
+/// `main`, while there is one thread. It leaves the stages that `entry` is for to `entry`.
+pub fn guest_entry(job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Option<i32> {
+    let (stage, mode, rest) = asked()?;
+    (mode == Mode::Guest).then(|| acted(&stage, mode, &rest, job))
+}
+
+/// The stage that the command line asks for, what it is to run, and what else it says.
+fn asked() -> Option<(OsString, Mode, Vec<OsString>)> {
     let mut arguments = std::env::args_os().skip(1);
-    let stage = arguments.next()?;
+    let stage = arguments.next().filter(|stage| stage == STAGE1 || stage == STAGE2)?;
     let mode = arguments.next().and_then(|word| Mode::ALL.into_iter().find(|mode| word == mode.word()))?;
-    let outcome = if stage == STAGE1 {
-        stage1(mode)
-    } else if stage == STAGE2 {
-        stage2(mode, &arguments.collect::<Vec<_>>(), job)
-    } else {
-        return None;
-    };
-    Some(outcome.unwrap_or_else(|(step, error)| {
+    Some((stage, mode, arguments.collect()))
+}
+
+/// Does a stage's part.
+fn acted(stage: &OsStr, mode: Mode, rest: &[OsString], job: impl FnOnce(&str, &mut dyn Write) -> i32) -> i32 {
+    let outcome = if stage == STAGE1 { stage1(mode) } else { stage2(mode, rest, job) };
+    outcome.unwrap_or_else(|(step, error)| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         say(&Hello::Failed { step, errno }).map_or(EX_IOERR, |()| EX_OSERR)
-    }))
+    })
 }
 
 fn say(hello: &Hello) -> io::Result<()> {
@@ -148,7 +160,7 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
         .map_err(at(Step::Watch))?;
     let mut record = io::stdout().lock();
     let code = match mode {
-        Mode::Job | Mode::Terminal => job(&text, &mut record),
+        Mode::Job | Mode::Guest | Mode::Terminal => job(&text, &mut record),
         Mode::Program => run(&text).map_err(at(Step::Init))?,
         Mode::Examine => trials::inside(&mut record),
     };
