@@ -36,12 +36,17 @@ impl Lab {
             running.others = Some(self.connections_before()?);
             running.drive.drain(&self.wire).map_err(|error| failed(&error))?;
         }
-        running.drive.carry(courses, &self.nodes.borrow(), &mut self.counters.borrow_mut());
+        let ended = running.drive.carry(courses, &self.nodes.borrow(), &mut self.counters.borrow_mut());
         match running.others.take() {
             Some(others) if running.drive.is_idle() => self.forget_connections(&others),
             others => {
+                let stay = running.drive.ports();
+                let forgotten = match &others {
+                    Some(others) if ended => self.forget_connections_but(others, &stay),
+                    Some(_) | None => Ok(()),
+                };
                 running.others = others;
-                Ok(())
+                forgotten
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{Lab, make};
 use crate::dataplane::DataplaneError;
 use crate::flow::Place;
 use crate::kernel::{Netns, conntrack, neighbours};
-use crate::memory::{Cache, Connection, Tuple};
+use crate::memory::{Cache, Connection, Detail, Tuple};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::net::host_net;
 
@@ -83,22 +83,47 @@ impl Lab {
     /// Has the routers forget what they did not track before: the probes' connections. Where there was nothing else, all goes
     /// at once, which is quicker than one by one.
     pub(super) fn forget_connections(&self, others: &Others) -> Result<(), DataplaneError> {
+        self.forget_connections_but(others, &BTreeSet::new())
+    }
+
+    /// As [`Lab::forget_connections`], but what has one of these pairs of ports stays: it is of flows that run on. They are
+    /// told apart by ports, since addresses differ with every translation; protocol number, source and destination port.
+    pub(super) fn forget_connections_but(
+        &self,
+        others: &Others,
+        ports: &BTreeSet<(u8, u16, u16)>,
+    ) -> Result<(), DataplaneError> {
         for (key, netns) in &*self.routers.borrow() {
             let place = super::router_place(&key.0, &key.1);
             let doing = "forget the probes' connections";
             if netns.sysctl_get(CONNECTIONS).map_err(failed(&place, doing))? == "0" {
                 continue;
             }
-            let Some(stay) = others.get(key) else {
-                conntrack::flush(netns.nf()).map_err(failed(&place, doing))?;
-                continue;
+            let stay = match others.get(key) {
+                None if ports.is_empty() => {
+                    conntrack::flush(netns.nf()).map_err(failed(&place, doing))?;
+                    continue;
+                }
+                stay => stay,
             };
             for entry in conntrack::dump(netns.nf()).map_err(failed(&place, doing))? {
-                if !stay.contains(&(entry.zone, entry.original)) {
+                let stays = stay.is_some_and(|stay| stay.contains(&(entry.zone, entry.original)));
+                if !stays && !has_ports(&entry, ports) {
                     conntrack::delete(netns.nf(), entry.zone, &entry.original).map_err(failed(&place, doing))?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Whether a connection has one of these pairs of ports, in either tuple and direction.
+fn has_ports(entry: &Connection, ports: &BTreeSet<(u8, u16, u16)>) -> bool {
+    [entry.original, entry.reply].iter().any(|tuple| match tuple.detail {
+        Detail::Ports(from, to) => {
+            [(from, to), (to, from)].iter().any(|(a, b)| ports.contains(&(tuple.protocol, *a, *b)))
+        }
+        Detail::Icmp { id, .. } => ports.contains(&(tuple.protocol, id, id)),
+        Detail::None => false,
+    })
 }

@@ -108,13 +108,46 @@ impl Fate {
     }
 }
 
-/// The account of a flow. A packet without a moment counts for none; `tenants` are addresses that must not leave.
-pub fn account(course: &Course, packets: &[Packet], moments: &[Moment], tenants: &BTreeSet<IpAddr>) -> Account {
-    let all = || packets.iter().zip(moments);
+/// A pair of addresses and ports at the far end: source, source port, destination.
+type Pair = (IpAddr, Option<u16>, Option<IpAddr>);
+
+/// What a flow has been through before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// As what it last came to the far end, if it ever did.
+    pair: Option<Pair>,
+    /// Somebody refused it.
+    refused: bool,
+}
+
+impl Past {
+    /// More of it is past.
+    pub fn extend(&mut self, packets: &[Packet]) {
+        self.pair = packets.iter().rev().find_map(pair).or(self.pair);
+        self.refused |= packets.iter().any(|packet| packet.refused.is_some());
+    }
+}
+
+fn pair(packet: &Packet) -> Option<Pair> {
+    packet.seen.as_ref().map(|seen| (seen.source, seen.source_port, packet.reached_at))
+}
+
+/// The account of a flow that has been through `past` before. It may have begun after some of the `moments`: its packets
+/// belong to the last ones. `tenants` are addresses that must not leave.
+pub fn account(
+    course: &Course,
+    past: &Past,
+    packets: &[Packet],
+    moments: &[Moment],
+    tenants: &BTreeSet<IpAddr>,
+) -> Account {
+    let late = moments.len().saturating_sub(packets.len());
+    let early = packets.len().saturating_sub(moments.len());
+    let all = || packets.iter().skip(early).zip(moments.iter().skip(late));
     let arrived = || all().filter_map(|(packet, moment)| Some((packet, packet.seen.as_ref()?, moment)));
     let sources = spells(arrived().map(|(_, seen, moment)| (seen.source, moment)));
-    let pairs =
-        spells(arrived().map(|(packet, seen, moment)| ((seen.source, seen.source_port, packet.reached_at), moment)));
+    let mut pairs: Vec<Pair> = past.pair.into_iter().chain(all().filter_map(|(packet, _)| pair(packet))).collect();
+    pairs.dedup();
     let settled = settled(all());
     let refused = all().find_map(|(packet, moment)| {
         packet.refused.as_ref().map(|(verdict, by)| (verdict.clone(), *by, moment.clone()))
@@ -127,7 +160,7 @@ pub fn account(course: &Course, packets: &[Packet], moments: &[Moment], tenants:
         lost: all().filter(|(packet, _)| !packet.answered).map(|(_, moment)| moment.clone()).collect(),
         late: count(all().filter(|(packet, _)| packet.late)),
         gap: gap(all()),
-        fate: fate(pairs, settled, refused.is_some()),
+        fate: fate(pairs, settled, past.refused || refused.is_some()),
         sources,
         via: spells(
             arrived()

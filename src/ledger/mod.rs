@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use account::{Account, Fate, Gap, Settled, Spell, account};
+pub use account::{Account, Fate, Gap, Past, Settled, Spell, account};
 pub use judge::{Demand, Sight};
 
 use crate::flow::{Flow, Hop, Seen, Verdict};

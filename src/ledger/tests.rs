@@ -62,6 +62,11 @@ fn lost() -> Packet {
 }
 
 fn judged(demand: &Demand, packets: &[Packet], moments: &[Moment]) -> Vec<String> {
+    assert_eq!(packets.len(), moments.len(), "each packet has its moment");
+    judged_after(&Past::default(), demand, packets, moments)
+}
+
+fn judged_after(past: &Past, demand: &Demand, packets: &[Packet], moments: &[Moment]) -> Vec<String> {
     let flow = Flow {
         from: Name::new("vm1").expect("a name"),
         source: None,
@@ -70,10 +75,9 @@ fn judged(demand: &Demand, packets: &[Packet], moments: &[Moment]) -> Vec<String
         source_port: None,
         ttl: None,
     };
-    assert_eq!(packets.len(), moments.len(), "each packet has its moment");
     let course = Course { number: 1, flow, quiet: false };
     let tenants = [address(OWN)].into_iter().collect();
-    demand.judge(&account(&course, packets, moments, &tenants), Some(address(OWN)))
+    demand.judge(&account(&course, past, packets, moments, &tenants), Some(address(OWN)))
 }
 
 fn agrees(demand: &Demand, packets: &[Packet], moments: &[Moment]) {
@@ -163,6 +167,31 @@ fn what_is_cut_worked_and_is_silent_both_ways() {
         judged(&demand, &[lost(), lost(), lost(), lost()], &moments),
         ["nothing of it ever arrived, so nothing could be cut"]
     );
+}
+
+#[test]
+fn an_open_flow_has_a_past() {
+    let moments = moments(&["a"], 2);
+    let (kept, cut) = (Demand { kept: true, ..Demand::default() }, Demand { cut: true, ..Demand::default() });
+    let mut past = Past::default();
+    past.extend(&[good(), good()]);
+    // What it was in an earlier step counts, ...
+    let other = || seen("203.0.113.101", "web", &["cmp1"]);
+    assert_eq!(
+        judged_after(&past, &kept, &[other(), other(), other(), other()], &moments),
+        ["another pair of addresses and ports at the far end: as 203.0.113.101"]
+    );
+    assert_eq!(judged_after(&past, &kept, &[good(), lost(), good(), good()], &moments), [""; 0]);
+    // ... so what is silent now was cut once, ...
+    assert_eq!(judged_after(&past, &cut, &[lost(), lost(), lost(), lost()], &moments), [""; 0]);
+    past.extend(&[Packet { refused: Some((Verdict::Refused, address("203.0.113.10"))), ..Packet::default() }]);
+    assert_eq!(
+        judged_after(&past, &kept, &[lost(), lost(), lost(), lost()], &moments),
+        ["cut, first before the first op"]
+    );
+    // ... and one that begins within the step has the later moments.
+    let late = judged_after(&past, &Demand { loss: Some(0), ..Demand::default() }, &[lost(), good(), good()], &moments);
+    assert_eq!(late, ["lost 1 packet of 3: after \"a\" in cmp1/qrouter-r1"]);
 }
 
 #[test]

@@ -105,11 +105,12 @@ pub(super) fn running(step: &StepRecord) -> impl Iterator<Item = String> {
     step.flows.iter().map(|account| format!("during: {}: {}", flow_title(step, account), account.verdict()))
 }
 
-/// `udp/9000 vm2 -> web`.
+/// `udp/9000 vm2 -> web`; of an open flow `ssh (tcp/22 web -> 203.0.113.101)`.
 pub(super) fn flow_title(step: &StepRecord, account: &Account) -> String {
     let flow = &account.flow;
     let to = step.owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    format!("{} {} -> {to}", flow.spoken(), flow.from)
+    let what = format!("{} {} -> {to}", flow.spoken(), flow.from);
+    account.name.as_ref().map_or_else(|| what.clone(), |name| format!("{name} ({what})"))
 }
 
 /// Adds rows in columns.

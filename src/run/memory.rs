@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Driver, dataplane_failure, failure, is_at};
+use crate::api::Intent;
 use crate::flow::Place;
 use crate::memory::Connection;
 use crate::namespace::Kind;
@@ -12,8 +13,8 @@ use crate::record::{FailureKind, StepRecord};
 use crate::scenario::{Deed, Expected, Operation, StatePlace, Step};
 
 impl Driver<'_> {
-    /// Does what an operation does besides asking the API.
-    pub(super) fn do_deed(&mut self, operation: &Operation, line: usize, record: &mut StepRecord) {
+    /// Does what an operation does besides asking the API. `next` is in force after it.
+    pub(super) fn do_deed(&mut self, operation: &Operation, next: &Intent, line: usize, record: &mut StepRecord) {
         match &operation.deed {
             None => {}
             Some(Deed::Agents(deed, hosts)) => self.do_agents(*deed, hosts),
@@ -29,6 +30,8 @@ impl Driver<'_> {
             Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
             Some(Deed::Tamper(place, wreck)) => self.do_tamper(place, wreck, line, record),
             Some(Deed::Exec(exec)) => self.do_exec(exec, line, record),
+            Some(Deed::OpenFlow(open)) => self.ledger_open(open, next, record),
+            Some(Deed::CloseFlow(name)) => self.ledger_close(name, record),
             Some(Deed::Flush(place, cache, address)) => {
                 if let Err(error) = self.dataplane.flush(place, *cache, *address) {
                     record.failures.push(failure(FailureKind::OperationFailed, Some(line), error.to_string()));

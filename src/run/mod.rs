@@ -182,7 +182,7 @@ impl<'a> Driver<'a> {
             info!(operation = %operation.text, "asked");
             next = ask(next, operation, step.line, record);
             stages.push(next.clone());
-            self.do_deed(operation, step.line, record);
+            self.do_deed(operation, &next, step.line, record);
         }
         record.change.extend(step.modifiers.iter().cloned());
         if !step.operations.is_empty() {
@@ -357,6 +357,7 @@ impl<'a> Driver<'a> {
         let mut record = blank(number, None, 0);
         let _span = info_span!("step", number).entered();
         self.faults.end();
+        self.ledger_end(&mut record);
         self.watch_proof(&mut record);
         let empty = Intent {
             host_order: self.intent.host_order.clone(),

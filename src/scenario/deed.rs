@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::expectation::FlowExpectation;
 use super::machine::Exec;
+use super::open::OpenFlow;
 use crate::flow::Place;
 use crate::memory::Cache;
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
@@ -44,6 +46,30 @@ pub enum Deed {
         /// The last notice first.
         reversed: bool,
     },
+    /// A flow runs from here on.
+    OpenFlow(OpenFlow),
+    /// The flow of that name ends.
+    CloseFlow(String),
+}
+
+impl Deed {
+    /// The flow that it opens.
+    pub fn opened(&self) -> Option<&FlowExpectation> {
+        match self {
+            Self::OpenFlow(open) => Some(&open.flow),
+            Self::CloseFlow(_)
+            | Self::Flush(..)
+            | Self::Exec(_)
+            | Self::Agents(..)
+            | Self::Hosts(..)
+            | Self::Link { .. }
+            | Self::Partition(_)
+            | Self::Heal
+            | Self::Sabotage(_)
+            | Self::Tamper(..)
+            | Self::Deliver { .. } => None,
+        }
+    }
 }
 
 /// What of a link is to be another.

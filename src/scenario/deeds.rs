@@ -6,6 +6,7 @@ use super::build::Builder;
 use super::deed::{AgentDeed, Crash, CrashPoint, Deed, Hearing};
 use super::lower;
 use super::note::{Span, position};
+use super::open::Flows;
 use super::yaml::{Entry, Node};
 use crate::api::Section;
 use crate::name::HostName;
@@ -19,6 +20,8 @@ pub(super) struct Running {
     pub(super) off: BTreeMap<HostName, usize>,
     /// Hosts for which notices are held back.
     held: BTreeSet<HostName>,
+    /// Flows over several steps.
+    pub(super) flows: Flows,
     /// The numbers of the steps so far, by number and by name.
     steps: BTreeMap<String, usize>,
 }
@@ -67,6 +70,8 @@ impl Builder<'_> {
             "set_link" => return self.link(verb),
             "partition" => return self.partition(&verb.value),
             "heal" => return Some(Deed::Heal),
+            "open_flow" => return self.open_flow(verb),
+            "close_flow" => return self.close_flow(number, &verb.value),
             "sabotage" => return self.sabotage(&verb.value, &verb.key_span),
             "deliver" => return Some(self.deliver(&verb.value)),
             "stop_agent" => agents(AgentDeed::Stop),

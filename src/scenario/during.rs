@@ -1,8 +1,9 @@
 //! What stands below `during`: flows that run through the change, each with a sentence of clauses.
 
 use super::expect;
-use super::expectation::{Delivery, FlowExpectation, Outcome};
+use super::expectation::FlowExpectation;
 use super::note::{Notes, nearest, position};
+use super::open::flow_of;
 use super::subject::{self, NODES};
 use super::values;
 use super::words::{Word, Words};
@@ -23,10 +24,29 @@ pub struct During {
     pub line: usize,
     /// `SUBJECT: sentence`, with single blanks.
     pub text: String,
-    /// The flows; only who sends what to whom counts.
-    pub flow: FlowExpectation,
+    /// What runs.
+    pub runs: Runs,
     /// What must hold of each.
     pub demand: Demand,
+}
+
+/// What a sentence below `during` is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runs {
+    /// Flows that begin with the step and end with it; only who sends what to whom counts.
+    Flows(FlowExpectation),
+    /// The open flow of that name.
+    Open(String),
+}
+
+impl Runs {
+    /// The flows that the sentence itself names.
+    pub fn flow(&self) -> Option<&FlowExpectation> {
+        match self {
+            Self::Flows(flow) => Some(flow),
+            Self::Open(_) => None,
+        }
+    }
 }
 
 /// Reads the map below `during`. Flows are read against what exists before the change, sentences against all that is named.
@@ -35,43 +55,45 @@ pub(super) fn read(node: &Node, source: &str, before: &World, after: &World, not
 }
 
 fn one(entry: &Entry, source: &str, (before, after): (&World, &World), notes: &mut Notes) -> Option<During> {
-    if !entry.key.contains("->") {
-        notes.later(entry.key_span.clone(), "an open flow as a subject");
-        return None;
-    }
-    let mut words = Words::of_key(entry);
-    let subject = subject::read(&mut words, before, notes);
+    let runs = subject(entry, (before, after), notes);
     let Some(mut sentence) = Words::of_value(&entry.value) else {
         notes.error(entry.key_span.clone(), "a flow has one sentence").help("write all clauses in one line");
         return None;
     };
     let demand = demand(&mut sentence, entry, after, notes);
-    let (subject, demand) = (subject?, demand?);
+    let (runs, demand) = (runs?, demand?);
+    let text =
+        format!("{}: {}", expect::one_line(&entry.key), expect::one_line(entry.value.text().unwrap_or_default()));
+    Some(During { line: position(source, entry.value.span.start).0, text, runs, demand })
+}
+
+fn subject(entry: &Entry, (before, after): (&World, &World), notes: &mut Notes) -> Option<Runs> {
+    if !entry.key.contains("->") {
+        if entry.key.trim().contains(char::is_whitespace) {
+            notes
+                .error(entry.key_span.clone(), "this is no flow")
+                .help("write `SOURCE -> TARGET PROTOCOL`, or the name of a flow that `open_flow` opened");
+            return None;
+        }
+        let name = entry.key.trim();
+        return after.running.flows.resolve(name, &entry.key_span, notes).then(|| Runs::Open(name.to_owned()));
+    }
+    let mut words = Words::of_key(entry);
+    let subject = subject::read(&mut words, before, notes)?;
     if subject.protocol == Some(Protocol::Arp) {
         notes
             .error(entry.key_span.clone(), "`arp` and `nd` are no flow that runs on")
             .help("write `icmp`, `tcp` or `udp`");
         return None;
     }
-    let flow = FlowExpectation {
-        sources: subject.sources,
-        targets: subject.targets,
-        both: subject.both,
-        protocol: subject.protocol,
-        family: subject.family,
-        source_port: subject.source_port,
-        ttl: subject.ttl,
-        outcome: Outcome::Delivered(Delivery::default()),
-    };
+    let flow = flow_of(subject);
     if flow.flows(&before.intent).is_empty() && before.is_sound() {
         notes
             .error(entry.key_span.clone(), "nothing would be sent")
             .help("a node does not send to itself by name; write its address to try that");
         return None;
     }
-    let text =
-        format!("{}: {}", expect::one_line(&entry.key), expect::one_line(entry.value.text().unwrap_or_default()));
-    Some(During { line: position(source, entry.value.span.start).0, text, flow, demand })
+    Some(Runs::Flows(flow))
 }
 
 fn demand(words: &mut Words, entry: &Entry, world: &World, notes: &mut Notes) -> Option<Demand> {

@@ -24,6 +24,7 @@ mod lower;
 mod machine;
 mod note;
 mod objects;
+mod open;
 mod outcome;
 mod pattern;
 mod profile;
@@ -47,7 +48,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use ask::flows;
 pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
-pub use during::During;
+pub use during::{During, Runs};
 pub use exchange::{Arrivals, Exchange, Facts, MacsOf, NotArrived, Pattern, ToSend};
 pub use expectation::{
     Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
@@ -58,6 +59,7 @@ pub use header::Story;
 pub use judge::addresses_of;
 pub use machine::{Exec, Feature};
 pub use note::{Note, Severity, Span, render};
+pub use open::OpenFlow;
 pub use pattern::matches;
 pub use profile::Profile;
 pub use reference::reference;
@@ -214,7 +216,10 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
         Some(forwardings)
     });
     let inside = forwarded.flatten().map(|forwarding| (forwarding.protocol, forwarding.internal_port));
-    let running = || scenario.steps.iter().flat_map(|step| &step.during).map(|during| &during.flow);
+    let sentences = || scenario.steps.iter().flat_map(|step| &step.during).filter_map(|during| during.runs.flow());
+    let deeds =
+        || scenario.steps.iter().flat_map(|step| &step.operations).filter_map(|operation| operation.deed.as_ref());
+    let running = || sentences().chain(deeds().filter_map(Deed::opened));
     let ports = running().filter_map(|flow| flow.protocol);
     // A sender's kernel must not see what comes back to a port that a sentence chose, either.
     let own = running().filter_map(|flow| match flow.protocol? {

@@ -216,9 +216,10 @@ fn of(ty: &Type) -> Value {
         Type::Choice(choices) => json!(choices.last().map_or("", |choice| choice.word)),
         Type::OrNone(inner) | Type::OneOrMany(inner) => of(inner),
         Type::List(inner) => json!([of(inner)]),
-        Type::Form(form) => {
-            ["vm1", "S", "8"].iter().find(|text| (form.check)(text).is_ok()).map_or(json!(""), |text| json!(text))
-        }
+        Type::Form(form) => ["vm1", "S", "8", "vm1 -> web tcp/80"]
+            .iter()
+            .find(|text| (form.check)(text).is_ok())
+            .map_or(json!(""), |text| json!(text)),
         Type::Map(record) => map(record),
         Type::Table(table) => json!({ named(table.section): map(table.record) }),
         Type::Steps => json!([{ "heal": {} }]),

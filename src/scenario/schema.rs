@@ -170,13 +170,13 @@ fn expect() -> Value {
 fn during() -> Value {
     let sentence = json!({
         "type": "string",
-        "description": "A flow that runs through the change, `SOURCE -> TARGET [PROTOCOL] [from PORT]`: `no loss`, `loss N`, `gap N ops`, \
+        "description": "A flow that runs through the change, `SOURCE -> TARGET [PROTOCOL] [from PORT]`, or the name of an open one: `no loss`, `loss N`, `gap N ops`, \
             `kept`, `cut`, `as A then B`, `via A then B`, `reaches A then B`, `never bare`."
     });
     json!({
         "type": "object",
         "minProperties": 1,
-        "patternProperties": { "->": sentence },
+        "patternProperties": { r"->|^\s*\S+\s*$": sentence },
         "additionalProperties": false
     })
 }

@@ -160,7 +160,12 @@ impl Builder<'_> {
         } else {
             self.change(number, verb);
         }
-        let deed = if self.notes.errors_in(&verb.span()) { None } else { self.deed(number, verb) };
+        let deed = if self.notes.errors_in(&verb.span()) {
+            self.break_flow(verb);
+            None
+        } else {
+            self.deed(number, verb)
+        };
         let events = std::mem::take(&mut self.made);
         let refused_as = refused.and_then(|entry| refused_kind(&entry.value));
         if let Some(refused) = refused {
@@ -314,6 +319,12 @@ impl Builder<'_> {
         let events: Vec<Event> =
             operations.iter().filter(|o| o.refused.is_none()).flat_map(|o| o.events.clone()).collect();
         let Some(times) = node.get("times") else { return };
+        if operations.iter().any(|operation| matches!(operation.deed, Some(Deed::OpenFlow(_) | Deed::CloseFlow(_)))) {
+            self.notes
+                .error(times.span.clone(), "this operation cannot be done a second time")
+                .help("open and close the flow in steps of their own, and repeat what lies between");
+            return;
+        }
         if self.world.is_sound()
             && let Err(rejected) = self.world.clone().apply(&events)
         {

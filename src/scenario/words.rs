@@ -169,6 +169,14 @@ impl Words {
         }
     }
 
+    /// The words of a scalar that is a flow; a comma is a word.
+    pub(super) fn of_flow(node: &Node) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) => Some(Self::new(&text.text, &node.span, text.exact, true)),
+            Value::List(_) | Value::Map(_) | Value::Refused => None,
+        }
+    }
+
     /// The next word, which stays.
     pub(super) fn peek(&self) -> Option<&Word> {
         self.list.get(self.next)

@@ -10,13 +10,9 @@ use super::super::respond::TTL;
 use super::super::wire::Frame;
 use super::mark::{Kind, Mark};
 use super::tcp::{self, Connection, Header};
-use super::{Drive, Far, Live, View};
+use super::{Drive, Far, Live, TCP, UDP, View};
 use crate::flow::{Protocol, Seen, Verdict};
 use crate::name::Name;
-
-/// Protocol numbers as [`Node::answers`] takes them.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// What a node says next.
 pub(super) type Said = Vec<(Name, Datagram<'static>)>;

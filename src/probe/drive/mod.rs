@@ -13,7 +13,8 @@ mod mark;
 mod meet;
 mod tcp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use self::carrier::Carrier;
 use self::mark::{Kind, Mark};
@@ -22,7 +23,7 @@ use super::engine::ProbeError;
 use super::frame::{Datagram, Ends, Segment};
 use super::nodes::{Node, Nodes};
 use super::respond::TTL;
-use super::token::{Counters, Tuple};
+use super::token::Counters;
 use super::track::{Passage, hops, passage};
 use super::wire::{Frame, Wire};
 use crate::flow::{Place, Protocol, Seen};
@@ -30,6 +31,11 @@ use crate::ledger::{Course, Packet};
 use crate::name::Name;
 use crate::net::Family;
 
+/// IP protocol numbers, as IANA has them.
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
 /// Rounds of sending and sweeping after which something must be going in circles.
 const ROUNDS: usize = 1_000;
 
@@ -109,20 +115,23 @@ fn target_port(protocol: Protocol) -> u16 {
 }
 
 impl Drive {
-    /// Has these flows under way and no others; those that are stay as they are.
-    pub fn carry(&mut self, courses: &[Course], nodes: &Nodes, counters: &mut Counters) {
+    /// Has these flows under way and no others; those that are stay as they are. Says whether any ended.
+    pub fn carry(&mut self, courses: &[Course], nodes: &Nodes, counters: &mut Counters) -> bool {
+        let before = self.flows.len();
         self.flows.retain(|number, _| courses.iter().any(|course| course.number == *number));
+        let ended = self.flows.len() < before;
         for course in courses {
             self.flows.entry(course.number).or_insert_with(|| begin(course, nodes, counters));
         }
         if self.flows.is_empty() {
             self.carrier = Carrier::default();
         }
+        ended
     }
 
-    /// What conntrack may remember of the flows under way, as their senders have them.
-    pub fn tuples(&self) -> Vec<Tuple> {
-        self.flows.values().filter_map(Live::tuple).collect()
+    /// Protocol number and ports, of ICMP the echo id twice, of what routers may remember of the flows under way.
+    pub fn ports(&self) -> BTreeSet<(u8, u16, u16)> {
+        self.flows.values().flat_map(Live::known_ports).collect()
     }
 
     /// Whether any flow is under way.
@@ -284,17 +293,16 @@ fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
 }
 
 impl Live {
-    fn tuple(&self) -> Option<Tuple> {
-        let ends = self.ends?;
-        let (source_port, destination_port) = self.ports();
-        let protocol = match (self.course.flow.protocol, ends) {
-            (Protocol::Icmp, Ends::V4(..)) => 1,
-            (Protocol::Icmp, Ends::V6(..)) => 58,
-            (Protocol::Tcp(_), _) => 6,
-            (Protocol::Udp(_), _) => 17,
-            (Protocol::Arp, _) => return None,
-        };
-        Some(Tuple { protocol, source: ends.source(), source_port, destination: ends.destination(), destination_port })
+    /// As the sender has them, and as each far end saw them.
+    fn known_ports(&self) -> Vec<(u8, u16, u16)> {
+        let all = std::iter::once(self.ports()).chain(self.far.iter().map(|far| far.ports));
+        match (self.course.flow.protocol, self.course.flow.to) {
+            (Protocol::Icmp, IpAddr::V4(_)) => all.map(|(id, _)| (ICMP, id, id)).collect(),
+            (Protocol::Icmp, IpAddr::V6(_)) => all.map(|(id, _)| (ICMPV6, id, id)).collect(),
+            (Protocol::Tcp(_), _) => all.map(|(from, to)| (TCP, from, to)).collect(),
+            (Protocol::Udp(_), _) => all.map(|(from, to)| (UDP, from, to)).collect(),
+            (Protocol::Arp, _) => Vec::new(),
+        }
     }
 
     /// The sender's packet of this round.

@@ -1,7 +1,8 @@
 //! What happens to agents, hosts, messages, links: the keys of the operations of which the API knows nothing.
 
-use super::{Choice, Key, Need, Record, Type};
+use super::{Choice, Form, Key, Need, Record, Type};
 use crate::api::Section;
+use crate::scenario::values::Wrong;
 
 const HOSTS: Key = Key {
     name: "host",
@@ -139,3 +140,35 @@ pub(super) static PARTITION: Record = Record {
     }],
 };
 pub(super) static HEAL: Record = Record { title: "`heal`", context: "heal", doc: "Ends all partitions.", keys: &[] };
+
+pub(super) static OPEN_FLOW: Record = Record {
+    title: "`open_flow`",
+    context: "open_flow",
+    doc: "A flow runs from here on, over all steps up to its `close_flow`; a TCP one is a single connection. Sentences below `during` and packets of `probe` refer to it by its name.",
+    keys: &[
+        Key { name: "name", ty: Type::Word, need: Need::Required, doc: "What it is called; such names are free." },
+        Key {
+            name: "flow",
+            ty: Type::Form(&FLOW),
+            need: Need::Required,
+            doc: "One sender, one target, one protocol: `web -> 203.0.113.101 tcp/22`.",
+        },
+    ],
+};
+static FLOW: Form = Form { noun: "a flow", check: flow, pattern: " -> " };
+pub(super) static CLOSE_FLOW: Record = Record {
+    title: "`close_flow`",
+    context: "close_flow",
+    doc: "The flow ends, and routers forget it.",
+    keys: &[Key { name: "name", ty: Type::Word, need: Need::Required, doc: "What it is called." }],
+};
+
+fn flow(text: &str) -> Result<(), Wrong> {
+    if text.contains("->") {
+        return Ok(());
+    }
+    Err(Wrong {
+        message: format!("`{text}` is no flow"),
+        help: "write `SOURCE -> TARGET PROTOCOL`, like `vm1 -> web tcp/80`".to_owned(),
+    })
+}

@@ -8,9 +8,6 @@ const LATER: &[(&str, &str)] = &[
     ("step", "within"),
     // packets
     ("sent", "quoting_flow"),
-    // operations
-    ("step", "open_flow"),
-    ("step", "close_flow"),
     // flows
     ("option", "size"),
     ("option", "bytes"),

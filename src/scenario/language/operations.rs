@@ -1,8 +1,8 @@
 //! What changes: the keys of a step and of its operations.
 
 use super::deeds::{
-    CRASH_TYPE, DELIVER, HEAL, PARTITION, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, SET_LINK, START_AGENT, START_HOST,
-    STOP_AGENT, STOP_HOST,
+    CLOSE_FLOW, CRASH_TYPE, DELIVER, HEAL, OPEN_FLOW, PARTITION, RESTART_AGENT, RESYNC_AGENT, SABOTAGE, SET_LINK,
+    START_AGENT, START_HOST, STOP_AGENT, STOP_HOST,
 };
 use super::machine::EXEC;
 use super::packets::{EXCHANGE, NAT_PROFILE};
@@ -131,6 +131,8 @@ pub(in crate::scenario) static OPERATIONS: Record = Record {
         key("deliver", Type::Map(&DELIVER), Need::Optional, DELIVER.doc),
         key("flush", Type::Map(&FLUSH), Need::Optional, "Has a namespace forget what it remembers of packets."),
         key("exec", Type::Map(&EXEC), Need::Optional, EXEC.doc),
+        key("open_flow", Type::Map(&OPEN_FLOW), Need::Optional, OPEN_FLOW.doc),
+        key("close_flow", Type::Map(&CLOSE_FLOW), Need::Optional, CLOSE_FLOW.doc),
     ],
 };
 
