@@ -13,7 +13,8 @@ use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::net::Mac;
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
@@ -99,6 +100,13 @@ pub trait Dataplane {
     /// [`DataplaneError::Observe`].
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError>;
 
+    /// What was announced on provider segments since this was last asked. Nobody listens before this is asked for the first
+    /// time, nor on a segment that is new since then.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn announced(&self) -> Result<Announced, DataplaneError>;
+
     /// Has a namespace forget what it remembers of packets, or only what has that address.
     ///
     /// # Errors
@@ -129,6 +137,9 @@ pub trait Dataplane {
     /// # Errors
     /// [`DataplaneError::Probe`] if the harness itself failed.
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError>;
+
+    /// How running flows stand, by the flow's number: for packets that are made beside them.
+    fn under_way(&self) -> BTreeMap<u32, UnderWay>;
 }
 
 /// An object that was deleted or written anew.
@@ -257,4 +268,24 @@ pub enum DataplaneError {
     /// The harness could not send or read.
     #[error("failed to probe: {0}")]
     Probe(String),
+}
+
+/// Announcements on provider segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// In the order of segments, and of each in the order they came.
+    pub frames: Vec<Announcement>,
+    /// How many frames of any kind there was no room for: announcements may be among them.
+    pub missed: u32,
+}
+
+/// A gratuitous ARP packet, or an unsolicited neighbour advertisement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// What it says where to find.
+    pub address: IpAddr,
+    /// Where it says that is.
+    pub mac: Mac,
+    /// An ARP reply: it tells those who do not listen to requests what a request tells the others.
+    pub reply: bool,
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -18,7 +18,7 @@ use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name, NamespaceName};
 use dvrlab::namespace::HostState;
-use dvrlab::packet::{Exchanged, Sighted, Volley};
+use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::record::{FailureKind, Record};
 use dvrlab::topology::Topology;
@@ -213,6 +213,10 @@ impl Dataplane for Careless<'_> {
         self.lab.told()
     }
 
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.lab.counted()
     }
@@ -227,6 +231,10 @@ impl Dataplane for Careless<'_> {
 
     fn around(&self) -> &dyn Around {
         self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

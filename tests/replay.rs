@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::{Command, Output};
 
-use dvrlab::dataplane::{Around, Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Around, Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
 use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, NamespaceName};
 use dvrlab::namespace::HostState;
-use dvrlab::packet::{Exchanged, Sighted, Volley};
+use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
 use dvrlab::topology::Topology;
@@ -221,6 +221,10 @@ impl Dataplane for Meddled {
         self.lab.around()
     }
 
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
+    }
+
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
         self.lab.touched()
     }
@@ -247,6 +251,10 @@ impl Dataplane for Meddled {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.lab.told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

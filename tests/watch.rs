@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use built::Built;
 use dvrlab::api::Intent;
-use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
@@ -20,7 +20,7 @@ use dvrlab::ledger::{Course, Packet};
 use dvrlab::memory::{Cache, Connection};
 use dvrlab::name::{HostName, Id, Name};
 use dvrlab::namespace::HostState;
-use dvrlab::packet::{Exchanged, Sighted, Volley};
+use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::probe::craft::{Content, Crafted};
 use dvrlab::record::{FailureKind, Record};
@@ -314,6 +314,10 @@ impl Dataplane for Around<'_> {
         self.lab.around()
     }
 
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
+    }
+
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
         self.lab.touched()
     }
@@ -340,6 +344,10 @@ impl Dataplane for Around<'_> {
 
     fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
         self.lab.told()
+    }
+
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
     }
 
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {

@@ -8,14 +8,14 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Said, say};
-use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::lab::Lab;
 use crate::ledger::{Course, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id};
 use crate::namespace::HostState;
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
@@ -92,6 +92,10 @@ impl Dataplane for HoldAt<'_, '_> {
         self.lab.told()
     }
 
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.lab.under_way()
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.lab.counted()
     }
@@ -106,6 +110,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn around(&self) -> &dyn Around {
         self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::{Lab, make, memory};
 use crate::dataplane::DataplaneError;
 use crate::ledger::{Course, Packet};
-use crate::probe::{Drive, ProbeError, Wire as _};
+use crate::packet::UnderWay;
+use crate::probe::{Drive, OwnedFrame, ProbeError, Wire as _};
 
 /// How long the last packets may take: delivery is done when sending returns, so this covers a kernel thread that was kept
 /// from running.
@@ -19,6 +20,13 @@ const LAST: std::time::Duration = std::time::Duration::from_millis(5);
 pub(super) struct Running {
     drive: Drive,
     others: Option<memory::Others>,
+}
+
+impl Running {
+    /// How the flows stand.
+    pub(super) fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.drive.under_way()
+    }
 }
 
 fn failed(error: &ProbeError) -> DataplaneError {
@@ -67,6 +75,16 @@ impl Lab {
             drive.told()
         };
         told().map_err(|error| failed(&error))
+    }
+
+    /// Flows under way get to see what others had the taps show, in case it is about them.
+    pub(super) fn overheard_by_flows(&self, frames: &[OwnedFrame]) {
+        self.running.borrow_mut().drive.overhear(&self.wire, &self.nodes.borrow(), frames);
+    }
+
+    /// Whether any flow is under way.
+    pub(super) fn is_carrying(&self) -> bool {
+        !self.running.borrow().drive.is_idle()
     }
 
     /// Routes of nodes may be others now.

@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
+use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -30,13 +30,14 @@ use crate::memory::{Cache, Connection};
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Attach, HostState};
 use crate::net::Mac;
-use crate::packet::{Exchanged, Sighted, Volley};
+use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{Counters, Frame, Nodes, Wire, WireError};
 use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
+mod announced;
 mod around;
 mod bench;
 mod capture;
@@ -84,6 +85,7 @@ pub struct Lab {
     capturing: capture::Capturing,
     /// Who listens to what happens, once that was asked for.
     ears: events::Ears,
+    heralds: announced::Heralds,
 }
 
 impl Lab {
@@ -122,6 +124,7 @@ impl Lab {
             taps: RefCell::default(),
             capturing: capture::Capturing::default(),
             ears: events::Ears::default(),
+            heralds: announced::Heralds::default(),
         })
     }
 
@@ -201,6 +204,7 @@ impl Dataplane for Lab {
             settle(&fabric).await
         });
         self.ears.retain(|host| fabric.hosts.contains_key(host));
+        self.heralds.retain(&fabric);
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
@@ -296,6 +300,10 @@ impl Dataplane for Lab {
         self.packets_told()
     }
 
+    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
+        self.running.borrow().under_way()
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.watch.counted(&self.fabric.borrow())
     }
@@ -310,6 +318,10 @@ impl Dataplane for Lab {
 
     fn around(&self) -> &dyn Around {
         self
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.heralds.heard(&self.fabric.borrow())
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -2,10 +2,71 @@
 //!
 //! In: flows, volleys. Out: what was seen of them. Never: a verdict on an exchange.
 
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::Duration;
+
 use super::{Lab, router_place};
-use crate::flow::{Flow, ProbeReport};
+use crate::flow::{Flow, Place, ProbeReport};
+use crate::name::DeviceName;
+use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, Volley};
-use crate::probe::{self, Options, ProbeError, Wire};
+use crate::probe::{self, Frame, Lookup, Options, OwnedFrame, ProbeError, RouteAnswer, Wire, WireError};
+
+/// Taps whose frames are kept for flows under way.
+struct Shared<'a> {
+    wire: &'a dyn Wire,
+    kept: RefCell<Vec<OwnedFrame>>,
+    /// There are such flows.
+    keeps: bool,
+}
+
+impl Wire for Shared<'_> {
+    fn places(&self) -> Vec<Place> {
+        self.wire.places()
+    }
+
+    fn transmit(&self, tap: usize, device: &DeviceName, frame: &[u8]) -> Result<(), WireError> {
+        self.wire.transmit(tap, device, frame)
+    }
+
+    fn sweep(&self, see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {
+        self.wire.sweep(&mut |frame| {
+            if self.keeps {
+                self.kept.borrow_mut().push(frame.into());
+            }
+            see(frame);
+        })
+    }
+
+    fn route(&self, tap: usize, lookup: Lookup<'_>) -> Result<RouteAnswer, WireError> {
+        self.wire.route(tap, lookup)
+    }
+
+    fn speaker(&self, tap: usize, to: IpAddr) -> Result<Option<IpAddr>, WireError> {
+        self.wire.speaker(tap, to)
+    }
+
+    fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
+        self.wire.neighbours_pending(tap)
+    }
+
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        self.wire.pinned(tap, device, neighbour)
+    }
+
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.wire.learn(tap, device, neighbour, mac)
+    }
+
+    fn idle(&self, limit: Duration) -> Result<bool, WireError> {
+        self.wire.idle(limit)
+    }
+
+    fn missed(&self) -> Result<Vec<(Place, u32)>, WireError> {
+        self.wire.missed()
+    }
+}
 
 impl Lab {
     /// Runs the probes.
@@ -39,13 +100,15 @@ impl Lab {
         let routers =
             macs.iter().map(|((host, namespace, device), mac)| ((router_place(host, namespace), device.clone()), *mac));
         let counters = &mut *self.counters.borrow_mut();
-        let wire: &dyn Wire = &self.wire;
-        probe::exchange(
-            (wire, &*self.nodes.borrow(), &routers.collect()),
+        let shared = Shared { wire: &self.wire, kept: RefCell::default(), keeps: self.is_carrying() };
+        let exchanged = probe::exchange(
+            (&shared, &*self.nodes.borrow(), &routers.collect()),
             volley,
             counters,
             enough,
             &Options::default(),
-        )
+        );
+        self.overheard_by_flows(&shared.kept.into_inner());
+        exchanged
     }
 }

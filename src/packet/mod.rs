@@ -6,11 +6,13 @@
 mod fragment;
 mod read;
 mod text;
+mod under_way;
 mod write;
 
 pub use fragment::{Assembler, cut};
 pub use read::read;
 pub use text::{flags_of, letters};
+pub use under_way::{Numbers, Tuple, UnderWay};
 pub use write::write;
 
 use std::net::IpAddr;

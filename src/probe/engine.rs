@@ -329,6 +329,7 @@ impl<'a> Engine<'a> {
     fn sweep(&mut self) -> Result<usize, ProbeError> {
         let wire = self.wire;
         let count = wire.sweep(&mut |frame| self.see(frame))?;
+        self.resolver.tell_kernels(wire)?;
         match self.stray.take() {
             Some((tap, token)) => Err(ProbeError::StrayToken { place: self.place(tap)?, token: token.number() }),
             None => Ok(count),

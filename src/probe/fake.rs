@@ -51,6 +51,8 @@ pub(super) struct Machine {
     pub deaf: usize,
     /// It does not answer echo.
     pub mute: bool,
+    /// Permanent neighbours.
+    pub pinned: BTreeMap<IpAddr, Mac>,
     neighbours: BTreeMap<IpAddr, Mac>,
     connections: BTreeMap<Connection, Connection>,
 }
@@ -75,6 +77,7 @@ impl Machine {
             late: 0,
             deaf: 0,
             mute: false,
+            pinned: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
         }
@@ -194,6 +197,15 @@ impl Wire for FakeWire {
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         Ok(self.0.borrow().pending.iter().any(|(machine, _)| *machine == tap))
+    }
+
+    fn pinned(&self, tap: usize, _device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        Ok(self.0.borrow().machines[tap].pinned.get(&neighbour).copied())
+    }
+
+    fn learn(&self, tap: usize, _device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.0.borrow_mut().machines[tap].neighbours.insert(neighbour, mac);
+        Ok(())
     }
 
     fn idle(&self, _limit: Duration) -> Result<bool, WireError> {

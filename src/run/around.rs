@@ -17,7 +17,12 @@ pub(super) fn followed(scenario: &Scenario) -> BTreeSet<String> {
     let all = scenario.steps.iter().flat_map(|step| &step.expectations);
     let nodes = all.filter_map(|expectation| match &expectation.what {
         Expected::Course(CourseExpectation { place: StatePlace::Node(node), .. }) => Some(node.to_string()),
-        Expected::Course(_) | Expected::Flow(_) | Expected::State(_) | Expected::Watch(_) | Expected::Status(_) => None,
+        Expected::Course(_)
+        | Expected::Flow(_)
+        | Expected::State(_)
+        | Expected::Watch(_)
+        | Expected::Status(_)
+        | Expected::Announced(_) => None,
     });
     nodes.collect()
 }
@@ -36,7 +41,8 @@ impl Driver<'_> {
                 | Expected::Course(_)
                 | Expected::Flow(_)
                 | Expected::Watch(_)
-                | Expected::Status(_) => None,
+                | Expected::Status(_)
+                | Expected::Announced(_) => None,
             })
             .collect();
         let hosts = self.observed.keys().map(ToString::to_string);

@@ -36,7 +36,11 @@ impl Past {
         let all = scenario.steps.iter().flat_map(|step| &step.expectations);
         let wanted = all.filter_map(|expectation| match &expectation.what {
             Expected::Course(course) => Some(&course.what),
-            Expected::Flow(_) | Expected::State(_) | Expected::Watch(_) | Expected::Status(_) => None,
+            Expected::Flow(_)
+            | Expected::State(_)
+            | Expected::Watch(_)
+            | Expected::Status(_)
+            | Expected::Announced(_) => None,
         });
         let wanted = wanted.into_iter().any(|what| matches!(what, Course::Unchanged(_) | Course::Keeps { .. }));
         Self { wanted, nodes: around::followed(scenario), steps: BTreeMap::new() }

@@ -34,15 +34,16 @@ impl Driver<'_> {
     }
 
     fn exchange(&self, exchange: &Exchange, arrivals: &mut Arrivals, record: &mut StepRecord) {
-        let volley = match exchange.volley(arrivals) {
-            Ok(volley) => volley,
+        let made = exchange.beside(&self.flows_under_way()).and_then(|made| Ok((made.volley(arrivals)?, made)));
+        let (volley, exchange) = match &made {
+            Ok((volley, made)) => (volley, made),
             Err(error) => {
                 record.failures.push(failure(FailureKind::Expectation, Some(exchange.line), error.to_string()));
                 return;
             }
         };
         let macs = |name: &Name| self.macs_of(name);
-        let exchanged = self.dataplane.exchange(&volley, &|seen| exchange.is_complete(seen, &macs));
+        let exchanged = self.dataplane.exchange(volley, &|seen| exchange.is_complete(seen, &macs));
         match exchanged {
             Ok(done) => {
                 let owns = |place: &Place, address: IpAddr| self.owns(place, address);

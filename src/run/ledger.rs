@@ -17,7 +17,7 @@ use crate::name::HostName;
 use crate::net::Family;
 use crate::plan::Op;
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::{Deed, During, OpenFlow, Operation, Runs, Step, addresses_of};
+use crate::scenario::{Deed, During, OpenFlow, Operation, Runs, Step, UnderWays, addresses_of};
 
 /// What runs.
 #[derive(Default)]
@@ -125,6 +125,16 @@ impl Driver<'_> {
     pub(super) fn ledger_close(&mut self, name: &str, record: &mut StepRecord) {
         self.ledger.open.remove(name);
         self.carry(record);
+    }
+
+    /// How the open flows stand, by their names.
+    pub(super) fn flows_under_way(&self) -> UnderWays {
+        if self.ledger.open.is_empty() {
+            return UnderWays::new();
+        }
+        let mut all = self.dataplane.under_way();
+        let named = self.ledger.open.iter();
+        named.filter_map(|(name, open)| Some((name.clone(), all.remove(&open.course.number)?))).collect()
     }
 
     /// Everything ends.

@@ -9,6 +9,7 @@
 
 mod address;
 mod link;
+mod local;
 mod lost;
 mod route;
 mod rule;
@@ -110,6 +111,7 @@ pub async fn observe_namespace(
     state.rules = rule::rules(&answers.map_err(reading("rules"))?);
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
     let routes = answers.map_err(reading("routes"))?;
+    state.addresses = local::deaf(state.addresses, &devices, &routes);
     let own = address::all(&addresses, &names);
     state.routes = route::routes(&routes, &names, &own);
     state.lost = lost::lost(&devices, &addresses, &routes, &state.routes);

@@ -70,6 +70,7 @@ impl Drive {
             let mark = if reply { Mark { kind: Kind::Answer, ..mark } } else { mark };
             if mark.number == live.round() {
                 live.note_passage(mark.kind, frame, datagram);
+                live.note_came(view.places.get(frame.tap), mark.kind == Kind::Request, frame);
             }
             let Some((name, node)) = station.filter(|(_, node)| node.owns(datagram.ends.destination())) else { return };
             match mark.kind {
@@ -151,6 +152,17 @@ impl Live {
             Segment::Error { .. } => return,
         };
         let answer = Mark { kind: Kind::Answer, ..mark };
+        // What is refused has come, too.
+        if let Some(packet) = self.packet(mark.number) {
+            packet.reached_at = Some(datagram.ends.destination());
+            packet.seen = Some(Seen {
+                responder: node.place.clone(),
+                source: datagram.ends.source(),
+                source_port: Some(ports.0),
+                ttl: datagram.ttl,
+                mac: None,
+            });
+        }
         match &datagram.segment {
             Segment::Udp { .. } if node.answers(UDP, ports.1) => {
                 let segment = Segment::Udp { ports: (ports.1, ports.0), payload: answer.payload().into() };
@@ -172,17 +184,6 @@ impl Live {
             Segment::Udp { .. } | Segment::Echo { .. } | Segment::Error { .. } => {}
         }
         self.note_far(name, datagram, ports);
-        let seen = Seen {
-            responder: node.place.clone(),
-            source: datagram.ends.source(),
-            source_port: Some(ports.0),
-            ttl: datagram.ttl,
-            mac: None,
-        };
-        if let Some(packet) = self.packet(mark.number) {
-            packet.reached_at = Some(datagram.ends.destination());
-            packet.seen = Some(seen);
-        }
     }
 
     /// The far end that the flow came to last is the last one.
@@ -239,13 +240,15 @@ impl Live {
             self.course.flow.from == *name && self.ends.is_some_and(|ends| ends.reversed() == datagram.ends);
         if header.flags & TcpFlags::RST != 0 {
             if to_sender {
-                self.near.reset();
+                if !self.near.reset(header) {
+                    return;
+                }
                 let number = self.round();
                 if let Some(packet) = self.packet(number) {
                     packet.refused.get_or_insert((Verdict::Refused, datagram.ends.source()));
                 }
             } else if let Some(far) = self.far.iter_mut().find(|far| far.is(name, datagram, ports)) {
-                far.connection.reset();
+                far.connection.reset(header);
             }
         } else if header.flags & TcpFlags::ACK == 0 {
             if node.answers(TCP, ports.1) {

@@ -11,10 +11,13 @@
 mod carrier;
 mod mark;
 mod meet;
+mod stand;
 mod tcp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+pub use self::stand::OwnedFrame;
 
 use self::carrier::Carrier;
 pub use self::mark::ALONG;
@@ -63,6 +66,8 @@ struct Live {
     /// Where the packet of this round was seen, there and back.
     requests: Vec<Passage>,
     replies: Vec<Passage>,
+    /// The latest packet that came to each place, requests and others.
+    came: BTreeMap<(Place, bool), Vec<u8>>,
     /// Packets told of.
     told: usize,
     /// TCP: the sender's end.
@@ -294,6 +299,7 @@ fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
         packets: Vec::new(),
         requests: Vec::new(),
         replies: Vec::new(),
+        came: BTreeMap::new(),
         told: 0,
         near: Connection::client(course.number),
         far: Vec::new(),

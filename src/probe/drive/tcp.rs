@@ -7,6 +7,7 @@ use pnet::packet::tcp::TcpFlags;
 
 use super::super::frame::Segment;
 use super::mark::Mark;
+use crate::packet::Numbers;
 
 /// Sequence numbers begin high above those of probes; that many apart, so that a segment without payload tells whose it is.
 const FIRST: u32 = 0x4000_0000;
@@ -114,9 +115,25 @@ impl Connection {
         true
     }
 
-    /// A reset has come.
-    pub(super) fn reset(&mut self) {
-        self.state = State::Reset;
+    /// A reset has come. It counts if it has the very number that is expected, or answers the request for a connection
+    /// (RFC 5961, section 3.2; RFC 9293, section 3.10.7.3).
+    pub(super) fn reset(&mut self, header: Header) -> bool {
+        let counts = match self.state {
+            State::Opening => header.sequence == self.expected || header.acknowledgement == self.next.wrapping_add(1),
+            State::Open => header.sequence == self.expected,
+            State::Reset => false,
+        };
+        if counts {
+            self.state = State::Reset;
+        }
+        counts
+    }
+
+    /// The numbers of what this end would send next to `other`, if both may send. What is under way has been taken by then, so
+    /// each end goes on where the other one waits.
+    pub(super) fn numbers_to(&self, other: &Self) -> Option<Numbers> {
+        let open = self.state == State::Open && other.state == State::Open;
+        open.then_some(Numbers { sequence: other.expected, acknowledgement: self.expected })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Does what was seen agree with the patterns of an exchange?
 
-use super::{Arrivals, NotArrived};
-use super::{Exchange, Facts, Pattern, ToSend, icmp_word};
+use super::{Arrivals, Exchange, Facts, Pattern, ToSend, Unready, icmp_word};
 use crate::name::Name;
 use crate::net::Mac;
 use crate::packet::{Body, Content, ErrorKind, Frame, Hardware, Load, NeighbourKind, Packet, Sighted, Template};
@@ -158,9 +157,9 @@ impl Facts {
 
 impl ToSend {
     /// What is sent, now that it is known what is answered.
-    pub(super) fn template(&self, arrivals: &Arrivals) -> Result<Template, NotArrived> {
+    pub(super) fn template(&self, arrivals: &Arrivals) -> Result<Template, Unready> {
         let Some(name) = &self.answers else { return Ok(self.template.clone()) };
-        let answered = arrivals.get(name).ok_or_else(|| NotArrived(name.clone()))?;
+        let answered = arrivals.get(name).ok_or_else(|| Unready::NotArrived(name.clone()))?;
         let template = &self.template;
         let source = template.source.or(Some(answered.destination));
         let (from, to) = answered.ports().unwrap_or_default();

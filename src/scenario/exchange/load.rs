@@ -16,6 +16,12 @@ pub(super) fn number<T: TryFrom<u32>>(node: &Node, key: &str) -> Option<T> {
     values::integer(text, 0, u32::MAX).ok().and_then(|number| T::try_from(number).ok())
 }
 
+/// A number below a key, unless it has a sign: then it is counted from an open flow's.
+pub(super) fn unsigned(node: &Node, key: &str) -> Option<u32> {
+    let signed = node.get(key)?.text()?.starts_with(['+', '-']);
+    if signed { None } else { number(node, key) }
+}
+
 /// What the keys of a packet say that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
@@ -39,7 +45,7 @@ pub(super) fn speaks(node: &Node, default: Speaks, notes: &mut Notes) -> Option<
         let speaks = match (entry.key.as_str(), entry.value.text()) {
             ("proto", Some("udp")) => Speaks::Udp,
             ("flags" | "seq" | "ack", _) | ("proto", Some("tcp")) => Speaks::Tcp,
-            ("icmp" | "icmp_id" | "mtu" | "quoting", _) | ("proto", Some("icmp")) => Speaks::Icmp,
+            ("icmp" | "icmp_id" | "mtu" | "quoting" | "quoting_flow", _) | ("proto", Some("icmp")) => Speaks::Icmp,
             ("arp" | "nd", _) => Speaks::Neighbour,
             _ => continue,
         };
@@ -96,11 +102,18 @@ pub(super) fn check_icmp(node: &Node, sent: bool, notes: &mut Notes) -> bool {
     if !sized {
         wrong(entry(node, "mtu"), "only `frag-needed` and `too-big` tell an `mtu`".to_owned(), "remove it");
     }
-    if !quotes {
+    for key in ["quoting", "quoting_flow"].iter().filter(|_| !quotes) {
         wrong(
-            entry(node, "quoting"),
+            entry(node, key),
             "only ICMP errors quote".to_owned(),
             "remove it, or name the error: `icmp: port-unreachable`",
+        );
+    }
+    if node.get("quoting").is_some() {
+        wrong(
+            entry(node, "quoting_flow"),
+            "an error quotes one packet".to_owned(),
+            "remove `quoting` or `quoting_flow`",
         );
     }
     if sent && sized && node.get("mtu").is_none() {
@@ -113,7 +126,7 @@ pub(super) fn check_icmp(node: &Node, sent: bool, notes: &mut Notes) -> bool {
         wrong(
             entry(node, "icmp"),
             message,
-            "add `quoting: { source: ..., source_port: ..., to: ... }`, or `answers: NAME`",
+            "add `quoting: { source: ..., source_port: ..., to: ... }`, `quoting_flow: NAME` or `answers: NAME`",
         );
     }
     good
@@ -153,8 +166,8 @@ pub(super) fn load(node: &Node, speaks: Speaks, answered: Option<&Load>) -> Opti
         Speaks::Tcp => Some(Load::Tcp {
             source_port,
             port,
-            sequence: number(node, "seq"),
-            acknowledgement: number(node, "ack").unwrap_or_default(),
+            sequence: unsigned(node, "seq"),
+            acknowledgement: unsigned(node, "ack").unwrap_or_default(),
             flags: flags_in(node).unwrap_or_else(|| flags_to(answered)),
         }),
         Speaks::Icmp => match node.get("icmp").and_then(Node::text) {

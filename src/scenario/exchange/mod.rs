@@ -3,6 +3,7 @@
 //! In: the list below `probe`. Out: [`Exchange`]s whose patterns judge what was seen. Never: a look at anything but the file and
 //! what is in force then.
 
+mod beside;
 mod ends;
 mod judge;
 mod load;
@@ -14,6 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub use beside::{Beside, UnderWays};
 pub use judge::MacsOf;
 pub(super) use read::Reader;
 
@@ -49,7 +51,9 @@ pub struct ToSend {
     pub answers: Option<String>,
     /// An error quotes what it answers.
     pub quotes: bool,
-    /// The packet; what follows from an answer is not in it yet.
+    /// What follows from open flows.
+    pub beside: Beside,
+    /// The packet; what follows from an answer or an open flow is not in it yet.
     pub template: Template,
 }
 
@@ -113,22 +117,44 @@ pub struct Facts {
     pub mac: Option<Hardware>,
     /// Destination MAC.
     pub to_mac: Option<Hardware>,
+    /// What follows from open flows.
+    pub beside: Beside,
 }
 
 /// A packet of this step as it looked where it arrived, by its name.
 pub type Arrivals = BTreeMap<String, Packet>;
 
-/// A packet that answers another cannot be made: that one did not arrive.
+/// A packet cannot be made, or not be looked for: what it refers to is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` did not arrive anywhere, so nothing answers it")]
-pub struct NotArrived(pub String);
+pub enum Unready {
+    /// The packet that it answers did not arrive.
+    #[error("`{0}` did not arrive anywhere, so nothing answers it")]
+    NotArrived(String),
+    /// The open flow has not come to a far end.
+    #[error("`{0}` has not come to a far end, so it has no port there")]
+    NowhereYet(String),
+    /// No packet of the open flow has come to who would quote it.
+    #[error("no packet of `{flow}` has come to {place}, so it has nothing to quote")]
+    NothingToQuote {
+        /// The flow.
+        flow: String,
+        /// Who tells the error.
+        place: Place,
+    },
+    /// Numbers stand beside those of a connection, and there is none.
+    #[error("no open TCP flow that is alive has these addresses and ports, so there is nothing to count from")]
+    NoConnection,
+    /// There are several.
+    #[error("several open TCP flows have these addresses and ports: name more of them, so that one is left")]
+    SeveralConnections,
+}
 
 impl Exchange {
     /// What is sent, now that it is known how the packets looked that are answered.
     ///
     /// # Errors
-    /// [`NotArrived`].
-    pub fn volley(&self, arrivals: &Arrivals) -> Result<Volley, NotArrived> {
+    /// [`Unready`].
+    pub fn volley(&self, arrivals: &Arrivals) -> Result<Volley, Unready> {
         let packets = self.send.iter().map(|one| one.template(arrivals)).collect::<Result<_, _>>()?;
         Ok(Volley { packets, order: self.order.clone() })
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::load::{Speaks, check_icmp, error_kind, flags_in, load, neighbour_kind, number, speaks, spoken};
+use super::load::{Speaks, check_icmp, error_kind, flags_in, load, neighbour_kind, number, speaks, spoken, unsigned};
 use super::read::Reader;
 use super::{Facts, Pattern, ToSend};
 use crate::flow::Place;
@@ -25,6 +25,7 @@ impl Reader<'_> {
         let ends = self.both_ends(node, from.as_ref(), answered == Ok(None));
         let macs = (self.hardware(node, "mac"), self.hardware(node, "to_mac"));
         let name = self.name(node, load.as_ref());
+        let beside = self.beside(node);
         let (source, destination) = ends?;
         let answers = answered.ok()?.and_then(|_| node.get("answers")?.text().map(str::to_owned));
         let text = |key: &str| node.get(key).and_then(Node::text);
@@ -43,8 +44,8 @@ impl Reader<'_> {
             fragment: number(node, "fragment").and_then(|bytes: u32| usize::try_from(bytes).ok()),
             good_checksum: text("checksum") != Some("bad"),
         };
-        let quotes = answers.is_some() && node.get("quoting").is_none();
-        Some(ToSend { name: name.ok()?, answers, quotes, template })
+        let quotes = answers.is_some() && node.get("quoting").is_none() && node.get("quoting_flow").is_none();
+        Some(ToSend { name: name.ok()?, answers, quotes, beside: beside?, template })
     }
 
     /// What the packet answers; `Err` if there is no such packet.
@@ -159,6 +160,14 @@ impl Reader<'_> {
         if !check_icmp(node, false, self.notes) {
             return None;
         }
+        let flow = |key: &str| node.get(key).and_then(Node::text).is_some_and(|text| text.starts_with("flow "));
+        let signed = |key: &str| node.get(key).and_then(Node::text).is_some_and(|text| text.starts_with(['+', '-']));
+        if flow("source_port") || flow("port") || signed("seq") || signed("ack") {
+            self.notes
+                .error(node.span.start..node.span.start + 1, "a packet to quote is told in numbers")
+                .help("write numbers, or `quoting_flow: NAME` for the latest packet of an open flow");
+            return None;
+        }
         let mut missing = |key: &str, help: &str| {
             self.notes.error(node.span.start..node.span.start + 1, format!("a quoted packet needs `{key}`")).help(help);
         };
@@ -206,6 +215,7 @@ impl Reader<'_> {
         let (source, to) = (self.ends(node, "source"), self.ends(node, "to"));
         let macs = (self.hardware(node, "mac"), self.hardware(node, "to_mac"));
         let quoting = node.get("quoting").map(|quoting| self.facts(quoting));
+        let beside = self.beside(node);
         let text = |key: &str| node.get(key).and_then(Node::text);
         let long = |key: &str| number(node, key).and_then(|bytes: u32| usize::try_from(bytes).ok());
         let same = |word: &str| if word == "frag-needed" { "too-big".to_owned() } else { word.to_owned() };
@@ -217,8 +227,8 @@ impl Reader<'_> {
             source_port: number(node, "source_port"),
             port: number(node, "port"),
             flags: flags_in(node),
-            sequence: number(node, "seq"),
-            acknowledgement: number(node, "ack"),
+            sequence: unsigned(node, "seq"),
+            acknowledgement: unsigned(node, "ack"),
             icmp: text("icmp").map(same),
             mtu: number(node, "mtu"),
             quoting: match quoting {
@@ -236,6 +246,7 @@ impl Reader<'_> {
             good_checksum: text("checksum").map(|word| word == "good"),
             mac: macs.0.ok()?,
             to_mac: macs.1.ok()?,
+            beside: beside?,
         };
         good.then_some(facts)
     }

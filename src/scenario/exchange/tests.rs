@@ -3,7 +3,7 @@
 use super::*;
 use crate::name::{DeviceName, Name};
 use crate::net::Mac;
-use crate::packet::{Fragment, Load, Neighbour};
+use crate::packet::{Fragment, Load, Neighbour, Numbers, Tuple, UnderWay};
 use crate::scenario::parse;
 
 const HEAD: &str = "
@@ -139,11 +139,68 @@ fn an_answer_turns_round_what_arrived() {
     let exchange = exchange("proto: udp");
     let mut answer = exchange.send[0].clone();
     answer.answers = Some("syn".to_owned());
-    assert_eq!(answer.template(&Arrivals::new()), Err(NotArrived("syn".to_owned())));
+    assert_eq!(answer.template(&Arrivals::new()), Err(Unready::NotArrived("syn".to_owned())));
     let syn = ip(Content::Tcp { ports: (7000, 80), sequence: 5, acknowledgement: 0, flags: 0x02, payload: vec![1] });
     answer.template.load = Load::Tcp { source_port: None, port: 9000, sequence: None, acknowledgement: 0, flags: 0x12 };
     let made = answer.template(&BTreeMap::from([("syn".to_owned(), syn.clone())])).unwrap();
     assert_eq!((made.source, made.destination), (Some(syn.destination), syn.source));
     let load = Load::Tcp { source_port: Some(80), port: 7000, sequence: None, acknowledgement: 7, flags: 0x12 };
     assert_eq!(made.load, load);
+}
+
+/// A TCP connection from vm2 to vm1 that is translated on its way: by the name `data`.
+fn under_way() -> UnderWays {
+    let (own, outer) = ("10.0.1.12".parse().unwrap(), "203.0.113.10".parse().unwrap());
+    let tuple =
+        |source, source_port| Tuple { source, source_port, destination: "10.0.1.11".parse().unwrap(), port: 80 };
+    let numbers = |sequence, acknowledgement| Numbers { sequence, acknowledgement };
+    let segment = Content::Tcp { ports: (7000, 80), sequence: 1, acknowledgement: 2, flags: 0x10, payload: Vec::new() };
+    let flow = UnderWay {
+        near: Some(tuple(own, 7000)),
+        far: Some(tuple(outer, 7001)),
+        sender: Some(numbers(100, 500)),
+        receiver: Some(numbers(500, 100)),
+        came: vec![(Place { host: None, name: "vm1".to_owned() }, ip(segment))],
+    };
+    UnderWays::from([("data".to_owned(), flow)])
+}
+
+fn beside(packet: &str) -> Result<Load, Unready> {
+    let text = format!(
+        "{HEAD}  - open_flow: {{ name: data, flow: vm2 -> vm1 tcp/80 }}\n    probe:\n      - send: [{{ {packet} }}]\n        seen: [{{ at: vm1 }}]\n"
+    );
+    let mut scenario = parse("x.yaml", &text).unwrap_or_else(|notes| panic!("{notes:#?}"));
+    let exchange = scenario.steps.remove(0).exchanges.remove(0);
+    exchange.beside(&under_way()).map(|mut exchange| exchange.send.remove(0).template.load)
+}
+
+#[test]
+fn numbers_and_ports_follow_from_the_flow_of_the_tuple() {
+    let tcp = |source_port, port, sequence, acknowledgement, flags| Load::Tcp {
+        source_port: Some(source_port),
+        port,
+        sequence: Some(sequence),
+        acknowledgement,
+        flags,
+    };
+    // From the sender, whose port need not be known; it acknowledges what the flow would.
+    assert_eq!(beside("from: vm2, to: vm1, port: 80, flags: A, seq: +5"), Ok(tcp(7000, 80, 105, 500, 0x10)));
+    assert_eq!(
+        beside("from: vm2, to: vm1, port: 80, flags: A, seq: -101, ack: +1"),
+        Ok(tcp(7000, 80, u32::MAX, 501, 0x10))
+    );
+    // From the far end, to the address and port that it sees.
+    let back = "from: vm1, to: 203.0.113.10, source_port: 80, port: flow data, flags: R, seq: +0";
+    assert_eq!(beside(back), Ok(tcp(80, 7001, 500, 0, 0x04)));
+    assert_eq!(beside("from: vm2, to: vm1, port: 81, flags: A, seq: +5"), Err(Unready::NoConnection));
+}
+
+#[test]
+fn an_error_quotes_what_came_to_who_tells_it() {
+    let Ok(Load::Error(_, quoted)) = beside("from: vm1, to: vm2, icmp: prohibited, quoting_flow: data") else {
+        panic!("an error is sent");
+    };
+    assert_eq!((quoted.ports(), quoted.source), (Some((7000, 80)), "10.0.1.12".parse().unwrap()));
+    let nowhere = beside("from: vm2, to: vm1, icmp: prohibited, quoting_flow: data");
+    assert!(matches!(nowhere, Err(Unready::NothingToQuote { flow, .. }) if flow == "data"));
 }

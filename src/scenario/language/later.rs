@@ -6,8 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("instances", "behind"),
     // keys of a step
     ("step", "within"),
-    // packets
-    ("sent", "quoting_flow"),
     // flows
     ("option", "size"),
     ("option", "bytes"),
@@ -19,8 +17,6 @@ const LATER: &[(&str, &str)] = &[
     ("subject", "underlay"),
     ("subject", "network"),
     // state
-    ("fact", "announced"),
-    ("fact", "not"),
     ("kind", "frame"),
 ];
 

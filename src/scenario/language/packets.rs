@@ -83,7 +83,7 @@ const TO: Key = key(
 );
 const PROTO: Key =
     key("proto", Type::Choice(PROTOCOLS), Need::Default("from the other keys, else `udp`"), "What it speaks.");
-const PORT: Key = key("port", Type::Integer(1, 65535), Need::Default("9000"), "Destination port.");
+const PORT: Key = key("port", Type::Form(&PORT_NUMBER), Need::Default("9000"), "Destination port, or `flow NAME`.");
 const FLAGS: Key =
     key("flags", Type::Form(&FLAG_LETTERS), Need::Default("S"), "Flags of TCP: `S`, `SA`, `R`, `FA`, `PA` ...");
 const ERROR_OR_ECHO: Key = key(
@@ -94,7 +94,8 @@ const ERROR_OR_ECHO: Key = key(
 );
 const MTU: Key =
     key("mtu", Type::Integer(0, 65535), Need::Optional, "The MTU that `frag-needed` and `too-big` tell, in bytes.");
-const ARP: Key = key("arp", Type::Choice(DISCOVERY), Need::Optional, "ARP.");
+const ARP: Key =
+    key("arp", Type::Choice(DISCOVERY), Need::Optional, "ARP: a question who has an address, or an answer to one.");
 const ND: Key = key("nd", Type::Choice(DISCOVERY), Need::Optional, "Neighbour discovery.");
 const PAYLOAD: Key = key("payload", Type::Form(&TEXT), Need::Default("small"), "What it carries.");
 const CHECKSUM: Key = key("checksum", Type::Choice(CHECKSUMS), Need::Default("good"), "Of what the IP packet carries.");
@@ -123,14 +124,30 @@ pub(in crate::scenario) static SENT: Record = Record {
             "Destination MAC, or the node that has it.",
         ),
         PROTO,
-        key("source_port", Type::Integer(1, 65535), Need::Default("free"), "Source port."),
+        key(
+            "source_port",
+            Type::Form(&PORT_NUMBER),
+            Need::Default("free"),
+            "Source port, or `flow NAME`: the one that an open flow has at its far end.",
+        ),
         PORT,
         FLAGS,
-        key("seq", Type::Integer(0, u32::MAX), Need::Default("free"), "Sequence number of TCP."),
-        key("ack", Type::Integer(0, u32::MAX), Need::Default("0"), "Acknowledgement number of TCP."),
+        key(
+            "seq",
+            Type::Form(&SEQUENCE),
+            Need::Default("free"),
+            "Sequence number of TCP; `+N` or `-N` beside the next one of the open flow of that tuple.",
+        ),
+        key("ack", Type::Form(&SEQUENCE), Need::Default("0"), "Acknowledgement number of TCP, likewise."),
         ERROR_OR_ECHO,
         MTU,
         key("quoting", Type::Map(&QUOTED), Need::Optional, "The packet whose header an ICMP error quotes."),
+        key(
+            "quoting_flow",
+            Type::Word,
+            Need::Optional,
+            "The open flow whose latest packet an ICMP error quotes, as it came to who tells the error.",
+        ),
         ARP,
         ND,
         key("ip_id", Type::Integer(0, 65535), Need::Default("free"), "Identification of the IP packet."),
@@ -229,9 +246,10 @@ const SOURCE: Key = key("source", Type::Form(&END), Need::Optional, "Source addr
 const SEEN_MAC: Key = key("mac", Type::Form(&HARDWARE), Need::Optional, "Source MAC, or the node that has it.");
 const SEEN_TO_MAC: Key =
     key("to_mac", Type::Form(&HARDWARE), Need::Optional, "Destination MAC, or the node that has it.");
-const SOURCE_PORT: Key = key("source_port", Type::Integer(1, 65535), Need::Optional, "Source port.");
-const SEQ: Key = key("seq", Type::Integer(0, u32::MAX), Need::Optional, "Sequence number of TCP.");
-const ACK: Key = key("ack", Type::Integer(0, u32::MAX), Need::Optional, "Acknowledgement number of TCP.");
+const SOURCE_PORT: Key = key("source_port", Type::Form(&PORT_NUMBER), Need::Optional, "Source port, or `flow NAME`.");
+const SEQ: Key =
+    key("seq", Type::Form(&SEQUENCE), Need::Optional, "Sequence number of TCP; `+N`, `-N` beside an open flow.");
+const ACK: Key = key("ack", Type::Form(&SEQUENCE), Need::Optional, "Acknowledgement number of TCP, likewise.");
 const QUOTING: Key = key("quoting", Type::Map(&QUOTED), Need::Optional, "The packet that an ICMP error quotes.");
 const IP_ID: Key = key("ip_id", Type::Integer(0, 65535), Need::Optional, "Identification of the IP packet.");
 const ICMP_ID: Key = key("icmp_id", Type::Integer(0, 65535), Need::Optional, "Identifier of an echo.");
@@ -290,6 +308,9 @@ static HARDWARE: Form = Form {
 };
 static FLAG_LETTERS: Form = Form { noun: "letters of TCP flags", check: flags, pattern: "^[FSRPAU]+$" };
 static PIECE: Form = Form { noun: "`NAME` or `NAME/N`", check: one_word, pattern: r"^[^\s/]+(/[1-9][0-9]*)?$" };
+static PORT_NUMBER: Form =
+    Form { noun: "a port number or `flow NAME`", check: port_number, pattern: r"^([0-9]+|flow\s+\S+)$" };
+static SEQUENCE: Form = Form { noun: "a whole number, `+N` or `-N`", check: sequence, pattern: r"^[+-]?[0-9]+$" };
 static TEXT: Form = Form { noun: "text", check: short, pattern: "^" };
 static EIGHTS: Form = Form { noun: "a number", check: eights, pattern: "^[1-9][0-9]*$" };
 
@@ -302,6 +323,21 @@ fn short(text: &str) -> Result<(), Wrong> {
             help: "write 1 to 1000 bytes; `size` makes a packet longer".to_owned(),
         }),
     }
+}
+
+fn port_number(text: &str) -> Result<(), Wrong> {
+    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["flow", _name] => Ok(()),
+        ["flow", ..] => Err(Wrong {
+            message: format!("`{text}` names no flow"),
+            help: "write `flow NAME`, the name of a flow that `open_flow` opened".to_owned(),
+        }),
+        _ => values::integer(text, 1, 65535).map(drop),
+    }
+}
+
+fn sequence(text: &str) -> Result<(), Wrong> {
+    values::integer(text.strip_prefix(['+', '-']).unwrap_or(text), 0, u32::MAX).map(drop)
 }
 
 fn one_word(text: &str) -> Result<(), Wrong> {
