@@ -157,7 +157,10 @@ pub fn account(
         flow: course.flow.clone(),
         name: None,
         sent: count(all().filter(|(packet, _)| !packet.rested)),
-        lost: all().filter(|(packet, _)| !packet.answered && !packet.rested).map(|(_, moment)| moment.clone()).collect(),
+        lost: all()
+            .filter(|(packet, _)| !packet.answered && !packet.rested)
+            .map(|(_, moment)| moment.clone())
+            .collect(),
         late: count(all().filter(|(packet, _)| packet.late)),
         gap: gap(all()),
         fate: fate(pairs, settled, past.refused || refused.is_some()),

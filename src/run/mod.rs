@@ -261,8 +261,7 @@ impl<'a> Driver<'a> {
     fn reconcile(&mut self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
         let Some(config) = self.agents.told.get(host) else { return true };
-        let mut dies = false;
-        let mut ops = Vec::new();
+        let (mut dies, mut ops) = (false, Vec::new());
         let mut watched = Ok(());
         let failures = record.failures.len();
         let result = self.dataplane.observe(host).and_then(|observed| match self.wanted_now(config, &observed) {
