@@ -81,6 +81,7 @@ impl fmt::Display for Moment {
 
 /// What became of one packet each way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each can be so without the others")]
 pub struct Packet {
     /// It was not sent: a ping that runs along rests once it was refused, so that what says no has its say left for the matrix.
     pub rested: bool,
