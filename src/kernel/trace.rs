@@ -183,7 +183,9 @@ fn named(number: u32, chain: Option<String>) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::*;
     use crate::kernel::nft;
@@ -216,18 +218,21 @@ mod tests {
         let rules = "ip4 mangle -A OUTPUT -j own\n\
             ip4 mangle -A own -p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff\n\
             ip4 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300\n\
-            ip4 filter -A INPUT -p udp -m udp --dport 5301 -j DROP\n\
+            ip4 filter -A OUTPUT -p udp -m udp --dport 5301 -j DROP\n\
             ip4 filter -A INPUT -p udp -m udp --dport 5300 -j ACCEPT";
         make(netns.nf(), &desired(rules)).unwrap();
         let sign = |bytes: &[u8]| Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, bytes.to_vec())] };
         let tracer = Tracer::begin(&netns, Family::V4, &[sign(b"one"), sign(b"two")]).unwrap();
+        // What a machine sends to itself need not have come in when the call returns. That nobody listens is told once it has.
         let send = |bytes: &[u8], to: &str| {
             let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
-            client.send_to(bytes, to).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.connect(to).unwrap();
+            client.send(bytes).and_then(|_| client.recv(&mut [0])).unwrap_err().kind()
         };
-        send(b"one", "127.0.0.1:53");
-        send(b"another", "127.0.0.1:53");
-        send(b"two", "127.0.0.1:5301");
+        assert_eq!(send(b"one", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
+        assert_eq!(send(b"another", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
+        assert_eq!(send(b"two", "127.0.0.1:5301"), ErrorKind::PermissionDenied);
         let events = tracer.end(&netns, Family::V4).unwrap();
         let mark = "-p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff";
         let translate = "-p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300";
@@ -243,14 +248,16 @@ mod tests {
                     format!("nat OUTPUT {translate}: Accept"),
                 ],
                 vec!["filter INPUT -p udp -m udp --dport 5300 -j ACCEPT: Accept".to_owned()],
-                vec!["mangle OUTPUT -j own: Jump(\"own\")".to_owned()],
-                vec!["filter INPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned()],
+                vec![
+                    "mangle OUTPUT -j own: Jump(\"own\")".to_owned(),
+                    "filter OUTPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned(),
+                ],
             ],
         );
         assert!(events.iter().any(|event| event.mark == 7));
         // Tracing is over, and what chose the packets is gone.
         let tracer = Tracer::begin(&netns, Family::V4, &[]).unwrap();
-        send(b"one", "127.0.0.1:53");
+        assert_eq!(send(b"one", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
         assert_eq!(tracer.end(&netns, Family::V4).unwrap(), []);
         assert!(tables.foreign.is_empty());
     }
