@@ -5,14 +5,21 @@
 //! namespace. A chain of type nat is walked by a flow's first packet only.
 
 use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
 
 use netlink_sys::{Socket, protocols};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::netns::{Netns, NetnsError};
 use super::nfnetlink::{NfnetlinkError, each_message, find};
 use super::nft::{NftError, Sign, TRACE_TABLE, remove_trace, set_trace};
 use crate::net::Family;
 
+/// What the socket for events may hold, bytes; the kernel grants twice `net.core.rmem_max` at most. An event takes some 1.3 kB there,
+/// and a packet makes some fifty in a router's namespace.
+const BUFFER: i32 = 1 << 21;
 /// NFNLGRP_NFTRACE
 const GROUP: u32 = 9;
 /// NFT_MSG_TRACE of subsystem 10.
@@ -73,7 +80,9 @@ pub enum Code {
 
 /// A tracer in one namespace. Dropping it leaves the trace table in place: call [`Tracer::end`].
 pub struct Tracer {
-    socket: Socket,
+    reader: JoinHandle<Result<Vec<Event>, NfnetlinkError>>,
+    /// The reader ends when this is closed.
+    running: UnixStream,
 }
 
 /// Why packets cannot be traced.
@@ -85,6 +94,12 @@ pub enum TraceError {
     /// The socket for events cannot be had.
     #[error("open a socket for trace events")]
     Open(#[source] io::Error),
+    /// Nothing can read the events while they come.
+    #[error("read trace events beside the packets")]
+    Reader(#[source] io::Error),
+    /// The reader did not survive.
+    #[error("read trace events beside the packets: the thread panicked")]
+    Panicked,
     /// The rules that choose packets were refused.
     #[error("install the rules that choose packets")]
     Rules(#[source] NftError),
@@ -100,8 +115,10 @@ impl Tracer {
     /// [`TraceError`].
     pub fn begin(netns: &Netns, family: Family, signs: &[Sign]) -> Result<Self, TraceError> {
         let socket = netns.run_in(listener)?.map_err(TraceError::Open)?;
+        let (running, ended) = UnixStream::pair().map_err(TraceError::Reader)?;
+        let reader = thread::Builder::new().spawn(move || read_until(&socket, &ended)).map_err(TraceError::Reader)?;
         set_trace(netns.nf(), family, signs).map_err(TraceError::Rules)?;
-        Ok(Self { socket })
+        Ok(Self { reader, running })
     }
 
     /// Ends tracing and gives what was seen, in order: packet by packet, each beginning with the rule of [`TRACE_TABLE`] that
@@ -110,16 +127,9 @@ impl Tracer {
     /// # Errors
     /// [`TraceError`].
     pub fn end(self, netns: &Netns, family: Family) -> Result<Vec<Event>, TraceError> {
-        let mut events = Vec::new();
-        each_message(&self.socket, |kind, message| {
-            if kind == TRACE {
-                events.push(event(message.attributes)?);
-            }
-            Ok(())
-        })
-        .map_err(TraceError::Events)?;
         remove_trace(netns.nf(), family).map_err(TraceError::Rules)?;
-        Ok(events)
+        drop(self.running);
+        self.reader.join().map_err(|_panic| TraceError::Panicked)?.map_err(TraceError::Events)
     }
 }
 
@@ -130,8 +140,33 @@ impl Event {
     }
 }
 
+/// Events as they come, until the other end is closed and none is left. A packet that goes in circles makes more than any socket
+/// holds.
+fn read_until(socket: &Socket, ended: &UnixStream) -> Result<Vec<Event>, NfnetlinkError> {
+    let mut events = Vec::new();
+    loop {
+        let mut places =
+            [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut places, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(NfnetlinkError::Receive(error.into())),
+        }
+        let over = places.last().and_then(PollFd::any).unwrap_or(false);
+        each_message(socket, |kind, message| {
+            if kind == TRACE {
+                events.push(event(message.attributes)?);
+            }
+            Ok(())
+        })?;
+        if over {
+            return Ok(events);
+        }
+    }
+}
+
 fn listener() -> io::Result<Socket> {
     let mut socket = Socket::new(protocols::NETLINK_NETFILTER)?;
+    socket.set_rx_buf_sz(BUFFER)?;
     socket.bind_auto()?;
     socket.add_membership(GROUP)?;
     Ok(socket)
@@ -260,5 +295,23 @@ mod tests {
         assert_eq!(send(b"one", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
         assert_eq!(tracer.end(&netns, Family::V4).unwrap(), []);
         assert!(tables.foreign.is_empty());
+    }
+
+    #[test]
+    fn more_events_than_a_socket_holds_by_itself_are_all_told() {
+        if done_in_a_sandbox() {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let netns = Netns::create(runtime.handle()).unwrap();
+        make(netns.nf(), &desired("ip4 filter -A OUTPUT -p udp -m udp --dport 5301 -j DROP")).unwrap();
+        let sign = Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, b"one".to_vec())] };
+        let tracer = Tracer::begin(&netns, Family::V4, &[sign]).unwrap();
+        let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+        for _ in 0..150 {
+            assert_eq!(client.send_to(b"one", "127.0.0.1:5301").unwrap_err().kind(), ErrorKind::PermissionDenied);
+        }
+        let events = tracer.end(&netns, Family::V4).unwrap();
+        assert_eq!(events.iter().filter(|event| event.verdict == Code::Drop).count(), 150);
     }
 }
