@@ -9,7 +9,6 @@
 //! fn source_nat() {
 //!     dvrlab::scenario!("scenarios/snat.yaml");
 //! }
-//! # source_nat();
 //! ```
 //!
 //! [`scenario!`](crate::scenario!) runs a file and compares with its snapshots in your repository; [`Test`] has the rest: scenarios

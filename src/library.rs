@@ -25,7 +25,6 @@ use crate::snapshot::{self, Difference};
 /// fn source_nat() {
 ///     dvrlab::scenario!("scenarios/snat.yaml");
 /// }
-/// # source_nat();
 /// ```
 ///
 /// # Panics
