@@ -259,9 +259,10 @@ mod tests {
         let sign = |bytes: &[u8]| Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, bytes.to_vec())] };
         let tracer = Tracer::begin(&netns, Family::V4, &[sign(b"one"), sign(b"two")]).unwrap();
         // What a machine sends to itself need not have come in when the call returns. That nobody listens is told once it has.
+        // One socket for all: a process that another test starts may hold a closed one for a moment, and its port.
+        let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let send = |bytes: &[u8], to: &str| {
-            let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             client.connect(to).unwrap();
             client.send(bytes).and_then(|_| client.recv(&mut [0])).unwrap_err().kind()
         };
