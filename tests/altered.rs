@@ -125,6 +125,9 @@ ip netns exec {s} iptables -t nat -N other
 ip netns exec {s} iptables -t mangle -D neutron-l3-agent-mark 1
 ip netns exec {s} iptables -D FORWARD 1; ip netns exec {s} iptables -A FORWARD -j neutron-filter-top
 ip netns exec {q} ip6tables -t nat -F neutron-l3-agent-PREROUTING; ip netns exec {q} ip6tables -t nat -F PREROUTING
+ip netns del {q}
+ip netns del {s}; ip netns add {s}
+ip netns del {f}
 ";
 
 fn words(command: &str) -> Vec<String> {
