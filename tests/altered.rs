@@ -95,6 +95,7 @@ ip -n {q} link set QR4 down; ip -n {q} link set QR4 name other0
 ip -n {q} link set RFP arp off
 ip -n {q} route del local 10.0.1.1 table local
 ip -n {s} route flush table local
+ip -n {s} -6 route del local 2001:db8:90::10 dev QG table local
 ip -n {q} addr flush dev QR4
 ip -n {q} rule flush
 ip -n {q} link set QR4 netns {s}
