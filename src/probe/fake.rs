@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub late: usize,
     /// As many questions of kernels for its addresses are lost before it, or its tap, hears them.
     pub deaf: usize,
+    /// Packets that find a question under way, asked before anybody looked, which is then given up.
+    pub gives_up: usize,
     /// It does not answer echo.
     pub mute: bool,
     /// Permanent neighbours.
@@ -76,6 +78,7 @@ impl Machine {
             loses: 0,
             late: 0,
             deaf: 0,
+            gives_up: 0,
             mute: false,
             pinned: BTreeMap::new(),
             neighbours: BTreeMap::new(),
@@ -322,6 +325,10 @@ impl World {
         if self.machines[number].loses > 0 {
             self.machines[number].loses -= 1;
             return;
+        }
+        if self.machines[number].gives_up > 0 {
+            self.machines[number].gives_up -= 1;
+            return self.complain(number, Refusal::HostUnreachable, datagram.clone());
         }
         let mut translated = self.translate(number, datagram);
         translated.ttl -= 1;
