@@ -1,14 +1,19 @@
 //! The one seam to the world. [`crate::kernel`] implements it on Linux.
 
+mod around;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+pub use around::{Around, Standing};
 
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::ledger::{Course, Paced, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
+use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
 use crate::topology::Topology;
@@ -85,12 +90,22 @@ pub trait Dataplane {
     /// [`DataplaneError::Memory`].
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError>;
 
+    /// What is around the routers.
+    fn around(&self) -> &dyn Around;
+
     /// What happened to objects of router namespaces since this was last asked: deleted, or written anew. Nobody listens
     /// before this is asked for the first time; a namespace that is new since then is not among those told of.
     ///
     /// # Errors
     /// [`DataplaneError::Observe`].
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError>;
+
+    /// What was announced on provider segments since this was last asked. Nobody listens before this is asked for the first
+    /// time, nor on a segment that is new since then.
+    ///
+    /// # Errors
+    /// [`DataplaneError::Watch`].
+    fn announced(&self) -> Result<Announced, DataplaneError>;
 
     /// Has a namespace forget what it remembers of packets, or only what has that address.
     ///
@@ -253,7 +268,37 @@ pub enum DataplaneError {
         /// The kernel's reason.
         reason: String,
     },
+    /// What stands at a place that is no router could not be read.
+    #[error("{place}: failed to {doing}: {reason}")]
+    Place {
+        /// Where.
+        place: Place,
+        /// `read routes`.
+        doing: String,
+        /// The kernel's reason.
+        reason: String,
+    },
     /// The harness could not send or read.
     #[error("failed to probe: {0}")]
     Probe(String),
+}
+
+/// Announcements on provider segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// In the order of segments, and of each in the order they came.
+    pub frames: Vec<Announcement>,
+    /// How many frames of any kind there was no room for: announcements may be among them.
+    pub missed: u32,
+}
+
+/// A gratuitous ARP packet, or an unsolicited neighbour advertisement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// What it says where to find.
+    pub address: IpAddr,
+    /// Where it says that is.
+    pub mac: Mac,
+    /// An ARP reply: it tells those who do not listen to requests what a request tells the others.
+    pub reply: bool,
 }

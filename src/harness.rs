@@ -4,39 +4,37 @@
 //! writes what it has to say as lines of JSON. Command line, tests and library all come this way.
 
 mod cause;
+mod guest;
+mod hold;
+mod pause;
+mod replaying;
 mod requires;
 mod shell;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use cause::chain;
+pub use guest::this_program;
+use hold::HoldAt;
+pub use pause::{Ask, Finish, Next, Pause, Paused, Reply, Told, run_paused};
+use replaying::replay_job;
+pub use replaying::run_replay;
 pub use shell::{Ran, Shell, shell};
 
 use crate::backend::RuleBackend;
 use crate::capture::Capture;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
-use crate::deviation::{Deviations, Switches};
-use crate::flow::{Flow, Place, ProbeReport};
+use crate::deviation::Switches;
+use crate::flow::Flow;
 use crate::kernel::sandbox::{Sandbox, SandboxError};
 use crate::lab::Lab;
-use crate::ledger::{Course, Paced, Packet};
-use crate::memory::{Cache, Connection};
-use crate::name::{HostName, Id};
-use crate::namespace::HostState;
-use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
-use crate::plan::{Op, Plan};
 use crate::record::{Record, StepRecord};
-use crate::replay::{self, Recording, ReplayError, Replayed, Unsaid};
+use crate::replay::{Replayed, Unsaid};
 use crate::scenario::Scenario;
-use crate::topology::Topology;
-use crate::watch::{Captured, Classification, Count};
-use crate::why::{Answer, Explanation};
+use crate::why::Answer;
 use crate::{run, scenario};
 
 /// What the child is told to do.
@@ -91,21 +89,23 @@ pub enum Job {
 
 /// What the command line decides over a scenario's own word.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Overrides {
     /// Deviations from the real agent.
-    #[serde(default)]
     pub deviations: Switches,
     /// How iptables rules are written and read.
-    #[serde(default)]
     pub rules: Option<RuleBackend>,
     /// Prove that the watch sees, before the first step and after the last.
-    #[serde(default)]
     pub prove_watch: bool,
     /// The router has this fault of the scenario, counted from 0.
-    #[serde(default)]
     pub fault: Option<usize>,
+    /// The run is over when this sentence has failed.
+    pub until: Option<String>,
+    /// How the notifications of every step arrive.
+    pub delivery: Option<run::Delivery>,
+    /// Where it stands still.
+    pub pause: Pause,
     /// Capture every frame of every namespace; else only those that a failure calls for.
-    #[serde(default)]
     pub pcap: bool,
 }
 
@@ -134,6 +134,8 @@ enum Said {
     Answer(Box<Answer>),
     /// The program that was asked for has ended.
     Ran(Ran),
+    /// Of a run that can stand still.
+    Pause(pause::Word),
     /// The lab could not be had.
     Fault(String),
     /// A step of a replay is done.
@@ -158,6 +160,9 @@ pub enum HarnessError {
     /// A step needs what this machine does not have.
     #[error("{0}")]
     Unsupported(String),
+    /// Somebody ended the run where it stood still.
+    #[error("ended by hand")]
+    Stopped,
     /// The child ended without a record.
     #[error("the lab's process ended before its scenario did{}", exit.as_ref().map(|status| format!(" ({status})")).unwrap_or_default())]
     Ended {
@@ -203,32 +208,13 @@ pub fn run_captured(
             }
             Said::Fault(text) => return Err(HarnessError::Lab(text)),
             Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Answer(_) | Said::Ran(_) => {}
+            Said::Held(_) | Said::Replayed(_) | Said::ReplayEnd | Said::Answer(_) | Said::Ran(_) | Said::Pause(_) => {}
         }
     }
     match record {
         Some(record) => Ok(record),
         None => Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) }),
     }
-}
-
-/// Replays a recording in a sandbox made by `program`, telling each step as it is done.
-///
-/// # Errors
-/// [`HarnessError`] if it does not come to its end; a step that fails says so itself.
-pub fn run_replay(program: &Path, job: &Job, told: &mut dyn FnMut(Replayed)) -> Result<(), HarnessError> {
-    let job = serde_json::to_string(job).map_err(HarnessError::Garbled)?;
-    let mut sandbox = Sandbox::spawn(program, &job)?;
-    while let Some(line) = sandbox.read_line().map_err(HarnessError::Pipe)? {
-        match serde_json::from_str(&line).map_err(HarnessError::Garbled)? {
-            Said::Replayed(step) => told(*step),
-            Said::ReplayEnd => return Ok(()),
-            Said::Fault(text) => return Err(HarnessError::Lab(text)),
-            Said::Unsupported(text) => return Err(HarnessError::Unsupported(text)),
-            Said::Step(_) | Said::Captured(_) | Said::End(_) | Said::Held(_) | Said::Answer(_) | Said::Ran(_) => {}
-        }
-    }
-    Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
 }
 
 /// Has a job of the kind [`Job::Why`] done in a sandbox made by `program`.
@@ -249,7 +235,8 @@ pub fn why(program: &Path, job: &Job) -> Result<Answer, HarnessError> {
             | Said::Held(_)
             | Said::Replayed(_)
             | Said::ReplayEnd
-            | Said::Ran(_) => {}
+            | Said::Ran(_)
+            | Said::Pause(_) => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })
@@ -304,7 +291,13 @@ fn scenario_job(
     let out = RefCell::new(out);
     let broken = Cell::new(None);
     let dataplane = HoldAt { lab, left: Cell::new(hold), out: &out };
-    let options = run::Options { prove_watch: overrides.prove_watch, fault: overrides.fault };
+    let options = run::Options {
+        prove_watch: overrides.prove_watch,
+        fault: overrides.fault,
+        until: overrides.until.clone(),
+        delivery: overrides.delivery,
+    };
+    let stand = pause::Stand::new(overrides.pause, &scenario);
     let record = run::run(&scenario, options, &dataplane, &mut |step| {
         let capture = dataplane.lab.captured();
         let frames =
@@ -314,6 +307,9 @@ fn scenario_job(
             if let Err(error) = say(*out.borrow_mut(), &said) {
                 broken.set(Some(error));
             }
+        }
+        if let Err(error) = stand.step(step, &dataplane.lab, &out) {
+            broken.set(Some(error));
         }
     });
     let (broken, out) = (broken.into_inner(), out.into_inner());
@@ -344,42 +340,6 @@ fn listen(log: Option<&str>) {
     }
 }
 
-fn replay_job(
-    (text, unsaid): (&str, &Unsaid),
-    deviations: &Switches,
-    rules: RuleBackend,
-    log: Option<&str>,
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
-    listen(log);
-    let mut recording: Recording = match replay::parse(text, unsaid) {
-        Ok(recording) => recording,
-        Err(mistakes) => {
-            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            return say(out, &Said::Fault(lines.join("\n")));
-        }
-    };
-    recording.options.deviations = deviations.apply(Deviations::NONE);
-    let lab = match lab(rules) {
-        Ok(lab) => lab,
-        Err(said) => return say(out, &said),
-    };
-    let mut broken = None;
-    let ended = replay::replay(&recording, &lab, &mut |step| {
-        if let Err(error) = say(out, &Said::Replayed(Box::new(step))) {
-            broken = Some(error);
-        }
-    });
-    match (broken, ended) {
-        (Some(error), _) => Err(error),
-        (None, Ok(())) => say(out, &Said::ReplayEnd),
-        (None, Err(error @ ReplayError::Exec { source: ExecError::Missing(_), .. })) => {
-            say(out, &Said::Unsupported(error.to_string()))
-        }
-        (None, Err(error)) => say(out, &Said::Fault(chain(&error))),
-    }
-}
-
 /// A scenario with what the command line decides; else what is wrong with it, or what it misses here, in words.
 fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario, Said> {
     let mut scenario =
@@ -391,114 +351,6 @@ fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario,
     settings.deviations = overrides.deviations.apply(settings.deviations);
     settings.rules = overrides.rules.unwrap_or(settings.rules);
     Ok(scenario)
-}
-
-/// A lab that stands still at a chosen point, as a machine does that is about to lose its power.
-struct HoldAt<'a, 'b> {
-    lab: Lab,
-    left: Cell<Option<u32>>,
-    out: &'a RefCell<&'b mut dyn Write>,
-}
-
-impl HoldAt<'_, '_> {
-    fn pass(&self, point: &str) {
-        match self.left.get() {
-            None => {}
-            Some(0) => {
-                let told = say(*self.out.borrow_mut(), &Said::Held(point.to_owned()));
-                while told.is_ok() {
-                    std::thread::park();
-                }
-            }
-            Some(left) => self.left.set(Some(left - 1)),
-        }
-    }
-}
-
-impl Dataplane for HoldAt<'_, '_> {
-    fn shape(&self, topology: &Topology) -> Result<(), DataplaneError> {
-        self.lab.shape(topology)
-    }
-
-    fn observe(&self, host: &HostName) -> Result<HostState, DataplaneError> {
-        self.lab.observe(host)
-    }
-
-    fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
-        self.lab.apply(host, plan, &mut |op| {
-            after(op);
-            self.pass(&op.to_string());
-        })
-    }
-
-    fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
-        self.pass("matrix");
-        self.lab.send(flows)
-    }
-
-    fn exchange(&self, volley: &Volley, enough: &dyn Fn(&[Sighted]) -> bool) -> Result<Exchanged, DataplaneError> {
-        self.lab.exchange(volley, enough)
-    }
-
-    fn watch(&self, classification: &Classification) -> Result<(), DataplaneError> {
-        self.lab.watch(classification)
-    }
-
-    fn caught(&self) -> Result<Vec<Captured>, DataplaneError> {
-        self.lab.caught()
-    }
-
-    fn inject(&self, network: &Id, host: &HostName, frame: &[u8]) -> Result<(), DataplaneError> {
-        self.lab.inject(network, host, frame)
-    }
-
-    fn carry(&self, courses: &[Course]) -> Result<(), DataplaneError> {
-        self.lab.carry(courses)
-    }
-
-    fn beat(&self) -> Result<(), DataplaneError> {
-        self.lab.beat()
-    }
-
-    fn told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {
-        self.lab.told()
-    }
-
-    fn under_way(&self) -> BTreeMap<u32, UnderWay> {
-        self.lab.under_way()
-    }
-
-    fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
-        self.lab.pace(courses)
-    }
-
-    fn paced(&self) -> Result<BTreeMap<u32, Paced>, DataplaneError> {
-        self.lab.paced()
-    }
-
-    fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
-        self.lab.counted()
-    }
-
-    fn explain(&self, flow: &Flow) -> Result<Explanation, DataplaneError> {
-        self.lab.explain(flow)
-    }
-
-    fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
-        self.lab.connections(place)
-    }
-
-    fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
-        self.lab.touched()
-    }
-
-    fn shell(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
-        self.lab.shell(place, line)
-    }
-
-    fn flush(&self, place: &Place, cache: Cache, address: Option<IpAddr>) -> Result<(), DataplaneError> {
-        self.lab.flush(place, cache, address)
-    }
 }
 
 fn say(out: &mut dyn Write, said: &Said) -> std::io::Result<()> {

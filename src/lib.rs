@@ -2,6 +2,26 @@
 //! inside throwaway network namespaces, changes it by scenario files, sends real packets through it, and records what stands
 //! in every namespace and who reached whom, **as which source address, through which host**.
 //!
+//! # In your own tests
+//!
+//! ```no_run
+//! #[test]
+//! fn source_nat() {
+//!     dvrlab::scenario!("scenarios/snat.yaml");
+//! }
+//! ```
+//!
+//! [`scenario!`](crate::scenario!) runs a file and compares with its snapshots in your repository; [`Test`] has the rest: scenarios
+//! given as text, deviations, what came of a run without a verdict. Each lab is a process of its own with namespaces of its own, made
+//! of your test's binary, which is started anew and acts before its `main`: so neither root nor the installed program is needed, and
+//! an unprivileged user, several tests at a time and `cargo nextest` are fine. Where no namespace can be made such a test fails, and
+//! says which setting forbids it. `dvrlab new` writes a scenario to begin with, `scenarios/README.md` is the guide to the language,
+//! and `examples/cargo-test` a whole project. Have your dependencies optimised (`[profile.dev.package."*"] opt-level = 2`): it
+//! is they that build labs.
+//!
+//! That is all there is of an interface: the modules below are the inside of the program, public for its own tests alone, and change
+//! without notice. `RUSTDOCFLAGS="--cfg dvrlab_internals" cargo doc` shows them.
+//!
 //! # Bird's-eye view
 //!
 //! Everything is a value until [`kernel`], and every value has exactly one printed form. Data flows one way; each arrow is one
@@ -33,13 +53,14 @@
 //! | [`dataplane`] | the one seam to the world |
 //! | [`probe`] | builds, sends, answers and follows packets |
 //! | [`kernel`], [`lab`] | Linux: namespaces, netlink, sysctls, packet sockets; and the lab made of them |
-//! | [`scenario`] | the scenario language: reading, checking, judging |
+//! | [`mod@scenario`] | the scenario language: reading, checking, judging |
 //! | [`run`] | drives a scenario over a data plane, step by step |
 //! | [`replay`] | drives an agent by recorded router dicts, and prints what stands then as the recordings have it |
 //! | [`diff`] | what behaves differently in two runs, and which rules went with it |
 //! | [`record`], [`report`], [`snapshot`] | what a run leaves behind, its printed forms, the files in `snapshots/` |
 //! | [`harness`] | a sandbox of its own for each scenario |
 //! | [`cli`] | the only place that prints |
+//! | `library` | [`scenario!`](crate::scenario!), [`Test`]: the crate in somebody else's `cargo test` |
 //!
 //! # Architecture invariants
 //!
@@ -59,45 +80,78 @@
 //!   place of this one.
 //! - There is no `unsafe` code.
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod backend;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod deviation;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod name;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod net;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod flow;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod ledger;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod memory;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod packet;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod topology;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod api;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod router;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod watch;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod namespace;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod plan;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod why;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod capture;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod dataplane;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod kernel;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod lab;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod probe;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod scenario;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod record;
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod report;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod diff;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod run;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod replay;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod snapshot;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod harness;
 
+#[cfg_attr(not(dvrlab_internals), doc(hidden))]
 pub mod cli;
+
+mod library;
+
+pub use library::{Run, Test, TestError};

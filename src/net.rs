@@ -122,6 +122,11 @@ impl Mac {
         Self([0xfa, 0x16, 0x3f, a, b, c])
     }
 
+    /// The MAC of a host's device on the underlay.
+    pub fn uplink(host: &str) -> Self {
+        Self::derived("uplink", host)
+    }
+
     /// A router's gateway port's MAC.
     pub fn gateway(router: &str) -> Self {
         Self::derived("qg", router)

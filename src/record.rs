@@ -123,6 +123,10 @@ pub struct StepRecord {
     /// The connections that a namespace tracked, where a sentence of the step is about them: `cmp1/qrouter-r1` to all of its.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connections: BTreeMap<String, Vec<Connection>>,
+    /// What stood at an instance, at a machine outside or in a host's own namespace, where a sentence of the step is about it,
+    /// before its probes: by name, lines by kind. Here a neighbour may be one that a kernel has found out by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub around: BTreeMap<String, Vec<Line>>,
     /// Hosts that were not told all that is in force, or could not act upon it, and in what they differ from it, a line each:
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -133,6 +137,9 @@ pub struct StepRecord {
     /// What kind of translator stands before an instance, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRecord>,
+    /// In which order hosts heard of the step's changes, if the run was asked for another than the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryRecord>,
     /// What the flows went through that ran through the step, in the order of its sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<Account>,
@@ -158,6 +165,15 @@ pub struct ExchangeRecord {
     pub sent: String,
     /// What was looked for, and what became of it: `seen at vm1: { icmp: port-unreachable }`.
     pub verdicts: Vec<String>,
+}
+
+/// The order in which hosts heard of the changes of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryRecord {
+    /// How many orders of the kind asked for there are.
+    pub orders: u64,
+    /// What each host heard, in order: `cmp1 hears r1 updated`.
+    pub order: Vec<String>,
 }
 
 /// What one host's agent did in a step.
@@ -224,6 +240,8 @@ pub enum FailureKind {
     Watch,
     /// A frame that was sent for the watch to see, and was not seen as what it was.
     Unproved,
+    /// A pair that is reached after the step as before lost packets during it.
+    Disturbed,
     /// A probe for whose fate there is no evidence: a defect of the harness.
     NoEvidence,
 }
@@ -236,6 +254,15 @@ fn is_zero(number: &u32) -> bool {
 /// The record's JSON schema.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Record).into()
+}
+
+impl Failure {
+    /// It is about this sentence of the scenario, or says just this.
+    pub fn is_of(&self, sentence: &str) -> bool {
+        let own = matches!(self.kind, FailureKind::Expectation | FailureKind::Watch);
+        let about = || self.text.strip_prefix('`')?.strip_prefix(sentence)?.strip_prefix("`:");
+        own && (self.text == sentence || about().is_some())
+    }
 }
 
 impl StepRecord {

@@ -37,12 +37,16 @@ pub fn of(record: &Record, directory: &Path) -> [Snapshot; 2] {
         .map(|(what, text)| Snapshot { file: directory.join(format!("{}.{what}.snap", record.scenario)), text })
 }
 
-/// `snapshots/` beside the `scenarios/` that `scenario` lies in, if both stand.
-pub fn directory_of(scenario: &Path) -> Option<PathBuf> {
+/// `snapshots/` beside the `scenarios/` that `scenario` lies in, whether it stands or not; none if the scenario lies elsewhere.
+pub fn place_of(scenario: &Path) -> Option<PathBuf> {
     let scenario = fs::canonicalize(scenario).ok()?;
     let scenarios = scenario.ancestors().find(|directory| directory.ends_with("scenarios"))?;
-    let snapshots = scenarios.parent()?.join("snapshots");
-    snapshots.is_dir().then_some(snapshots)
+    Some(scenarios.parent()?.join("snapshots"))
+}
+
+/// As [`place_of`], if it stands.
+pub fn directory_of(scenario: &Path) -> Option<PathBuf> {
+    place_of(scenario).filter(|directory| directory.is_dir())
 }
 
 impl Snapshot {
@@ -60,8 +64,11 @@ impl Snapshot {
         if old.trim_end() == self.text.trim_end() {
             return Ok(None);
         }
-        let diff =
-            TextDiff::from_lines(old.trim_end(), self.text.trim_end()).unified_diff().context_radius(2).to_string();
+        let diff = TextDiff::from_lines(old.trim_end(), self.text.trim_end())
+            .unified_diff()
+            .context_radius(2)
+            .missing_newline_hint(false)
+            .to_string();
         Ok(Some(Difference::Changed(diff)))
     }
 

@@ -75,6 +75,7 @@ fn a_namespace_that_is_made_anew_keeps_nothing() {
   - together:
       - sabotage: { at: net1, delete: namespace snat-r1 }
       - resync_agent: { host: net1 }
+    during: { vm1 -> 203.0.113.10 icmp: loss 30, web -> 203.0.113.10 icmp: loss 30 }
     expect: { net1/snat-r1: [unchanged since before, keeps device qg-r1, keeps namespace], net1: unchanged }
   - expect: { net1/snat-r1: [unchanged, keeps device qg-r1, keeps device qg-r1 since before] }
 ",

@@ -93,6 +93,14 @@ ip -n {q} link set QR4 allmulticast on
 ip -n {q} link set QR4 alias other
 ip -n {q} link set QR4 down; ip -n {q} link set QR4 name other0
 ip -n {q} link set RFP arp off
+ip -n {q} route del local 10.0.1.1 table local
+ip -n {s} route flush table local
+ip -n {s} -6 route del local 2001:db8:90::10 dev QG table local
+ip -n {q} addr flush dev QR4
+ip -n {q} rule flush
+ip -n {q} link set QR4 netns {s}
+ip -n {s} link del QG; ip -n {s} link del SG
+ip -n {f} link del FG
 ip -n {q} link add br0 type bridge; ip -n {q} link set QR4 master br0
 ip -n {s} link set QG mtu 1300
 ip -n {f} link set FG down
@@ -109,6 +117,8 @@ ip netns exec {q} sysctl -w net.ipv6.conf.QR6.forwarding=0
 ip netns exec {s} sysctl -w net.ipv6.conf.QG.accept_ra=2
 ip netns exec {s} sysctl -w net.netfilter.nf_conntrack_tcp_loose=1
 ip netns exec {f} sysctl -w net.ipv4.conf.FG.proxy_arp=0
+ip netns exec {q} sysctl -w net.ipv6.conf.QR6.disable_ipv6=1
+ip netns exec {s} nft flush ruleset
 ip netns exec {s} iptables -P FORWARD DROP
 ip netns exec {s} iptables -t nat -F neutron-l3-agent-snat
 ip netns exec {s} iptables -t nat -I neutron-l3-agent-snat -s 10.0.1.0/24 -j ACCEPT
@@ -116,6 +126,9 @@ ip netns exec {s} iptables -t nat -N other
 ip netns exec {s} iptables -t mangle -D neutron-l3-agent-mark 1
 ip netns exec {s} iptables -D FORWARD 1; ip netns exec {s} iptables -A FORWARD -j neutron-filter-top
 ip netns exec {q} ip6tables -t nat -F neutron-l3-agent-PREROUTING; ip netns exec {q} ip6tables -t nat -F PREROUTING
+ip netns del {q}
+ip netns del {s}; ip netns add {s}
+ip netns del {f}
 ";
 
 fn words(command: &str) -> Vec<String> {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -235,6 +235,14 @@ impl Dataplane for Careless<'_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn around(&self) -> &dyn Around {
+        self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

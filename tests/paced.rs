@@ -1,5 +1,4 @@
 //! A clock paces twins of flows: their figures are there, and judge nothing.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::{Command, Output};
 
-use dvrlab::dataplane::{Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Around, Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
 use dvrlab::ledger::{Course, Paced, Packet};
@@ -215,6 +215,14 @@ impl Dataplane for Meddled {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn around(&self) -> &dyn Around {
+        self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

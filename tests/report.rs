@@ -42,6 +42,12 @@ fn the_page_is_whole_and_the_same_every_time() {
     {
         assert!(page.contains(words), "{words}");
     }
+    // Each flow that ran through a step has a plot, each of its lost packets a mark.
+    let flows: Vec<_> = records.iter().flat_map(|record| &record.steps).flat_map(|step| &step.flows).collect();
+    let lost: usize = flows.iter().map(|account| account.lost.len()).sum();
+    assert!(!flows.is_empty(), "a scenario with flows");
+    assert_eq!(page.matches("<figure class=\"ledger\">").count(), flows.len());
+    assert_eq!(page.matches("<rect class=\"lost\"").count(), lost);
     assert!(page.len() < 100_000 * records.len() + 60_000, "{} bytes", page.len());
 }
 

@@ -149,10 +149,25 @@ impl Place {
     }
 
     fn run(&self, scenario: &Path, unprivileged: bool) -> Child {
+        heed_interrupts();
         let mut command = Command::new(&self.program);
         command.args(["run", "--quiet"]).arg(scenario);
         self.start(command, unprivileged)
     }
+}
+
+/// Has the programs that are started from now on end by ^C. What a shell runs in the background inherits that it is ignored, and
+/// so would they; what is caught here is at its default again in a new program.
+fn heed_interrupts() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    if ignored & (1 << (libc::SIGINT - 1)) == 0 {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _inside = runtime.enter();
+    let _stream = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap();
 }
 
 /// The network namespaces of processes, without the one that this process is in.

@@ -1,18 +1,33 @@
-//! Every scenario file is a test: it runs as expected, and its two snapshots are as committed.
+//! Every scenario file is a test: it runs as expected, its two snapshots are as committed, and each of its faults turns it red.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its own files has failed")]
 
 mod common;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use dvrlab::harness::Overrides;
+use dvrlab::record::Outcome;
+use dvrlab::report::{Proof, proof, proof_text};
+use dvrlab::scenario::Scenario;
 use dvrlab::{report, snapshot};
 use rstest::rstest;
 
 #[rstest]
-fn scenario(#[files("scenarios/**/*.yaml")] file: PathBuf) {
+fn scenario(
+    #[files("scenarios/**/*.yaml")]
+    #[files("tests/unsupported/*.yaml")]
+    file: PathBuf,
+) {
     if common::labs_are_skipped() {
+        return;
+    }
+    let (text, scenario) = table::read(&file);
+    if table::is_of_later(&scenario) {
+        let told = common::unsupported(&file.to_string_lossy(), text);
+        assert!(told.starts_with("it requires "), "{told}");
         return;
     }
     let record = common::record_of(&file);
@@ -26,12 +41,34 @@ fn scenario(#[files("scenarios/**/*.yaml")] file: PathBuf) {
         insta::assert_snapshot!(format!("{name}.rules"), report::rules(&record));
     });
     assert!(record.failures().next().is_none(), "{}", report::failures(&record));
+    assert_eq!(record.outcome, Outcome::Passed);
+    each_fault_is_noticed(&file, &text, &scenario, &record);
+}
+
+/// Each fault turns the scenario, which is green without it, red by the sentence that `tests/faults.txt` names. What comes
+/// after that sentence has failed is not run: it would be the faulty router's.
+fn each_fault_is_noticed(file: &Path, text: &str, scenario: &Scenario, green: &dvrlab::record::Record) {
+    let table = table::table();
+    for (number, fault) in scenario.faults.iter().enumerate() {
+        let sentence = table.get(&(scenario.name.clone(), fault.text.clone()));
+        let overrides = Overrides { fault: Some(number), until: sentence.cloned(), ..Overrides::default() };
+        let red = common::record_with(&file.to_string_lossy(), text.to_owned(), overrides);
+        let proof = proof(green, &red);
+        let told = proof_text(&red, &proof);
+        let Proof::Noticed(noticed) = proof else { panic!("{told}") };
+        let sentence = sentence.unwrap_or_else(|| panic!("tests/faults.txt does not have `{}`\n{told}", fault.text));
+        assert!(noticed.iter().any(|one| one.is_of(sentence)), "`{sentence}` did not fail\n{told}");
+        let touched = &red.fault.as_ref().unwrap().touched;
+        assert_eq!(touched.len(), 1, "{}: a fault touches one object or operation: {touched:?}", fault.text);
+    }
 }
 
 /// A snapshot without a scenario would never be compared again; a scenario without one compares nothing.
 #[test]
 fn snapshots_and_scenarios_belong_together() {
-    let scenarios = files(&common::project("scenarios"), "yaml");
+    let later = |name: &String| table::is_of_later(&table::read(&common::project(&format!("scenarios/{name}.yaml"))).1);
+    let scenarios: BTreeSet<String> =
+        files(&common::project("scenarios"), "yaml").into_iter().filter(|name| !later(name)).collect();
     let wanted: BTreeSet<String> =
         scenarios.iter().flat_map(|name| [format!("{name}.reach"), format!("{name}.rules")]).collect();
     let found: BTreeSet<String> =

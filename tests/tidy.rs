@@ -119,6 +119,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "why",
         ],
     ),
+    ("library", &["backend", "harness", "record", "report", "scenario", "snapshot"]),
 ];
 
 /// Modules that touch no world: no I/O, no clock, no threads, no randomness.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use built::Built;
 use dvrlab::api::Intent;
-use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Announced, Dataplane, DataplaneError, ExecError, Executed, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
@@ -308,6 +308,14 @@ impl Dataplane for Around<'_> {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.lab.connections(place)
+    }
+
+    fn around(&self) -> &dyn dvrlab::dataplane::Around {
+        self.lab.around()
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.lab.announced()
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

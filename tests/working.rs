@@ -49,20 +49,20 @@ fn reaches_upstream(path: &Path, step: usize) {
     let config = world.config();
     let router: &RouterConfig = config.routers.values().next().unwrap();
     let (gateway, interface) = (router.gw_port.as_ref().unwrap(), &router.interfaces[0]);
-    let upstream = gateway.subnets[0].gateway_ip.unwrap();
-    assert!(!gateway.subnets[0].cidr.contains(&upstream), "{file} step {step}: {upstream} is in its subnet");
+    let upstream = gateway.subnets()[0].gateway_ip.unwrap();
+    assert!(!gateway.subnets()[0].cidr.contains(&upstream), "{file} step {step}: {upstream} is in its subnet");
 
     let mut topology = world.topology();
-    let IpAddr::V4(first) = interface.subnets[0].cidr.network() else { panic!("an IPv4 subnet") };
+    let IpAddr::V4(first) = interface.subnets()[0].cidr.network() else { panic!("an IPv4 subnet") };
     let own = IpAddr::V4((u32::from(first) + 77).into());
     let default = vec![("0.0.0.0/0".parse().unwrap(), interface.fixed_ips[0].ip_address)];
-    let length = interface.subnets[0].cidr.prefix_len();
+    let length = interface.subnets()[0].cidr.prefix_len();
     topology
         .nodes
         .insert("vm".parse().unwrap(), node(&interface.network_id, "vm", &[format!("{own}/{length}")], default));
-    let IpAddr::V4(outside) = gateway.subnets[0].cidr.broadcast() else { panic!("an IPv4 subnet") };
+    let IpAddr::V4(outside) = gateway.subnets()[0].cidr.broadcast() else { panic!("an IPv4 subnet") };
     let on_link =
-        format!("{}/{}", std::net::Ipv4Addr::from(u32::from(outside) - 1), gateway.subnets[0].cidr.prefix_len());
+        format!("{}/{}", std::net::Ipv4Addr::from(u32::from(outside) - 1), gateway.subnets()[0].cidr.prefix_len());
     let addresses = [format!("{upstream}/32"), on_link];
     topology.nodes.insert("upstream".parse().unwrap(), node(&gateway.network_id, "upstream", &addresses, Vec::new()));
 

@@ -1,7 +1,9 @@
 //! A lab that stands, and what is asked of it: the driver's part in a run, without its checks.
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use dvrlab::api::{Event, Intent, Snat};
 use dvrlab::dataplane::Dataplane as _;
@@ -77,6 +79,15 @@ steps:
   - expect: { vm1 -> vm2: as itself }
 ";
 
+/// What is measured of the changes: the case, the change, and the host, or all of them.
+pub(crate) const MEASURED: [(&str, &str, Option<&str>); 5] = [
+    ("gateway", "gateway", None),
+    ("gateway-network-node", "gateway", Some("net1")),
+    ("gateway-compute-host", "gateway", Some("cmp1")),
+    ("floating-ip", "floating-ip", None),
+    ("floating-ip-compute-host", "floating-ip", Some("cmp1")),
+];
+
 /// The changes that are measured, each with what takes it back.
 pub(crate) fn event_set() -> [(&'static str, [Event; 2]); 2] {
     let r1 = Name::new("r1").expect("r1 is a name");
@@ -98,7 +109,7 @@ pub(crate) fn event_set() -> [(&'static str, [Event; 2]); 2] {
     ]
 }
 
-fn intent(text: &str) -> Intent {
+pub(crate) fn intent(text: &str) -> Intent {
     scenario::parse("bench.yaml", text)
         .unwrap_or_else(|notes| panic!("{}", scenario::render(&notes, text, "", false)))
         .intent
@@ -109,15 +120,33 @@ pub(crate) struct Standing {
     lab: Lab,
     intent: Intent,
     topology: Topology,
+    /// How long each host took over the last change: read, worked out, done. It is what an agent's time is of.
+    took: BTreeMap<HostName, Duration>,
 }
 
 impl Standing {
     /// A new lab, built from nothing.
     pub(crate) fn new(text: &str) -> Self {
         let lab = Lab::new().expect("a lab can be made");
-        let mut standing = Self { lab, intent: Intent::default(), topology: Topology::default() };
+        let mut standing =
+            Self { lab, intent: Intent::default(), topology: Topology::default(), took: BTreeMap::new() };
         standing.move_to(intent(text));
         standing
+    }
+
+    /// The same lab without anything in it: its fabric, its machines, and the routers' namespaces.
+    pub(crate) fn empty(intent: &Intent) -> Self {
+        let lab = Lab::new().expect("a lab can be made");
+        let topology = router::topology(intent);
+        lab.shape(&topology).expect("the lab takes its shape");
+        for host in &intent.host_order {
+            let desired = namespace::desired(&router::host_config(intent, host), &HostState::default())
+                .expect("the configuration can be built");
+            let mut plan = plan::plan(&HostState::default(), &desired);
+            plan.ops.retain(|op| op.action == plan::Action::NamespaceAdd);
+            lab.apply(host, &plan, &mut |_op| {}).expect("namespaces can be made");
+        }
+        Self { lab, intent: intent.clone(), topology, took: BTreeMap::new() }
     }
 
     /// Brings the lab to `next`, as a run does.
@@ -128,12 +157,15 @@ impl Standing {
         let changes: Vec<_> = changes.filter(|(before, after)| before != after).collect();
         let order = router::order(&changes);
         self.lab.shape(&topology.while_leaving(&self.topology)).expect("the lab takes its shape");
+        self.took.clear();
         for host in &order {
+            let start = Instant::now();
             let config = router::host_config(&next, host);
             let observed = self.lab.observe(host).expect("a host can be read");
             let desired = namespace::desired(&config, &observed).expect("the configuration can be built");
             let plan = plan::plan(&observed, &desired);
             self.lab.apply(host, &plan, &mut |_op| {}).expect("a plan can be carried out");
+            self.took.insert(host.clone(), start.elapsed());
         }
         self.lab.shape(&topology).expect("the lab takes its shape");
         (self.intent, self.topology) = (next, topology);
@@ -144,10 +176,18 @@ impl Standing {
         &self.lab
     }
 
-    /// Makes a call and does what follows from it.
-    pub(crate) fn ask(&mut self, event: &Event) {
+    /// Makes a call and does what follows from it. Says how long that took.
+    pub(crate) fn ask(&mut self, event: &Event) -> Duration {
+        let start = Instant::now();
         let next = self.intent.apply(event).expect("the API takes what is measured");
         self.move_to(next);
+        start.elapsed()
+    }
+
+    /// How long a host took over the last change; a host that it does not concern took none.
+    pub(crate) fn took(&self, host: &str) -> Duration {
+        let name = Name::new(host).expect("a host's name is a name");
+        self.took.get(&HostName::from(name)).copied().unwrap_or_default()
     }
 
     /// Takes all floating IPs off: a router that has some keeps its gateway.

@@ -7,6 +7,48 @@ use std::path::{Path, PathBuf};
 use super::{Color, EXIT_BAD_INPUT, EXIT_NOTHING, err};
 use crate::scenario::{self, Scenario};
 
+/// Which scenarios.
+#[derive(Debug, clap::Args)]
+pub(super) struct Selection {
+    /// Scenario files, or directories of them.
+    #[arg(default_value = "scenarios")]
+    paths: Vec<PathBuf>,
+    /// Only scenarios whose name contains this, or that have it as a tag. May be given several times: any of them will do.
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// Only every Nth of what is left then, beginning with the Mth: `1/4`.
+    #[arg(long, value_name = "M/N", value_parser = shard)]
+    shard: Option<(usize, usize)>,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(m, n)| Some((m.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((m, n)) if (1..=n).contains(&m) => Ok((m, n)),
+        Some(_) | None => Err("write M/N with M from 1 to N".to_owned()),
+    }
+}
+
+impl Selection {
+    /// Reads them; what is wrong, or that there are none, is printed before the exit code is given.
+    pub(super) fn load(&self, color: Color) -> Result<Vec<Loaded>, i32> {
+        let (first, every) = self.shard.unwrap_or((1, 1));
+        let all = load(&self.paths, color)?.into_iter().filter(|one| self.wants(&one.scenario));
+        let selected: Vec<Loaded> =
+            all.enumerate().filter(|(n, _)| n % every == first - 1).map(|(_, one)| one).collect();
+        if selected.is_empty() {
+            err("error: no scenario is selected (`dvrlab list` shows names and tags)\n");
+            return Err(EXIT_NOTHING);
+        }
+        Ok(selected)
+    }
+
+    fn wants(&self, scenario: &Scenario) -> bool {
+        let matches = |text: &String| scenario.name.contains(text) || scenario.tags.contains(text);
+        self.filter.is_empty() || self.filter.iter().any(matches)
+    }
+}
+
 /// A scenario with the file it came from.
 pub(super) struct Loaded {
     pub(super) file: PathBuf,

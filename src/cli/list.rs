@@ -1,11 +1,10 @@
 //! `dvrlab list`.
 
-use std::path::PathBuf;
+use super::files::Selection;
+use super::{Color, EXIT_OK, out};
 
-use super::{Color, EXIT_OK, files, out};
-
-pub(super) fn list(paths: &[PathBuf], color: Color) -> i32 {
-    let loaded = match files::load(paths, color) {
+pub(super) fn list(selection: &Selection, color: Color) -> i32 {
+    let loaded = match selection.load(color) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };

@@ -7,6 +7,7 @@ mod files;
 mod graph;
 mod list;
 mod manual;
+mod new;
 mod records;
 mod replay;
 mod report;
@@ -34,7 +35,7 @@ pub const EXIT_BUG: i32 = 70;
 /// Runs a distributed virtual router with source NAT in throwaway network namespaces, changes it by scenario files, and
 /// records who reached whom, as which source address, through which host.
 #[derive(Debug, Parser)]
-#[command(name = "dvrlab", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "dvrlab", version, about, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// When to use colour.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
@@ -43,8 +44,13 @@ pub struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 as expected, 1 an expectation, an invariant or a snapshot failed, 2 a scenario or an
+const AFTER_HELP: &str = "To begin with:
+  dvrlab doctor                        whether this machine can run labs
+  dvrlab new scenarios/first.yaml      a scenario, to be changed
+  dvrlab run scenarios/first.yaml      what is reached from where
+  dvrlab run                           all of scenarios/, compared with snapshots/
+
+Exit codes: 0 as expected, 1 an expectation, an invariant or a snapshot failed, 2 a scenario or an
 argument is wrong, 3 this machine cannot run labs, 4 nothing was selected, 70 a bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,15 +84,13 @@ enum Command {
     /// Look for mistakes in scenarios, starting nothing.
     Check {
         /// Scenario files, or directories of them.
-        #[arg(required = true)]
+        #[arg(default_value = "scenarios")]
         paths: Vec<PathBuf>,
     },
     /// List scenarios with their tags and what they show.
-    List {
-        /// Scenario files, or directories of them.
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-    },
+    List(files::Selection),
+    /// Write a scenario to begin with: one that runs, to be changed.
+    New(new::Arguments),
     /// Compare two records by behaviour first: flows, leaks, then rules. Ends with 1 if behaviour changed.
     Diff(diff::Arguments),
     /// Write records as one HTML file: topology, matrix, ways and rules, step by step.
@@ -141,7 +145,8 @@ pub fn main() -> i32 {
         Command::Why(arguments) => why::why(&arguments, color),
         Command::Shell(arguments) => shell::shell(&arguments, color),
         Command::Check { paths } => check::check(&paths, color),
-        Command::List { paths } => list::list(&paths, color),
+        Command::List(selection) => list::list(&selection, color),
+        Command::New(arguments) => new::new(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Graph(arguments) => graph::graph(&arguments, color),

@@ -132,7 +132,11 @@ fn ended_early(path: &str, error: &HarnessError) -> i32 {
             err(&format!("this machine cannot run labs: {sandbox}{remedy}\n"));
             EXIT_NO_LAB
         }
-        HarnessError::Lab(_) | HarnessError::Ended { .. } | HarnessError::Pipe(_) | HarnessError::Garbled(_) => {
+        HarnessError::Lab(_)
+        | HarnessError::Stopped
+        | HarnessError::Ended { .. }
+        | HarnessError::Pipe(_)
+        | HarnessError::Garbled(_) => {
             err(&format!("error: {path}: {error}\n"));
             EXIT_BUG
         }

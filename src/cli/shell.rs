@@ -6,8 +6,14 @@ use super::{Color, EXIT_BAD_INPUT, EXIT_BUG, EXIT_NO_LAB, err, files, out, run, 
 use crate::deviation::Switches;
 use crate::harness::{self, HarnessError, Overrides, Shell};
 
+const EXAMPLES: &str = "Examples:
+  dvrlab shell scenarios/floating-ip/in-out.yaml@given cmp1
+  dvrlab shell scenarios/floating-ip/in-out.yaml vm1 -- cat /proc/net/arp
+  dvrlab shell scenarios/floating-ip/in-out.yaml@given cmp1/qrouter-r1 -- ip rule";
+
 /// Arguments of `shell`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// A scenario file; with `@STEP` up to that step, by number or name (`0`: before the first one), else to its end.
     #[arg(value_name = "SCENARIO[@STEP]")]

@@ -9,8 +9,13 @@ use crate::harness::{self, HarnessError, Job, Overrides};
 use crate::scenario::{self, Scenario};
 use crate::why::{Answer, text};
 
+const EXAMPLES: &str = "Examples:
+  dvrlab why scenarios/floating-ip/in-out.yaml@given 'vm1 -> web tcp/80'
+  dvrlab why scenarios/snat/basic.yaml 'web -> 203.0.113.10 icmp'";
+
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// A scenario file; with `@STEP` up to that step, by number or name (`0`: before the first one), else to its end.
     #[arg(value_name = "SCENARIO[@STEP]")]

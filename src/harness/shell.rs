@@ -59,7 +59,8 @@ pub fn shell(program: &Path, shell: &Shell) -> Result<Ran, HarnessError> {
             | Said::Held(_)
             | Said::Replayed(_)
             | Said::ReplayEnd
-            | Said::Answer(_) => {}
+            | Said::Answer(_)
+            | Said::Pause(_) => {}
         }
     }
     Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) })

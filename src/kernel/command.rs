@@ -4,9 +4,10 @@
 //! Never: the record stream as its standard output, nor the control pipe as its standard input.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
@@ -27,6 +28,9 @@ pub struct Finished {
     pub status: ExitStatus,
     /// What it and its children wrote to standard output and standard error until then.
     pub output: String,
+    /// Names that `ip netns` was shown and that stand for these namespaces no more: somebody deleted them, and may have made
+    /// others of the same name, which end with the program's own mounts.
+    pub gone: Vec<NamespaceName>,
 }
 
 /// Why a program could not be run.
@@ -65,14 +69,28 @@ pub fn run(
     let mut output = tempfile::tempfile().map_err(running)?;
     let named: Vec<(&NamespaceName, i32)> =
         names.iter().map(|(name, netns)| (name, netns.as_fd().as_raw_fd())).collect();
-    let child = netns.run_apart(|| {
+    let inodes: Vec<(&NamespaceName, u64)> = names.iter().map(|(name, netns)| (name, netns.inode())).collect();
+    let (status, gone) = netns.run_apart(|| {
         furnish(&named).map_err(CommandError::Names)?;
-        start(program, arguments, &output).map_err(running)
+        let status = start(program, arguments, &output).and_then(Owned::wait).map_err(running)?;
+        Ok::<_, CommandError>((status, gone(&inodes).map_err(CommandError::Names)?))
     })??;
-    let status = child.wait().map_err(running)?;
     let mut bytes = Vec::new();
     output.rewind().and_then(|()| output.read_to_end(&mut bytes)).map_err(running)?;
-    Ok(Finished { status, output: String::from_utf8_lossy(&bytes).into_owned() })
+    Ok(Finished { status, output: String::from_utf8_lossy(&bytes).into_owned(), gone })
+}
+
+/// Which of the names stand for other namespaces than they did, or for none.
+fn gone(names: &[(&NamespaceName, u64)]) -> io::Result<Vec<NamespaceName>> {
+    let mut gone = Vec::new();
+    for (name, inode) in names {
+        match fs::metadata(Path::new(NETNS).join(name.as_str())) {
+            Ok(found) if found.ino() == *inode => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => gone.push((*name).clone()),
+        }
+    }
+    Ok(gone)
 }
 
 /// Gives the calling thread a mount namespace of its own, with these names.

@@ -29,6 +29,10 @@ const NEIGHBOUR_PROBES: u32 = 1;
 /// An hour: how long a neighbour is believed without being asked again.
 const NEIGHBOUR_BELIEVED_MS: u64 = 3_600_000;
 
+/// Room for the largest frame on those ends of pairs that belong to no machine: what limits a frame is the machine's own
+/// end, whose MTU may change. The kernel's largest for Ethernet (`ETH_MAX_MTU`).
+pub const PORT_MTU: u32 = 65_535;
+
 /// What a device will be.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {

@@ -1,8 +1,9 @@
-//! Forgetting resolved neighbours.
+//! Resolved neighbours: read, and forgotten.
 //!
-//! In: a namespace. Out: its neighbour tables without what was resolved. Never: a permanent entry touched; those are
-//! configuration.
+//! In: a namespace. Out: what its kernel has found out; its neighbour tables without that. Never: a permanent entry read or
+//! touched; those are configuration.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -11,7 +12,20 @@ use nix::errno::Errno;
 
 use super::extack::NetlinkError;
 use super::netns::Netns;
+use super::observe::{self, ObserveFailure, device_names, reading};
 use super::request::{acknowledged, dump};
+use crate::name::DeviceName;
+use crate::net::Mac;
+
+/// The neighbours of both families that the kernel has found out and believes in.
+///
+/// # Errors
+/// [`ObserveFailure`].
+pub async fn resolved(netns: &Netns) -> Result<BTreeMap<(DeviceName, IpAddr), Mac>, ObserveFailure> {
+    let names = device_names(netns).await?;
+    let answers = dump(netns.handle(), RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
+    Ok(observe::resolved(&answers.map_err(reading("neighbours"))?, &names))
+}
 
 /// Forgets the neighbours of both families, or one of them.
 ///

@@ -5,14 +5,21 @@
 //! namespace. A chain of type nat is walked by a flow's first packet only.
 
 use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
 
 use netlink_sys::{Socket, protocols};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::netns::{Netns, NetnsError};
 use super::nfnetlink::{NfnetlinkError, each_message, find};
 use super::nft::{NftError, Sign, TRACE_TABLE, remove_trace, set_trace};
 use crate::net::Family;
 
+/// What the socket for events may hold, bytes; the kernel grants twice `net.core.rmem_max` at most. An event takes some 1.3 kB there,
+/// and a packet makes some fifty in a router's namespace.
+const BUFFER: i32 = 1 << 21;
 /// NFNLGRP_NFTRACE
 const GROUP: u32 = 9;
 /// NFT_MSG_TRACE of subsystem 10.
@@ -73,7 +80,9 @@ pub enum Code {
 
 /// A tracer in one namespace. Dropping it leaves the trace table in place: call [`Tracer::end`].
 pub struct Tracer {
-    socket: Socket,
+    reader: JoinHandle<Result<Vec<Event>, NfnetlinkError>>,
+    /// The reader ends when this is closed.
+    running: UnixStream,
 }
 
 /// Why packets cannot be traced.
@@ -85,6 +94,12 @@ pub enum TraceError {
     /// The socket for events cannot be had.
     #[error("open a socket for trace events")]
     Open(#[source] io::Error),
+    /// Nothing can read the events while they come.
+    #[error("read trace events beside the packets")]
+    Reader(#[source] io::Error),
+    /// The reader did not survive.
+    #[error("read trace events beside the packets: the thread panicked")]
+    Panicked,
     /// The rules that choose packets were refused.
     #[error("install the rules that choose packets")]
     Rules(#[source] NftError),
@@ -100,8 +115,10 @@ impl Tracer {
     /// [`TraceError`].
     pub fn begin(netns: &Netns, family: Family, signs: &[Sign]) -> Result<Self, TraceError> {
         let socket = netns.run_in(listener)?.map_err(TraceError::Open)?;
+        let (running, ended) = UnixStream::pair().map_err(TraceError::Reader)?;
+        let reader = thread::Builder::new().spawn(move || read_until(&socket, &ended)).map_err(TraceError::Reader)?;
         set_trace(netns.nf(), family, signs).map_err(TraceError::Rules)?;
-        Ok(Self { socket })
+        Ok(Self { reader, running })
     }
 
     /// Ends tracing and gives what was seen, in order: packet by packet, each beginning with the rule of [`TRACE_TABLE`] that
@@ -110,16 +127,9 @@ impl Tracer {
     /// # Errors
     /// [`TraceError`].
     pub fn end(self, netns: &Netns, family: Family) -> Result<Vec<Event>, TraceError> {
-        let mut events = Vec::new();
-        each_message(&self.socket, |kind, message| {
-            if kind == TRACE {
-                events.push(event(message.attributes)?);
-            }
-            Ok(())
-        })
-        .map_err(TraceError::Events)?;
         remove_trace(netns.nf(), family).map_err(TraceError::Rules)?;
-        Ok(events)
+        drop(self.running);
+        self.reader.join().map_err(|_panic| TraceError::Panicked)?.map_err(TraceError::Events)
     }
 }
 
@@ -130,8 +140,33 @@ impl Event {
     }
 }
 
+/// Events as they come, until the other end is closed and none is left. A packet that goes in circles makes more than any socket
+/// holds.
+fn read_until(socket: &Socket, ended: &UnixStream) -> Result<Vec<Event>, NfnetlinkError> {
+    let mut events = Vec::new();
+    loop {
+        let mut places =
+            [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut places, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(NfnetlinkError::Receive(error.into())),
+        }
+        let over = places.last().and_then(PollFd::any).unwrap_or(false);
+        each_message(socket, |kind, message| {
+            if kind == TRACE {
+                events.push(event(message.attributes)?);
+            }
+            Ok(())
+        })?;
+        if over {
+            return Ok(events);
+        }
+    }
+}
+
 fn listener() -> io::Result<Socket> {
     let mut socket = Socket::new(protocols::NETLINK_NETFILTER)?;
+    socket.set_rx_buf_sz(BUFFER)?;
     socket.bind_auto()?;
     socket.add_membership(GROUP)?;
     Ok(socket)
@@ -183,7 +218,9 @@ fn named(number: u32, chain: Option<String>) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::*;
     use crate::kernel::nft;
@@ -216,18 +253,22 @@ mod tests {
         let rules = "ip4 mangle -A OUTPUT -j own\n\
             ip4 mangle -A own -p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff\n\
             ip4 nat -A OUTPUT -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300\n\
-            ip4 filter -A INPUT -p udp -m udp --dport 5301 -j DROP\n\
+            ip4 filter -A OUTPUT -p udp -m udp --dport 5301 -j DROP\n\
             ip4 filter -A INPUT -p udp -m udp --dport 5300 -j ACCEPT";
         make(netns.nf(), &desired(rules)).unwrap();
         let sign = |bytes: &[u8]| Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, bytes.to_vec())] };
         let tracer = Tracer::begin(&netns, Family::V4, &[sign(b"one"), sign(b"two")]).unwrap();
+        // What a machine sends to itself need not have come in when the call returns. That nobody listens is told once it has.
+        // One socket for all: a process that another test starts may hold a closed one for a moment, and its port.
+        let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let send = |bytes: &[u8], to: &str| {
-            let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
-            client.send_to(bytes, to).unwrap();
+            client.connect(to).unwrap();
+            client.send(bytes).and_then(|_| client.recv(&mut [0])).unwrap_err().kind()
         };
-        send(b"one", "127.0.0.1:53");
-        send(b"another", "127.0.0.1:53");
-        send(b"two", "127.0.0.1:5301");
+        assert_eq!(send(b"one", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
+        assert_eq!(send(b"another", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
+        assert_eq!(send(b"two", "127.0.0.1:5301"), ErrorKind::PermissionDenied);
         let events = tracer.end(&netns, Family::V4).unwrap();
         let mark = "-p udp -m udp --dport 53 -j MARK --set-xmark 0x7/0xffffffff";
         let translate = "-p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.1:5300";
@@ -243,15 +284,35 @@ mod tests {
                     format!("nat OUTPUT {translate}: Accept"),
                 ],
                 vec!["filter INPUT -p udp -m udp --dport 5300 -j ACCEPT: Accept".to_owned()],
-                vec!["mangle OUTPUT -j own: Jump(\"own\")".to_owned()],
-                vec!["filter INPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned()],
+                vec![
+                    "mangle OUTPUT -j own: Jump(\"own\")".to_owned(),
+                    "filter OUTPUT -p udp -m udp --dport 5301 -j DROP: Drop".to_owned(),
+                ],
             ],
         );
         assert!(events.iter().any(|event| event.mark == 7));
         // Tracing is over, and what chose the packets is gone.
         let tracer = Tracer::begin(&netns, Family::V4, &[]).unwrap();
-        send(b"one", "127.0.0.1:53");
+        assert_eq!(send(b"one", "127.0.0.1:53"), ErrorKind::ConnectionRefused);
         assert_eq!(tracer.end(&netns, Family::V4).unwrap(), []);
         assert!(tables.foreign.is_empty());
+    }
+
+    #[test]
+    fn more_events_than_a_socket_holds_by_itself_are_all_told() {
+        if done_in_a_sandbox() {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let netns = Netns::create(runtime.handle()).unwrap();
+        make(netns.nf(), &desired("ip4 filter -A OUTPUT -p udp -m udp --dport 5301 -j DROP")).unwrap();
+        let sign = Sign { name: "request".to_owned(), protocol: 17, bytes: vec![(8, b"one".to_vec())] };
+        let tracer = Tracer::begin(&netns, Family::V4, &[sign]).unwrap();
+        let client = netns.run_in(|| UdpSocket::bind("127.0.0.1:4000").unwrap()).unwrap();
+        for _ in 0..150 {
+            assert_eq!(client.send_to(b"one", "127.0.0.1:5301").unwrap_err().kind(), ErrorKind::PermissionDenied);
+        }
+        let events = tracer.end(&netns, Family::V4).unwrap();
+        assert_eq!(events.iter().filter(|event| event.verdict == Code::Drop).count(), 150);
     }
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::{Lab, make};
-use crate::dataplane::{Bench, DataplaneError, ExecError, Executed};
+use crate::dataplane::{Bench, Dataplane as _, DataplaneError, ExecError, Executed};
 use crate::flow::Place;
 use crate::kernel::Netns;
 use crate::kernel::command::{self, Finished};
 use crate::kernel::print::namespace_lines;
 use crate::name::{HostName, Name, NamespaceName};
+use crate::plan::{Action, Op, Plan};
 
 /// What runs a line of shell. POSIX has it on every system.
 const SHELL: &str = "sh";
@@ -34,11 +35,29 @@ impl Lab {
     pub(super) fn run_line(&self, place: &Place, line: &str) -> Result<Executed, ExecError> {
         let named = Name::new(place.name.as_str()).ok().map(HostName::from);
         let host = place.host.clone().or(named);
-        let routers = host.map(|host| self.routers_of(&host)).unwrap_or_default();
         let arguments = ["-c".to_owned(), line.to_owned()];
         let failed = |reason| ExecError::Run { program: line.to_owned(), reason };
         let netns = self.netns(place).ok_or_else(|| failed(format!("there is no {place}")))?;
-        command::run(&netns, &routers, SHELL, &arguments).map(executed).map_err(|error| failed(make::reason(&error)))
+        self.run_among(host.as_ref(), &netns, SHELL, &arguments).map(executed).map_err(failed)
+    }
+
+    /// Runs a program that sees a host's namespaces by name. What it deletes of them is gone.
+    pub(super) fn run_among(
+        &self,
+        host: Option<&HostName>,
+        netns: &Netns,
+        program: &str,
+        arguments: &[String],
+    ) -> Result<Finished, String> {
+        let names = host.map(|host| self.routers_of(host)).unwrap_or_default();
+        let finished = command::run(netns, &names, program, arguments).map_err(|error| make::reason(&error))?;
+        drop(names);
+        let deleted = |namespace: &NamespaceName| Op { namespace: namespace.clone(), action: Action::NamespaceDelete };
+        let plan = Plan { ops: finished.gone.iter().map(deleted).collect() };
+        if let Some(host) = host.filter(|_| !plan.is_empty()) {
+            self.apply(host, &plan, &mut |_op| {}).map_err(|error| make::reason(&error))?;
+        }
+        Ok(finished)
     }
 }
 
@@ -73,9 +92,9 @@ impl Bench for Lab {
         let (Some((program, arguments)), Some(netns)) = (command.split_first(), self.host(host)) else {
             return Err(ExecError::Run { program: command.join(" "), reason: "nothing to run, or nowhere".to_owned() });
         };
-        command::run(&netns, &self.routers_of(host), program, arguments)
+        self.run_among(Some(host), &netns, program, arguments)
             .map(executed)
-            .map_err(|error| ExecError::Run { program: program.clone(), reason: make::reason(&error) })
+            .map_err(|reason| ExecError::Run { program: program.clone(), reason })
     }
 
     fn clock(&self) -> Duration {

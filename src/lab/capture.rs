@@ -16,6 +16,7 @@ use crate::flow::{Flow, Place};
 use crate::kernel::capture::{CaptureError, Listener};
 use crate::kernel::{self, Netns};
 use crate::name::{DeviceName, HostName};
+use crate::net::Mac;
 use crate::plan::Op;
 use crate::probe::{self, Lookup, Packet, RouteAnswer, Wire, WireError};
 use crate::watch::Captured;
@@ -239,6 +240,14 @@ impl Wire for Overheard<'_> {
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         self.wire.neighbours_pending(tap)
+    }
+
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        self.wire.pinned(tap, device, neighbour)
+    }
+
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.wire.learn(tap, device, neighbour, mac)
     }
 
     fn idle(&self, limit: Duration) -> Result<bool, WireError> {

@@ -21,7 +21,7 @@ use crate::kernel::{Netns, conntrack};
 use crate::memory::{Connection, Detail, Tuple};
 use crate::name::DeviceName;
 use crate::namespace::{PolicyRule, Target};
-use crate::net::Family;
+use crate::net::{Family, Mac};
 use crate::probe::{
     Frame, Glimpse, Lookup as WireLookup, Packet, RouteAnswer, Trait, Wire, WireError, glimpse, traits,
 };
@@ -377,6 +377,14 @@ impl Wire for Recorder<'_> {
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         self.wire.neighbours_pending(tap)
+    }
+
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        self.wire.pinned(tap, device, neighbour)
+    }
+
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.wire.learn(tap, device, neighbour, mac)
     }
 
     fn idle(&self, limit: Duration) -> Result<bool, WireError> {

@@ -51,7 +51,7 @@ pub(super) async fn host(
 ) -> Result<Host, DataplaneError> {
     let netns = stock.namespace(name.as_str(), &SWITCH_SYSCTLS)?;
     let eth0 = indexes.next();
-    let near = End { name: UPLINK, index: eth0, mac: uplink_mac(name), mtu: UNDERLAY_MTU };
+    let near = End { name: UPLINK, index: eth0, mac: Mac::uplink(name.as_str()), mtu: UNDERLAY_MTU };
     let joined = async {
         let port = make::plugged(indexes, &netns, near, underlay).await?;
         apply::add_address(&netns, eth0, &Ipv4Net::from(address).into()).await?;
@@ -64,10 +64,6 @@ pub(super) async fn host(
     Ok(Host { netns, address, eth0, port, networks: BTreeMap::new(), rules: Vec::new() })
 }
 
-fn uplink_mac(host: &HostName) -> Mac {
-    Mac::derived("uplink", host.as_str())
-}
-
 /// Enters every host in every other's neighbour table, so that a tunnel never waits for ARP.
 pub(super) async fn introduce(
     hosts: &BTreeMap<HostName, Host>,
@@ -78,7 +74,8 @@ pub(super) async fn introduce(
         pairs.filter(|(name, _, (other, _))| name != other && (new.contains(*name) || new.contains(*other)));
     try_join_all(strangers.map(|(name, host, (other, there))| async move {
         let neighbours = host.netns.handle().neighbours();
-        let entry = neighbours.add(host.eth0, IpAddr::V4(there.address)).link_layer_address(&uplink_mac(other).0);
+        let entry =
+            neighbours.add(host.eth0, IpAddr::V4(there.address)).link_layer_address(&Mac::uplink(other.as_str()).0);
         let added = entry.replace().execute().await.map_err(NetlinkError::from);
         added.map_err(failed(format!("introduce host {other} to {name}")))
     }))
@@ -218,7 +215,9 @@ const CUTS: &str = "dvrlab-cuts";
 /// Makes the underlay carry nothing between hosts that are cut from each other. Every frame there is to a host's own MAC.
 pub(super) fn cut(fabric: &mut Fabric, topology: &Topology) -> Result<(), NftError> {
     let Some(underlay) = &fabric.underlay else { return Ok(()) };
-    let drop = |host: &HostName| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::Destination(uplink_mac(host)));
+    let drop = |host: &HostName| {
+        NetdevRule::does([FrameAction::Drop]).when(FrameMatch::Destination(Mac::uplink(host.as_str())))
+    };
     let mut chains = Vec::new();
     for (name, host) in &fabric.hosts {
         let other = |(one, other): &(HostName, HostName)| match (one == name, other == name) {

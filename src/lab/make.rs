@@ -9,16 +9,15 @@ use std::thread;
 use tokio::runtime;
 
 use crate::dataplane::DataplaneError;
+use crate::flow::Place;
 use crate::kernel::extack::NetlinkError;
 use crate::kernel::links::{self, End};
 use crate::kernel::netns::NetnsError;
 use crate::kernel::sysctl::SysctlError;
 use crate::kernel::{Netns, Plug};
+use crate::name::{HostName, NamespaceName};
 use crate::net::Mac;
 
-/// Room for the largest frame on those ends of pairs that belong to no machine: what limits a frame is the machine's own
-/// end. The kernel's largest for Ethernet (`ETH_MAX_MTU`).
-const PORT_MTU: u32 = 65_535;
 /// Threads that make namespaces at once. More only wait for each other in the kernel.
 const MAKERS: usize = 2;
 /// First device index that is given out. `lo` has 1 everywhere.
@@ -123,9 +122,14 @@ pub(super) fn set_sysctls(netns: &Netns, sysctls: &[(&str, &str)]) -> Result<(),
 pub(super) async fn plugged(indexes: &Indexes, netns: &Netns, near: End<'_>, plug: &Plug) -> Result<u32, NetlinkError> {
     let port = indexes.next();
     let name = format!("t{port}");
-    let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: PORT_MTU };
+    let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: links::PORT_MTU };
     links::veth(netns, near, true, &plug.netns, far).await?;
     links::plug(&plug.netns, port, plug.bridge, plug.group).await?;
     links::neighbour_timing(netns.handle(), near.index).await?;
     Ok(port)
+}
+
+/// Where frames of a router's namespace are seen.
+pub(super) fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
+    Place { host: Some(host.clone()), name: namespace.to_string() }
 }

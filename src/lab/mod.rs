@@ -15,9 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{info, info_span, warn};
 
 use self::fabric::{Fabric, Node};
-use self::make::{Indexes, failed};
+use self::make::{Indexes, failed, router_place};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
+use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -37,6 +37,8 @@ use crate::topology::Topology;
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
+mod announced;
+mod around;
 mod bench;
 mod capture;
 mod drive;
@@ -86,6 +88,7 @@ pub struct Lab {
     capturing: capture::Capturing,
     /// Who listens to what happens, once that was asked for.
     ears: events::Ears,
+    heralds: announced::Heralds,
 }
 
 impl Lab {
@@ -125,6 +128,7 @@ impl Lab {
             taps: RefCell::default(),
             capturing: capture::Capturing::default(),
             ears: events::Ears::default(),
+            heralds: announced::Heralds::default(),
         })
     }
 
@@ -204,6 +208,7 @@ impl Dataplane for Lab {
             settle(&fabric).await
         });
         self.ears.retain(|host| fabric.hosts.contains_key(host));
+        self.heralds.retain(&fabric);
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
@@ -322,6 +327,14 @@ impl Dataplane for Lab {
 
     fn connections(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
         self.tracked(place)
+    }
+
+    fn around(&self) -> &dyn Around {
+        self
+    }
+
+    fn announced(&self) -> Result<Announced, DataplaneError> {
+        self.heralds.heard(&self.fabric.borrow())
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
@@ -482,8 +495,4 @@ async fn settle_all(all: &[(String, Rc<Netns>)]) -> Result<(), DataplaneError> {
     }))
     .await
     .map(drop)
-}
-
-fn router_place(host: &HostName, namespace: &NamespaceName) -> Place {
-    Place { host: Some(host.clone()), name: namespace.to_string() }
 }

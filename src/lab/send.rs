@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Lab, router_place};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::name::DeviceName;
+use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, Volley};
 use crate::probe::{self, Frame, Lookup, Options, OwnedFrame, ProbeError, RouteAnswer, Wire, WireError};
 
@@ -48,6 +49,14 @@ impl Wire for Shared<'_> {
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         self.wire.neighbours_pending(tap)
+    }
+
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        self.wire.pinned(tap, device, neighbour)
+    }
+
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.wire.learn(tap, device, neighbour, mac)
     }
 
     fn idle(&self, limit: Duration) -> Result<bool, WireError> {

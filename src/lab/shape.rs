@@ -23,6 +23,9 @@ use crate::kernel::{NO_GROUP, Netns, Plug, links};
 use crate::name::{HostName, Id};
 use crate::topology::Topology;
 
+/// The bridge of a provider segment, in its namespace.
+pub(super) const SEGMENT_BRIDGE: &str = "br";
+
 /// The device group of what is about to go.
 const DOOMED: u32 = 0x000d_00ed;
 
@@ -179,7 +182,7 @@ async fn segments(
 
 async fn new_segment(stock: &Stock<'_>, indexes: &Indexes, id: &Id, mtu: u32) -> Result<Segment, DataplaneError> {
     let netns = stock.namespace(&format!("seg-{id}"), &SWITCH_SYSCTLS)?;
-    let end = host::bridge_end("br", indexes.next(), mtu);
+    let end = host::bridge_end(SEGMENT_BRIDGE, indexes.next(), mtu);
     links::bridge(netns.handle(), end).await.map_err(failed(format!("make segment {id}")))?;
     let watch = WatchPost::open(&netns).map_err(failed(format!("watch segment {id}")))?;
     Ok(Segment { plug: Plug { netns, bridge: end.index, group: NO_GROUP }, mtu, watch })

@@ -35,7 +35,7 @@ impl Lab {
             return Err(told(format!("there is no `{place}` now; there are {}", self.sites().join(", "))));
         };
         let owner = HostName::new(place.split('/').next().unwrap_or(place)).ok();
-        let names = owner.map(|host| self.routers_of(&host)).unwrap_or_default();
+        let names = owner.as_ref().map(|host| self.routers_of(host)).unwrap_or_default();
         if !command::exists(program) {
             return Err(ExecError::Missing(program.clone()));
         }
@@ -43,7 +43,8 @@ impl Lab {
         let (status, output) = if terminal {
             (command::attached(&netns, &names, program, arguments).map_err(failed)?, String::new())
         } else {
-            let finished = command::run(&netns, &names, program, arguments).map_err(failed)?;
+            drop(names);
+            let finished = self.run_among(owner.as_ref(), &netns, program, arguments).map_err(told)?;
             (finished.status, finished.output)
         };
         let signalled = status.signal().map(|signal| SIGNALLED + signal);

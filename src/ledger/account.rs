@@ -159,8 +159,11 @@ pub fn account(
     Account {
         flow: course.flow.clone(),
         name: None,
-        sent: count(all()),
-        lost: all().filter(|(packet, _)| !packet.answered).map(|(_, moment)| moment.clone()).collect(),
+        sent: count(all().filter(|(packet, _)| !packet.rested)),
+        lost: all()
+            .filter(|(packet, _)| !packet.answered && !packet.rested)
+            .map(|(_, moment)| moment.clone())
+            .collect(),
         late: count(all().filter(|(packet, _)| packet.late)),
         gap: gap(all()),
         fate: fate(pairs, settled, past.refused || refused.is_some()),

@@ -32,7 +32,7 @@ pub struct Course {
     pub number: u32,
     /// What is sent, and where to.
     pub flow: Flow,
-    /// Nobody asks for the ways of its packets.
+    /// Nobody asks for the ways of its packets, and the far end only answers.
     pub quiet: bool,
     /// A twin of it is paced by a clock.
     pub pace: Option<Pace>,
@@ -85,7 +85,10 @@ impl fmt::Display for Moment {
 
 /// What became of one packet each way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each can be so without the others")]
 pub struct Packet {
+    /// It was not sent: a ping that runs along rests once it was refused, so that what says no has its say left for the matrix.
+    pub rested: bool,
     /// The answer came back.
     pub answered: bool,
     /// It came back, but only after the next packet was sent.

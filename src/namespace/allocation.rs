@@ -20,7 +20,7 @@ use crate::net::{
 /// What can run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// The /31 pairs out of [`LINK_LOCAL_POOL`], 8192 for a fip namespace.
+    /// The /31 pairs out of [`LINK_LOCAL_POOL`], 8192 for a host.
     LinkLocalPair,
     /// Priorities of rules to [`FIP_TABLE`], 40000 for a router.
     FipPriority,
@@ -58,10 +58,11 @@ pub struct Exhausted {
     pub needed: usize,
 }
 
-/// One number for each of `wanted`. Of `held`, the first claim to a number counts, and the first number of a claimant.
+/// One number for each of `wanted`. Of `held`, the first claim to a number counts, and the first number of a claimant. New
+/// numbers are given in the order of `wanted`.
 pub(super) fn assign<K: Ord + Clone>(
     pool: Pool,
-    wanted: &BTreeSet<K>,
+    wanted: &[K],
     held: impl IntoIterator<Item = (K, u32)>,
 ) -> Result<BTreeMap<K, u32>, Exhausted> {
     let mut numbers = BTreeMap::new();
@@ -75,7 +76,8 @@ pub(super) fn assign<K: Ord + Clone>(
     let mut free = pool.range().filter(|number| !taken.contains(number));
     for key in wanted {
         if !numbers.contains_key(key) {
-            let number = free.next().ok_or(Exhausted { pool, needed: wanted.len() })?;
+            let needed = || wanted.iter().collect::<BTreeSet<_>>().len();
+            let number = free.next().ok_or_else(|| Exhausted { pool, needed: needed() })?;
             numbers.insert(key.clone(), number);
         }
     }
@@ -102,8 +104,9 @@ pub(super) struct Ends {
     pub(super) outside: (NamespaceName, DeviceName),
 }
 
-/// The number of the pair of each router of one fip namespace.
-pub(super) fn pairs(ends: &[Ends], observed: &HostState) -> Result<BTreeMap<Id, u32>, Exhausted> {
+/// The number of the pair of each router, different ones in different fip namespaces too, as in the agent, which has one file
+/// of them for all.
+pub(super) fn pairs(ends: &[&Ends], observed: &HostState) -> Result<BTreeMap<Id, u32>, Exhausted> {
     let address_of = |(namespace, device): &(NamespaceName, DeviceName)| {
         let state = observed.namespaces.get(namespace)?;
         state.addresses.iter().filter(|address| &address.device == device).find_map(|address| {
@@ -113,28 +116,39 @@ pub(super) fn pairs(ends: &[Ends], observed: &HostState) -> Result<BTreeMap<Id, 
             }
         })
     };
-    // Whoever is in the fip namespace already comes before one who brings a number along from another.
+    // Whoever is in its fip namespace already comes before one who brings a number along from another.
     let there = ends.iter().filter_map(|end| Some((end.router.clone(), address_of(&end.outside)?)));
     let brought = ends.iter().filter_map(|end| Some((end.router.clone(), address_of(&end.inside)?)));
     let held: Vec<(Id, u32)> = there.chain(brought).collect();
-    let wanted = ends.iter().map(|end| end.router.clone()).collect();
+    let wanted: Vec<Id> = ends.iter().map(|end| end.router.clone()).collect();
     assign(Pool::LinkLocalPair, &wanted, held)
 }
 
-/// The priority of `from FIXED lookup 16` for each fixed address, seen in the router's namespace.
+/// The priorities of `from FIXED lookup 16`, one for each floating IP of a fixed address, seen in the router's namespace.
+/// `fixed`: how many floating IPs each fixed address has.
 pub(super) fn priorities(
-    fixed: &BTreeSet<IpAddr>,
+    fixed: &BTreeMap<IpAddr, usize>,
     observed: Option<&NamespaceState>,
-) -> Result<BTreeMap<IpAddr, u32>, Exhausted> {
+) -> Result<BTreeMap<(IpAddr, usize), u32>, Exhausted> {
+    let pool = Pool::FipPriority;
+    let mut seen: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let held = observed.into_iter().flat_map(|state| &state.rules).filter_map(|rule| {
-        let from = rule.from.filter(|net| net.prefix_len() == net.max_prefix_len())?;
-        (rule.family == Family::V4 && rule.table == FIP_TABLE).then_some((from.addr(), rule.priority))
+        let from = rule.from.filter(|net| net.prefix_len() == net.max_prefix_len())?.addr();
+        let fits = rule.family == Family::V4 && rule.table == FIP_TABLE && pool.range().contains(&rule.priority);
+        fits.then(|| {
+            let many = seen.entry(from).or_default();
+            *many += 1;
+            ((from, *many), rule.priority)
+        })
     });
-    assign(Pool::FipPriority, fixed, held)
+    let wanted: Vec<_> =
+        fixed.iter().flat_map(|(address, many)| (1..=*many).map(|number| (*address, number))).collect();
+    assign(pool, &wanted, held)
 }
 
-/// The id of each address scope, seen as the mark that the traffic of a device in that scope gets.
+/// The id of each address scope in `wanted`, seen as the mark that the traffic of a device in that scope gets.
 pub(super) fn scopes<'a>(
+    wanted: &[String],
     scope_of: &BTreeMap<(Family, DeviceName), &'a str>,
     observed: impl IntoIterator<Item = &'a NamespaceState>,
 ) -> Result<BTreeMap<String, u32>, Exhausted> {
@@ -153,15 +167,14 @@ pub(super) fn scopes<'a>(
             }
         }
     }
-    let wanted = scope_of.values().map(|scope| (*scope).to_owned()).collect();
-    assign(Pool::AddressScope, &wanted, held)
+    assign(Pool::AddressScope, wanted, held)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn set(keys: &[&str]) -> BTreeSet<String> {
+    fn list(keys: &[&str]) -> Vec<String> {
         keys.iter().map(|key| (*key).to_owned()).collect()
     }
 
@@ -171,26 +184,33 @@ mod tests {
 
     #[test]
     fn new_numbers_are_the_lowest_free() {
-        let numbers = assign(Pool::FipPriority, &set(&["a", "b", "c"]), held(&[("b", 32_768), ("z", 32_769)])).unwrap();
+        let numbers =
+            assign(Pool::FipPriority, &list(&["a", "b", "c"]), held(&[("b", 32_768), ("z", 32_769)])).unwrap();
         assert_eq!(numbers.into_values().collect::<Vec<_>>(), [32_769, 32_768, 32_770]);
     }
 
     #[test]
+    fn new_numbers_are_given_in_the_order_of_what_is_wanted() {
+        let numbers = assign(Pool::AddressScope, &list(&["b", "a", "b"]), held(&[])).unwrap();
+        assert_eq!((numbers.get("a"), numbers.get("b")), (Some(&1026), Some(&1025)));
+    }
+
+    #[test]
     fn a_number_that_two_hold_stays_with_the_first() {
-        let numbers = assign(Pool::FipPriority, &set(&["a", "b"]), held(&[("b", 40_000), ("a", 40_000)])).unwrap();
+        let numbers = assign(Pool::FipPriority, &list(&["a", "b"]), held(&[("b", 40_000), ("a", 40_000)])).unwrap();
         assert_eq!(numbers.get("b"), Some(&40_000));
         assert_eq!(numbers.get("a"), Some(&32_768));
     }
 
     #[test]
     fn a_number_outside_the_pool_is_not_kept() {
-        let numbers = assign(Pool::AddressScope, &set(&["a"]), held(&[("a", 1024)])).unwrap();
+        let numbers = assign(Pool::AddressScope, &list(&["a"]), held(&[("a", 1024)])).unwrap();
         assert_eq!(numbers.get("a"), Some(&1025));
     }
 
     #[test]
     fn running_out_says_so() {
-        let wanted: BTreeSet<u32> = (0..8193).collect();
+        let wanted: Vec<u32> = (0..8193).collect();
         assert_eq!(
             assign(Pool::LinkLocalPair, &wanted, []).unwrap_err().to_string(),
             "8193 link-local pairs are needed, there are 8192"

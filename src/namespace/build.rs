@@ -78,26 +78,23 @@ impl NamespaceState {
     /// anew with each next hop that it comes to; from the first that is on none of the namespace's links the kernel refuses
     /// the route, and what was set before stays. It refuses IPv4 destinations with host bits, too.
     pub(super) fn extra_routes(&mut self, routes: &[RouteConfig]) {
-        let ordered = in_order(routes);
-        let destinations: BTreeSet<IpNet> = routes.iter().map(|route| route.destination).collect();
-        for destination in destinations {
-            let of_destination = ordered.iter().filter(|route| route.destination == destination);
-            let hops: Vec<NextHop> = of_destination.map_while(|route| self.next_hop(route.nexthop)).collect();
-            let refused = family_of(&destination) == Family::V4 && destination.trunc() != destination;
-            if hops.is_empty() || refused {
-                continue;
-            }
-            let destination = destination.trunc();
-            let metric = if family_of(&destination) == Family::V6 { 1024 } else { 0 };
+        let mut told: BTreeMap<IpNet, Vec<IpAddr>> = BTreeMap::new();
+        for route in in_order(routes) {
+            let hops = told.entry(route.destination).or_default();
+            hops.push(route.nexthop);
+            let hops: Option<Vec<NextHop>> = hops.iter().map(|hop| self.next_hop(*hop)).collect();
+            let destination = route.destination.trunc();
+            let refused = family_of(&destination) == Family::V4 && destination != route.destination;
+            let Some(next_hops) = hops.filter(|_| !refused) else { continue };
             self.replace_route(Route {
                 table: TABLE_MAIN,
                 destination,
                 kind: RouteKind::Unicast,
-                next_hops: hops,
+                next_hops,
                 protocol: RouteProtocol::Static,
                 scope_link: false,
                 source: None,
-                metric,
+                metric: if family_of(&destination) == Family::V6 { 1024 } else { 0 },
                 tos: 0,
                 odd: String::new(),
             });
@@ -118,12 +115,18 @@ impl NamespaceState {
         self.addresses.extend(addresses.into_iter().cloned());
     }
 
-    /// The link that an address is on: that of the longest prefix. An own address will do for IPv4.
+    /// The link that an address is on: that of the longest prefix. An own address will do for IPv4. A subnet whose route is
+    /// taken by another is on no link any more.
     fn next_hop(&self, via: IpAddr) -> Option<NextHop> {
         if via.is_ipv6() && self.addresses.iter().any(|address| address.net.addr() == via) {
             return None;
         }
-        let connected = self.addresses.iter().map(|address| (address.net, &address.device));
+        let taken = |address: &Address| {
+            let key = Route::connected(address).key();
+            address.net.addr().is_ipv4() && self.routes.iter().any(|route| route.key() == key)
+        };
+        let connected = self.addresses.iter().filter(|address| !taken(address));
+        let connected = connected.map(|address| (address.net, &address.device));
         let on_link = self.routes.iter().filter(|route| route.table == TABLE_MAIN).filter_map(|route| {
             let [hop] = route.next_hops.as_slice() else { return None };
             hop.via.is_none().then_some((route.destination, &hop.device))

@@ -69,7 +69,7 @@ fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Res
     let mut rule = PolicyRule::new(Family::V4, link.table(), link.table());
     rule.iif = Some(name.clone());
     state.rules.insert(rule);
-    for subnet in &link.agent_gateway.subnets {
+    for subnet in link.agent_gateway.subnets() {
         if let Some(router) = subnet.gateway_ip {
             state.route_by_gateway(router, &fg, &subnet.cidr, link.table());
         }
@@ -80,7 +80,7 @@ fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Res
         state.replace_route(Route::via(net, inside, name.clone(), TABLE_MAIN));
     }
     for port in view.interfaces().filter(|port| view.leaves_directly(port)) {
-        for subnet in &port.subnets {
+        for subnet in port.subnets() {
             state.replace_route(Route::via(subnet.cidr.trunc(), inside, name.clone(), TABLE_MAIN));
         }
     }

@@ -1,12 +1,13 @@
 //! The `qrouter-` namespace: the same on every host that has the router, but for the floating IPs served here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::allocation::{self, Exhausted};
 use super::build::{self, Taken, own_traffic};
 use super::iptables::{NatTarget, Rule, Ruleset, Table, Target, What, state as conntrack};
 use super::redirect;
+use super::set_order::order;
 use super::skeleton::{self, jump, own};
 use super::state::{Address, Attach, Link, NamespaceState, PolicyRule, Route};
 use super::view::{FipLink, View, device, net_of};
@@ -58,7 +59,7 @@ pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Resul
     if let Some(link) = view.link {
         attach_to_fip(view, link, &mut state)?;
     }
-    for (address, priority) in allocation::priorities(&steered(view), observed)? {
+    for ((address, _), priority) in allocation::priorities(&steered(view), observed)? {
         let mut rule = PolicyRule::new(Family::of(address), priority, FIP_TABLE);
         rule.from = Some(host_net(address));
         state.rules.insert(rule);
@@ -71,12 +72,18 @@ pub(super) fn state(view: &View<'_>, observed: Option<&NamespaceState>) -> Resul
     Ok(state)
 }
 
-/// Fixed addresses whose traffic goes to the fip namespace.
-fn steered(view: &View<'_>) -> BTreeSet<IpAddr> {
-    let mut fixed: BTreeSet<IpAddr> = view.distributed().map(|(_, fixed)| fixed).collect();
+/// Fixed addresses whose traffic goes to the fip namespace, and for how many floating IPs: the agent has a rule for each.
+fn steered(view: &View<'_>) -> BTreeMap<IpAddr, usize> {
+    let distributed = view.distributed().map(|(fip, fixed)| (fip.floating_ip_address, fixed));
+    let mut floating: BTreeMap<IpAddr, IpAddr> = distributed.collect();
     if view.router.gw_port.is_some() && !view.config.options.deviations.has(Deviation::CentralisedSteering) {
         // When the agent begins it does not look at where a floating IP is served, and later it does not take this back.
-        fixed.extend(view.router.floating_ips.iter().filter_map(|fip| fip.fixed_ip_address));
+        let all = view.router.floating_ips.iter();
+        floating.extend(all.filter_map(|fip| Some((fip.floating_ip_address, fip.fixed_ip_address?))));
+    }
+    let mut fixed = BTreeMap::new();
+    for address in floating.into_values() {
+        *fixed.entry(address).or_default() += 1;
     }
     fixed
 }
@@ -99,7 +106,7 @@ fn neighbours(view: &View<'_>, port: &PortConfig, name: &DeviceName, state: &mut
 
 /// A subnet in the gateway's address scope goes out by the fip namespace.
 fn leave_directly(port: &PortConfig, state: &mut NamespaceState) {
-    for subnet in &port.subnets {
+    for subnet in port.subnets() {
         let cidr = subnet.cidr.trunc();
         let mut rule = PolicyRule::new(family_of(&cidr), FAST_PATH_EXIT_PRIORITY, FIP_TABLE);
         rule.from = Some(cidr);
@@ -225,9 +232,12 @@ fn floating_ip_scopes(view: &View<'_>, rules: &mut Ruleset) {
         return;
     }
     let mark = view.mark(outside);
-    for (name, scope) in view.qrouter_devices(Family::V4) {
-        if view.mark(scope) == mark {
-            let leave = Rule::to(Target::Mark(mark, SCOPE_MASK)).when(What::OutDevice(skeleton::device(&name)));
+    let devices = view.qrouter_devices(Family::V4).into_iter().filter(|(_, scope)| view.mark(*scope) == mark);
+    let at_home: Vec<DeviceName> = devices.map(|(name, _)| name).collect();
+    // The agent has them in a set.
+    for text in order(at_home.iter().map(DeviceName::as_str)) {
+        for name in at_home.iter().filter(|name| name.as_str() == text) {
+            let leave = Rule::to(Target::Mark(mark, SCOPE_MASK)).when(What::OutDevice(skeleton::device(name)));
             rules.append(Table::Mangle, own("float-snat"), leave);
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn state(
         state.replace_route(Route::on_link(subnet.cidr.trunc(), qg.clone(), TABLE_MAIN));
     }
     let mut knows_v6 = false;
-    for subnet in &gateway.subnets {
+    for subnet in gateway.subnets() {
         if let Some(router) = subnet.gateway_ip {
             state.route_by_gateway(router, &qg, &subnet.cidr, TABLE_MAIN);
             knows_v6 |= family_of(&subnet.cidr) == Family::V6;
@@ -132,11 +132,17 @@ fn to(view: &View<'_>, address: IpAddr) -> NatTarget {
     NatTarget { random_fully: view.config.options.random_fully, ..NatTarget::to(address) }
 }
 
-/// Translation to the gateway's first IPv4 address; none if it has none.
+/// Translation to the gateway's first IPv4 address; none if it has none, but even then what is at home outside is let by.
 fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
+    let outside = || skeleton::device(qg);
+    if let (true, scope @ Some(_)) = (view.router.enable_snat, view.external_scope(Family::V4)) {
+        let at_home = Rule::to(Target::Accept)
+            .when(What::OutDevice(outside()))
+            .when(What::ConnMark(view.mark(scope), SCOPE_MASK));
+        rules.append(Table::Nat, own("snat"), at_home);
+    }
     let mut addresses = gateway.fixed_ips.iter().map(|fixed| fixed.ip_address);
     let Some(address) = addresses.find(IpAddr::is_ipv4) else { return };
-    let outside = || skeleton::device(qg);
     let ingress = view.config.options.ingress_mark;
     let mark = Rule::to(Target::Mark(ingress, ROUTER_MARK_MASK)).when(What::InDevice(outside()));
     rules.append(Table::Mangle, own("mark"), mark);
@@ -144,12 +150,6 @@ fn gateway_nat(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &m
         Rule::to(Target::Accept).unless(What::OutDevice(outside())).unless(What::ConntrackState(conntrack::DNAT));
     rules.append(Table::Nat, own("POSTROUTING"), inside);
     if view.router.enable_snat {
-        if let scope @ Some(_) = view.external_scope(Family::V4) {
-            let at_home = Rule::to(Target::Accept)
-                .when(What::OutDevice(outside()))
-                .when(What::ConnMark(view.mark(scope), SCOPE_MASK));
-            rules.append(Table::Nat, own("snat"), at_home);
-        }
         let leave = Rule::to(Target::Snat(to(view, address))).when(What::OutDevice(outside()));
         rules.append(Table::Nat, own("snat"), leave);
     }

@@ -106,42 +106,39 @@ pub(super) fn fip_links<'a>(
     config: &'a HostConfig,
     observed: &HostState,
 ) -> Result<BTreeMap<Id, FipLink<'a>>, (NamespaceName, Exhausted)> {
-    let mut wanted: BTreeMap<&Id, Vec<(&RouterConfig, &PortConfig, &PortConfig)>> = BTreeMap::new();
+    let mut linked = Vec::new();
     for router in config.routers.values() {
         if let Some((gateway, agent_gateway)) = ports_of_link(config, router) {
-            wanted.entry(&gateway.network_id).or_default().push((router, gateway, agent_gateway));
-        }
-    }
-    let mut links = BTreeMap::new();
-    for (network, routers) in wanted {
-        let outside = fip(network);
-        let ends: Vec<Ends> = routers
-            .iter()
-            .map(|(router, _, _)| Ends {
+            let outside = fip(&gateway.network_id);
+            let ends = Ends {
                 router: router.id.clone(),
                 inside: (qrouter(&router.id), DeviceName::cut("rfp-", router.id.as_str())),
-                outside: (outside.clone(), DeviceName::cut("fpr-", router.id.as_str())),
-            })
-            .collect();
-        let numbers = allocation::pairs(&ends, observed).map_err(|error| (outside, error))?;
-        for ((router, gateway, agent_gateway), ends) in routers.into_iter().zip(ends) {
-            let Some(number) = numbers.get(&router.id) else { continue };
-            let (inside_address, outside_address) = allocation::pair(*number);
-            let owner = format!("{}/{}", config.host, router.id);
-            let end = |purpose, (namespace, device): (NamespaceName, DeviceName), address| End {
-                namespace,
-                device,
-                mac: Mac::derived(purpose, &owner),
-                address,
+                outside: (outside, DeviceName::cut("fpr-", router.id.as_str())),
             };
-            let link = FipLink {
-                agent_gateway,
-                rfp: end("rfp", ends.inside, inside_address),
-                fpr: end("fpr", ends.outside, outside_address),
-                mtu: mtu(gateway),
-            };
-            links.insert(router.id.clone(), link);
+            linked.push((ends, gateway, agent_gateway));
         }
+    }
+    let ends: Vec<&Ends> = linked.iter().map(|(ends, _, _)| ends).collect();
+    let Some(last) = ends.last() else { return Ok(BTreeMap::new()) };
+    let numbers = allocation::pairs(&ends, observed).map_err(|error| (last.outside.0.clone(), error))?;
+    let mut links = BTreeMap::new();
+    for (ends, gateway, agent_gateway) in linked {
+        let Some(number) = numbers.get(&ends.router) else { continue };
+        let (inside_address, outside_address) = allocation::pair(*number);
+        let owner = format!("{}/{}", config.host, ends.router);
+        let end = |purpose, (namespace, device): (NamespaceName, DeviceName), address| End {
+            namespace,
+            device,
+            mac: Mac::derived(purpose, &owner),
+            address,
+        };
+        let link = FipLink {
+            agent_gateway,
+            rfp: end("rfp", ends.inside, inside_address),
+            fpr: end("fpr", ends.outside, outside_address),
+            mtu: mtu(gateway),
+        };
+        links.insert(ends.router, link);
     }
     Ok(links)
 }
@@ -152,8 +149,8 @@ fn ports_of_link<'a>(config: &HostConfig, router: &'a RouterConfig) -> Option<(&
         return None;
     }
     let gateway = router.gw_port.as_ref()?;
-    // The server tells the subnets of ports that have addresses, and without them the agent gives up.
-    let on_network = |port: &&PortConfig| port.network_id == gateway.network_id && !port.subnets.is_empty();
+    // The server tells the subnets of ports that have addresses, and without a word of them the agent gives up.
+    let on_network = |port: &&PortConfig| port.network_id == gateway.network_id && port.subnets.is_some();
     Some((gateway, router.agent_gateways.iter().find(on_network)?))
 }
 
@@ -175,8 +172,30 @@ impl<'a> View<'a> {
                 scope_of_device.extend(scope.map(|scope| ((family, device), scope)));
             }
         }
-        view.scopes = allocation::scopes(&scope_of_device, states)?;
+        view.scopes = allocation::scopes(&view.asked_scopes(), &scope_of_device, states)?;
         Ok(view)
+    }
+
+    /// Address scopes in the order in which an agent that begins asks for their ids. It asks for both of a port, whichever
+    /// families the port has.
+    fn asked_scopes(&self) -> Vec<String> {
+        let both = |port: &'a PortConfig| {
+            Family::BOTH.into_iter().filter_map(|family| scope_of(port.address_scopes.as_ref(), family))
+        };
+        let gateway = || self.router.gw_port.iter();
+        let outside = || self.external_scope(Family::V4);
+        let crossing = self.router.floating_ips.iter().map(|fip| fip.fixed_ip_address_scope.as_deref());
+        let crossing =
+            crossing.filter(|scope| *scope != outside()).flat_map(|scope| outside().into_iter().chain(scope));
+        let (snat, translates) = (self.is_snat_host(), self.is_snat_host() && self.router.enable_snat);
+        let first = outside().filter(|_| translates).into_iter();
+        let asked = first
+            .chain(self.router.interfaces.iter().flat_map(both))
+            .chain(gateway().filter(|_| self.link.is_some()).flat_map(both))
+            .chain(crossing)
+            .chain(self.router.snat_interfaces.iter().filter(|_| snat).flat_map(both))
+            .chain(gateway().filter(|_| snat).flat_map(both));
+        asked.map(str::to_owned).collect()
     }
 
     /// The gateway is on this host.
@@ -204,7 +223,7 @@ impl<'a> View<'a> {
         else {
             return false;
         };
-        if interface.subnets.iter().any(|subnet| family_of(&subnet.cidr) == Family::V6) {
+        if interface.subnets().iter().any(|subnet| family_of(&subnet.cidr) == Family::V6) {
             return false;
         }
         let inside = scope_of(interface.address_scopes.as_ref(), Family::V4);

@@ -111,8 +111,10 @@ impl Diff<'_> {
 
     fn routes(&self, steps: &mut Steps) {
         let mut left = BTreeSet::new();
+        // A subnet whose route another one has taken leads to no next hop: it gets its route back for as long as that is needed.
+        let more = self.desired.routes.difference(&self.observed.routes).any(|route| !self.takes_subnet(route));
         for route in &self.observed.routes {
-            let wanted = self.desired.routes.contains(route);
+            let wanted = self.desired.routes.contains(route) && !(more && self.takes_subnet(route));
             let inward = leads_in(self.observed, route);
             let gone = |device: &DeviceName| !self.stays(device) || self.dries_up(device, route.family());
             let lost = route.next_hops.iter().filter(|hop| gone(&hop.device)).count();
@@ -130,11 +132,17 @@ impl Diff<'_> {
             }
         }
         let mut missing: Vec<&Route> = self.desired.routes.iter().filter(|route| !left.contains(route)).collect();
-        missing.sort_by_key(|route| route.next_hops.iter().any(|hop| hop.via.is_some()));
+        missing.sort_by_key(|route| (self.takes_subnet(route), route.next_hops.iter().any(|hop| hop.via.is_some())));
         for route in missing {
             let phase = if leads_in(self.desired, route) { Phase::Accept } else { Phase::Route };
             self.push(phase, steps, Action::RouteReplace(route.clone()));
         }
+    }
+
+    /// The route takes the place of the one to a subnet that the namespace has an address in.
+    fn takes_subnet(&self, route: &Route) -> bool {
+        let own = self.desired.addresses.iter().filter(|on| !on.secondary && on.net.addr().is_ipv4());
+        own.map(Route::connected).any(|subnet| subnet.key() == route.key())
     }
 
     /// Brings back the route to an IPv4 subnet where another one took its place.
@@ -266,7 +274,7 @@ impl Diff<'_> {
     fn anew(&self) -> Vec<&Address> {
         let both = self.observed.addresses.iter().filter(|address| self.stays(&address.device));
         let both = both.filter_map(|address| Some((address, self.wanted(address)?)));
-        both.filter(|(is, wanted)| !is.odd.is_empty() || (wanted.secondary && self.is_passed(is)))
+        both.filter(|(is, wanted)| is.odd != wanted.odd || (wanted.secondary && self.is_passed(is)))
             .map(|(is, _)| is)
             .collect()
     }
@@ -278,8 +286,8 @@ impl Diff<'_> {
         eldest.is_some_and(|eldest| !self.observed.addresses.contains(eldest))
     }
 
-    /// An address that is alone on its device, or that a removal of its elder would take along, goes when the new ones are
-    /// there; a floating one at once; any other before the rules change.
+    /// An address that is alone on its device, or that a removal of its elder would take along, and any of a gateway goes when
+    /// the new ones are there; a floating one at once; any other before the rules change.
     fn phase_of_removal(&self, address: &Address) -> Phase {
         let family = family_of(&address.net);
         let alike = |other: &&Address| other.device == address.device && family_of(&other.net) == family;
@@ -293,9 +301,12 @@ impl Diff<'_> {
         let anew = self.anew();
         let stay = |other: &Address| self.wanted(other).is_some() && !anew.contains(&other);
         let shares = self.observed.addresses.iter().any(|other| alike(&other) && stay(other));
-        if desired.next().is_some() && !(shares && promotes) {
+        // Connections stand on a gateway's address: what tells of them goes when they are forgotten.
+        let floating = address.net.prefix_len() == address.net.max_prefix_len();
+        let of_gateway = address.device.as_str().starts_with("qg-") && !floating;
+        if desired.next().is_some() && (of_gateway || !(shares && promotes)) {
             Phase::Replace
-        } else if address.net.prefix_len() == address.net.max_prefix_len() {
+        } else if floating {
             Phase::Refuse
         } else {
             Phase::Withdraw

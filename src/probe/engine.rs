@@ -329,6 +329,7 @@ impl<'a> Engine<'a> {
     fn sweep(&mut self) -> Result<usize, ProbeError> {
         let wire = self.wire;
         let count = wire.sweep(&mut |frame| self.see(frame))?;
+        self.resolver.tell_kernels(wire)?;
         match self.stray.take() {
             Some((tap, token)) => Err(ProbeError::StrayToken { place: self.place(tap)?, token: token.number() }),
             None => Ok(count),
@@ -386,19 +387,18 @@ impl<'a> Engine<'a> {
     }
 
     /// Flows whose attempt ended in silence, or for want of a neighbour: a kernel asks once and gives up after 10 ms, which is
-    /// less than a busy machine may take to answer. Any other ICMP error, or a reset, is evidence enough.
+    /// less than a busy machine may take to answer. "Host unreachable" may be said of a neighbour that was asked for before this
+    /// run looked. Any other ICMP error, or a reset, is evidence enough.
     fn inconclusive(&self) -> Result<Vec<usize>, ProbeError> {
         let mut flows = Vec::new();
         for attempt in self.open() {
             let Ruling { verdict, .. } = self.judge().ruling(attempt)?;
             let again = match verdict {
                 Verdict::NoAnswer | Verdict::Dropped | Verdict::Lost | Verdict::NoNeighbour => true,
-                Verdict::Delivered
-                | Verdict::Refused
-                | Verdict::NoRoute
-                | Verdict::Prohibited
-                | Verdict::TooBig(_)
-                | Verdict::Expired => false,
+                Verdict::NoRoute => matches!(attempt.outcome, Some(Outcome::Refused(Refusal::HostUnreachable, _))),
+                Verdict::Delivered | Verdict::Refused | Verdict::Prohibited | Verdict::TooBig(_) | Verdict::Expired => {
+                    false
+                }
             };
             if again {
                 flows.push(attempt.flow);

@@ -49,8 +49,12 @@ pub(super) struct Machine {
     pub late: usize,
     /// As many questions of kernels for its addresses are lost before it, or its tap, hears them.
     pub deaf: usize,
+    /// Packets that find a question under way, asked before anybody looked, which is then given up.
+    pub gives_up: usize,
     /// It does not answer echo.
     pub mute: bool,
+    /// Permanent neighbours.
+    pub pinned: BTreeMap<IpAddr, Mac>,
     neighbours: BTreeMap<IpAddr, Mac>,
     connections: BTreeMap<Connection, Connection>,
 }
@@ -74,7 +78,9 @@ impl Machine {
             loses: 0,
             late: 0,
             deaf: 0,
+            gives_up: 0,
             mute: false,
+            pinned: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             connections: BTreeMap::new(),
         }
@@ -196,6 +202,15 @@ impl Wire for FakeWire {
         Ok(self.0.borrow().pending.iter().any(|(machine, _)| *machine == tap))
     }
 
+    fn pinned(&self, tap: usize, _device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        Ok(self.0.borrow().machines[tap].pinned.get(&neighbour).copied())
+    }
+
+    fn learn(&self, tap: usize, _device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.0.borrow_mut().machines[tap].neighbours.insert(neighbour, mac);
+        Ok(())
+    }
+
     fn idle(&self, _limit: Duration) -> Result<bool, WireError> {
         let mut world = self.0.borrow_mut();
         for (machine, datagram) in std::mem::take(&mut world.pending) {
@@ -310,6 +325,10 @@ impl World {
         if self.machines[number].loses > 0 {
             self.machines[number].loses -= 1;
             return;
+        }
+        if self.machines[number].gives_up > 0 {
+            self.machines[number].gives_up -= 1;
+            return self.complain(number, Refusal::HostUnreachable, datagram.clone());
         }
         let mut translated = self.translate(number, datagram);
         translated.ttl -= 1;

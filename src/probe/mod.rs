@@ -28,7 +28,7 @@ mod token;
 mod track;
 mod wire;
 
-pub use drive::{CLOCK, Drive, OwnedFrame, PACED};
+pub use drive::{ALONG, CLOCK, Drive, OwnedFrame, PACED};
 pub use engine::{Options, ProbeError, Run, run};
 pub use exchange::{Routers, exchange};
 pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};

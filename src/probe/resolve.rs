@@ -72,6 +72,8 @@ pub(super) struct Resolver {
     asked: BTreeMap<(usize, IpAddr), bool>,
     /// Which tap saw an answer leave: wanted, asker, MAC.
     tellers: BTreeMap<(IpAddr, IpAddr, Mac), usize>,
+    /// Next hops that have answered, of which the kernels were not told yet.
+    news: Vec<(NextHop, Mac)>,
 }
 
 impl Resolver {
@@ -101,6 +103,10 @@ impl Resolver {
             (Some(Known::Asked), _) => {
                 self.held.push((key, letter));
                 Step::Held
+            }
+            (None, Some(_)) if let Some(mac) = wire.pinned(tap, &device, next_hop)? => {
+                self.neighbours.insert(key, Known::At(mac));
+                Step::Send(letter, device, mac)
             }
             (None, Some(question)) => {
                 self.neighbours.insert(key.clone(), Known::Asked);
@@ -138,6 +144,9 @@ impl Resolver {
         }
         let key = (tap, Rc::clone(device), answer.wanted());
         let Some(known) = self.neighbours.get_mut(&key) else { return };
+        if !matches!(known, Known::At(mac) if *mac == answer.mac) {
+            self.news.push((key.clone(), answer.mac));
+        }
         *known = Known::At(answer.mac);
         for (next_hop, letter) in std::mem::take(&mut self.held) {
             if next_hop == key {
@@ -146,6 +155,13 @@ impl Resolver {
                 self.held.push((next_hop, letter));
             }
         }
+    }
+
+    /// Tells kernels what was answered to questions in their names: who has asked knows.
+    pub(super) fn tell_kernels(&mut self, wire: &dyn Wire) -> Result<(), WireError> {
+        std::mem::take(&mut self.news)
+            .into_iter()
+            .try_for_each(|((tap, device, address), mac)| wire.learn(tap, &device, address, mac))
     }
 
     /// Forgets the questions that nobody answered, and gives back what waited for them. They may be asked again.

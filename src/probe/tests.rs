@@ -211,6 +211,17 @@ fn a_question_that_came_too_late_is_asked_again() {
 }
 
 #[test]
+fn a_question_that_was_asked_before_anybody_looked_is_asked_again() {
+    for (to, verdict) in [("203.0.113.2", Verdict::Delivered), ("203.0.113.199", Verdict::NoNeighbour)] {
+        let mut machines = machines();
+        let router = machines.iter_mut().find(|machine| machine.forwards).unwrap();
+        router.gives_up = 1;
+        let report = probe(machines, flow("vm1", to, UDP));
+        assert_eq!((report.verdict, report.by), (verdict, None), "{to}");
+    }
+}
+
+#[test]
 fn what_enters_and_does_not_leave_is_dropped_there() {
     for to in ["203.0.113.66", "198.51.100.67"] {
         let report = probe(machines(), flow("vm2", to, TCP));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::flow::Place;
 use crate::name::DeviceName;
+use crate::net::Mac;
 
 /// A frame that a tap saw.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +88,18 @@ pub trait Wire {
     /// # Errors
     /// [`WireError::Socket`].
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError>;
+
+    /// The MAC that a namespace's kernel is made to send to for a neighbour by a permanent entry, if there is one.
+    ///
+    /// # Errors
+    /// [`WireError::Socket`].
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError>;
+
+    /// Tells a namespace's kernel what a neighbour has answered to a question that was asked in its name.
+    ///
+    /// # Errors
+    /// [`WireError::Socket`].
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError>;
 
     /// Waits until a tap has seen a frame, at most this long. Says whether one has.
     ///

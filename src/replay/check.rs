@@ -100,7 +100,7 @@ fn unsupported(path: &str, value: &Value, mode: Option<AgentMode>) -> Vec<Mistak
 /// Everything that is wrong with a port.
 pub(super) fn port(path: &str, port: &PortConfig) -> Vec<Mistake> {
     let mut found = Vec::new();
-    for (n, subnet) in port.subnets.iter().enumerate() {
+    for (n, subnet) in port.subnets().iter().enumerate() {
         if let Some(gateway) = subnet.gateway_ip.filter(|gateway| Family::of(*gateway) != family_of(&subnet.cidr)) {
             let text = format!("{gateway} is no gateway of {}", subnet.cidr);
             found.push(mistake(join(path, &format!("subnets[{n}].gateway_ip")), text));
@@ -112,8 +112,8 @@ pub(super) fn port(path: &str, port: &PortConfig) -> Vec<Mistake> {
         if let Some(length) = fixed.prefixlen.filter(|length| *length > bits) {
             found.push(mistake(join(&place, "prefixlen"), format!("{length}, at most {bits}")));
         }
-        let Some(subnet) = port.subnets.iter().find(|subnet| subnet.id.as_ref() == Some(&fixed.subnet_id)) else {
-            if port.subnets.iter().any(|subnet| subnet.id.is_some()) {
+        let Some(subnet) = port.subnets().iter().find(|subnet| subnet.id.as_ref() == Some(&fixed.subnet_id)) else {
+            if port.subnets().iter().any(|subnet| subnet.id.is_some()) {
                 let text = format!("{} is none of the port's subnets", fixed.subnet_id);
                 found.push(mistake(join(&place, "subnet_id"), text));
             }

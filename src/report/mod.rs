@@ -14,6 +14,7 @@ macro_rules! line {
 
 pub mod drawing;
 mod html;
+mod orders;
 mod proof;
 mod reach;
 mod rules;
@@ -22,6 +23,7 @@ mod timeline;
 mod transcript;
 
 pub use html::html;
+pub use orders::{Reordered, reordered};
 pub use proof::{Proof, proof, proof_text};
 pub use reach::{ends, folded, outcome_text, reach, step_title, title_of};
 pub use rules::{kind_word, rules};

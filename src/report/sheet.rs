@@ -139,6 +139,7 @@ fn kind_name(kind: FailureKind) -> &'static str {
         FailureKind::OperationFailed => "operation-failed",
         FailureKind::Api => "api",
         FailureKind::Residue => "residue",
+        FailureKind::Disturbed => "disturbed",
         FailureKind::Watch => "watch",
         FailureKind::Unproved => "unproved",
         FailureKind::NoEvidence => "no-evidence",

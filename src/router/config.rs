@@ -167,15 +167,22 @@ pub struct PortConfig {
     /// Addresses.
     #[serde(default)]
     pub fixed_ips: Vec<FixedIp>,
-    /// Subnets it has an address on.
+    /// Subnets it has an address on; absent where the port has no addresses.
     #[serde(default)]
-    pub subnets: Vec<SubnetConfig>,
+    pub subnets: Option<Vec<SubnetConfig>>,
     /// Other subnets of the network.
     #[serde(default)]
     pub extra_subnets: Vec<SubnetConfig>,
     /// Address scopes by family.
     #[serde(default)]
     pub address_scopes: Option<AddressScopes>,
+}
+
+impl PortConfig {
+    /// Subnets it has an address on.
+    pub fn subnets(&self) -> &[SubnetConfig] {
+        self.subnets.as_deref().unwrap_or_default()
+    }
 }
 
 /// An address of a port.

@@ -96,7 +96,7 @@ fn port_config(intent: &Intent, id: &Name, network: &Name, mac: Mac, addresses: 
         mtu: mtu.filter(|_| !addresses.is_empty()),
         admin_state_up: true,
         fixed_ips: fixed_ips(intent, network, addresses),
-        subnets: own.into_iter().map(subnet_config).collect(),
+        subnets: (!addresses.is_empty()).then(|| own.into_iter().map(subnet_config).collect()),
         extra_subnets: others.into_iter().map(subnet_config).collect(),
         address_scopes: address_scopes(intent, network),
     }

@@ -5,6 +5,7 @@
 //! are carried as they were when the notice was written. Reference: `neutron-local-side` 7.5 and 7.6.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::config::{HostConfig, NeighbourPort, RouterConfig};
 use crate::name::Id;
@@ -44,6 +45,21 @@ impl Notice {
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         self.updated.is_empty() && self.removed.is_empty() && self.neighbours.is_empty()
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let updated = self.updated.iter().map(|id| format!("{id} updated"));
+        let removed = self.removed.iter().map(|id| format!("{id} removed"));
+        let neighbours = self.neighbours.iter().map(|(subnet, (gone, come))| {
+            let names = |sign: char, ports: &[NeighbourPort]| -> Vec<String> {
+                let addresses = ports.iter().flat_map(|port| &port.fixed_ips).map(|fixed| fixed.ip_address);
+                addresses.map(|address| format!("{sign}{address}")).collect()
+            };
+            format!("{subnet} neighbours {}", [names('-', gone), names('+', come)].concat().join(" "))
+        });
+        f.write_str(&updated.chain(removed).chain(neighbours).collect::<Vec<_>>().join(" and "))
     }
 }
 

@@ -153,7 +153,7 @@ fn a_port_gets_other_subnets_of_its_network_too() {
         subnets.iter().map(|subnet| subnet.id.as_ref().unwrap().to_string()).collect()
     };
     assert_eq!(
-        (ids(&gateway.subnets), ids(&gateway.extra_subnets)),
+        (ids(gateway.subnets()), ids(&gateway.extra_subnets)),
         (vec!["public4".to_owned()], vec!["more4".to_owned()])
     );
 }

@@ -12,6 +12,9 @@ use crate::scenario::{AgentDeed, LinkSetting};
 impl Driver<'_> {
     /// An agent acts on its messages, one after the other, until it dies or fails.
     pub(super) fn act(&mut self, host: &HostName, messages: Vec<Message>, record: &mut StepRecord) {
+        if self.agents.has_given_up(host) {
+            return;
+        }
         for message in messages {
             self.agents.hear(host, &message, &self.intent);
             let done = self.reconcile(host, record);
@@ -19,6 +22,7 @@ impl Driver<'_> {
                 self.report_statuses(host, record);
             }
             if !done {
+                self.agents.gave_up(host);
                 return;
             }
             self.agents.acted(host);

@@ -4,6 +4,7 @@
 //! in order. Never: a look at the kernel, nor a choice: who hears what follows from the scenario alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::api::Intent;
 use crate::name::HostName;
@@ -18,6 +19,15 @@ pub(super) enum Message {
     Notice(Notice),
     /// It asks for everything.
     Synchronise,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notice(notice) => notice.fmt(f),
+            Self::Synchronise => f.write_str("everything"),
+        }
+    }
 }
 
 /// All agents.
@@ -39,6 +49,8 @@ pub(super) struct Agents {
     pub(super) crash: Option<Crash>,
     /// How many operations each host did in this step.
     done: BTreeMap<HostName, usize>,
+    /// Hosts whose agent could not act upon a message of this step, and hears no more of it.
+    failed: BTreeSet<HostName>,
 }
 
 impl Agents {
@@ -47,6 +59,7 @@ impl Agents {
         self.synchronising.clear();
         self.delivered.clear();
         self.done.clear();
+        self.failed.clear();
         self.crash = crash;
     }
 
@@ -73,11 +86,13 @@ impl Agents {
         self.delivered.entry(host.clone()).or_default().extend(notices);
     }
 
-    /// What each agent acts upon when the intents of a step have come into force: the first is the one before.
+    /// What each agent acts upon when the intents of a step have come into force: the first is the one before. `unsaid` is how
+    /// those hosts hear of it that `hearings` does not name.
     pub(super) fn mail(
         &mut self,
         stages: &[Intent],
         hearings: &BTreeMap<HostName, Hearing>,
+        unsaid: Hearing,
     ) -> BTreeMap<HostName, Vec<Message>> {
         let (Some(first), Some(last)) = (stages.first(), stages.last()) else { return BTreeMap::new() };
         let mut mail = BTreeMap::new();
@@ -89,7 +104,7 @@ impl Agents {
             } else if new || self.synchronising.contains(host) {
                 vec![Message::Synchronise]
             } else {
-                let fresh = self.notices(host, stages, hearings.get(host).copied().unwrap_or_default());
+                let fresh = self.notices(host, stages, hearings.get(host).copied().unwrap_or(unsaid));
                 late.into_iter().chain(fresh).map(Message::Notice).collect()
             };
             if !messages.is_empty() {
@@ -202,6 +217,16 @@ impl Agents {
     pub(super) fn dies_after<'a>(&self, host: &HostName, commands: impl Iterator<Item = &'a str>) -> Option<usize> {
         let crash = self.crash.as_ref().filter(|crash| crash.host == *host)?;
         crash.at.reached(self.done.get(host).copied().unwrap_or_default(), commands)
+    }
+
+    /// An agent could not act upon a message.
+    pub(super) fn gave_up(&mut self, host: &HostName) {
+        self.failed.insert(host.clone());
+    }
+
+    /// Whether an agent hears no more in this step.
+    pub(super) fn has_given_up(&self, host: &HostName) -> bool {
+        self.failed.contains(host)
     }
 
     /// Whether an agent asks for everything in this step.

@@ -120,7 +120,7 @@ fn differences(host: &HostName, observed: &HostState, desired: &HostState) -> Ve
 /// The namespaces that are not the same, each with the lines that one of both has.
 fn different(observed: &HostState, desired: &HostState) -> Vec<(NamespaceName, Vec<String>)> {
     let names: BTreeSet<_> = observed.namespaces.keys().chain(desired.namespaces.keys()).collect();
-    let none = |_: &NamespaceName, _| namespace::Ruleset::default();
+    let none = |_family| namespace::Ruleset::default();
     let mut all = Vec::new();
     for name in names {
         let (is, should) = (observed.namespaces.get(name), desired.namespaces.get(name));
@@ -129,7 +129,7 @@ fn different(observed: &HostState, desired: &HostState) -> Vec<(NamespaceName, V
         }
         let text = |state: Option<&namespace::NamespaceState>| match state {
             None => vec!["(no such namespace)".to_owned()],
-            Some(state) => lines::lines(name, state, &BTreeMap::new(), &none)
+            Some(state) => lines::lines(state, &BTreeMap::new(), &none)
                 .iter()
                 .map(|line| format!("{:?} {}", line.kind, line.text))
                 .collect(),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Driver, dataplane_failure, failure, is_at};
+use super::{Driver, around, dataplane_failure, failure, is_at};
 use crate::dataplane::Touched;
 use crate::name::HostName;
 use crate::namespace::Kind;
@@ -17,6 +17,8 @@ use crate::scenario::{Course, CourseExpectation, Expected, Scenario, StatePlace,
 pub(super) struct Past {
     /// Some sentence asks for it.
     wanted: bool,
+    /// The instances and machines outside that sentences ask for.
+    nodes: BTreeSet<String>,
     /// By step.
     steps: BTreeMap<usize, Moment>,
 }
@@ -34,10 +36,14 @@ impl Past {
         let all = scenario.steps.iter().flat_map(|step| &step.expectations);
         let wanted = all.filter_map(|expectation| match &expectation.what {
             Expected::Course(course) => Some(&course.what),
-            Expected::Flow(_) | Expected::State(_) | Expected::Watch(_) | Expected::Status(_) => None,
+            Expected::Flow(_)
+            | Expected::State(_)
+            | Expected::Watch(_)
+            | Expected::Status(_)
+            | Expected::Announced(_) => None,
         });
         let wanted = wanted.into_iter().any(|what| matches!(what, Course::Unchanged(_) | Course::Keeps { .. }));
-        Self { wanted, steps: BTreeMap::new() }
+        Self { wanted, nodes: around::followed(scenario), steps: BTreeMap::new() }
     }
 
     fn state(&self, step: usize) -> Option<&BTreeMap<String, Vec<Line>>> {
@@ -49,6 +55,8 @@ impl Past {
         let mut found: BTreeSet<&Line> = BTreeSet::new();
         for moment in self.steps.range(after + 1..=upto).map(|(_, moment)| moment) {
             match moment.touched.get(place) {
+                // Nobody listens at nodes: of them only what stands is known.
+                None if self.nodes.contains(place) => {}
                 None => found.extend(lines),
                 Some(touched) => found.extend(lines.iter().filter(|line| touched.iter().any(|one| is_it(one, line)))),
             }
@@ -61,13 +69,28 @@ fn is_it(touched: &Touched, line: &Line) -> bool {
     touched.kind == line.kind && line.text.starts_with(&touched.line)
 }
 
+/// Whether it is a neighbour that a kernel has found out by itself, and will forget as it likes.
+fn is_remembered(line: &Line) -> bool {
+    line.kind == Kind::Neighbour && !line.text.ends_with(" permanent")
+}
+
 impl Driver<'_> {
     /// A step begins: what happened up to now is none of it.
-    pub(super) fn listen(&self, record: &mut StepRecord) {
+    pub(super) fn listen(&mut self, record: &mut StepRecord) {
         if self.past.wanted
             && let Err(error) = self.dataplane.touched()
         {
             record.failures.push(dataplane_failure(&error));
+        }
+        // What kernels have found out since: the probes of the step before made them ask.
+        for name in self.past.nodes.clone() {
+            match self.lines_of(&name) {
+                Ok(lines) => {
+                    let before = self.past.steps.entry(record.number.saturating_sub(1)).or_default();
+                    before.state.insert(name, lines);
+                }
+                Err(error) => record.failures.push(dataplane_failure(&error)),
+            }
         }
     }
 
@@ -79,7 +102,17 @@ impl Driver<'_> {
         match self.dataplane.touched() {
             Ok(touched) => {
                 let touched = touched.into_iter().map(|(place, all)| (place.to_string(), all)).collect();
-                self.past.steps.insert(record.number, Moment { state: record.state.clone(), touched });
+                self.read_places(&self.past.nodes, record);
+                let mut state = record.state.clone();
+                let of_node = |name: &String| self.past.nodes.contains(name);
+                state.extend(
+                    record
+                        .around
+                        .iter()
+                        .filter(|(name, _)| of_node(name))
+                        .map(|(name, lines)| (name.clone(), lines.clone())),
+                );
+                self.past.steps.insert(record.number, Moment { state, touched });
             }
             Err(error) => record.failures.push(dataplane_failure(&error)),
         }
@@ -88,6 +121,7 @@ impl Driver<'_> {
     /// Holds what places have been through against the sentences about it.
     pub(super) fn judge_course(&self, step: &Step, record: &mut StepRecord) {
         let mut failures = Vec::new();
+        let now = self.past.state(step.number).unwrap_or(&record.state);
         for expectation in &step.expectations {
             let Expected::Course(CourseExpectation { place, what }) = &expectation.what else { continue };
             let before = step.number.saturating_sub(1);
@@ -100,10 +134,10 @@ impl Driver<'_> {
                     wrong.iter_mut().take(1).for_each(|(_, own)| own.extend(details.clone()));
                     wrong
                 }
-                Course::Unchanged(None) => self.changes(place, &record.state, (before, step.number), true),
-                Course::Unchanged(Some(since)) => self.changes(place, &record.state, (*since, step.number), false),
+                Course::Unchanged(None) => self.changes(place, now, (before, step.number), true),
+                Course::Unchanged(Some(since)) => self.changes(place, now, (*since, step.number), false),
                 Course::Keeps { kind, pattern, since } => {
-                    self.losses(place, (*kind, pattern), &record.state, (since.unwrap_or(before), step.number))
+                    self.losses(place, (*kind, pattern), now, (since.unwrap_or(before), step.number))
                 }
             };
             for (text, details) in wrong {
@@ -114,6 +148,11 @@ impl Driver<'_> {
             }
         }
         record.failures.extend(failures);
+    }
+
+    /// Whether it is at the place; `all` is every host, but no node.
+    fn is_meant(&self, name: &str, place: &StatePlace) -> bool {
+        is_at(name, place) && (*place != StatePlace::All || !self.past.nodes.contains(name))
     }
 
     fn hosts_at(&self, place: &StatePlace) -> BTreeSet<&HostName> {
@@ -139,11 +178,14 @@ impl Driver<'_> {
         touches: bool,
     ) -> Vec<Wrong> {
         let Some(then) = self.past.state(after) else { return Vec::new() };
-        let names: BTreeSet<&String> = then.keys().chain(now.keys()).filter(|name| is_at(name, place)).collect();
+        let names: BTreeSet<&String> =
+            then.keys().chain(now.keys()).filter(|name| self.is_meant(name, place)).collect();
         let mut wrong = Vec::new();
         for name in names {
-            let empty = Vec::new();
-            let (old, new) = (then.get(name).unwrap_or(&empty), now.get(name).unwrap_or(&empty));
+            let fixed = |state: &BTreeMap<String, Vec<Line>>| -> Vec<Line> {
+                state.get(name).into_iter().flatten().filter(|line| !is_remembered(line)).cloned().collect()
+            };
+            let (old, new) = (&fixed(then), &fixed(now));
             let shown = |sign: &str, line: &Line| format!("{sign} {:?} {}", line.kind, line.text);
             let mut details: Vec<String> =
                 old.iter().filter(|line| !new.contains(line)).map(|line| shown("-", line)).collect();
@@ -171,7 +213,8 @@ impl Driver<'_> {
         let Some(then) = self.past.state(after) else { return Vec::new() };
         let mut wrong = Vec::new();
         let mut any = false;
-        let names: BTreeSet<&String> = then.keys().chain(now.keys()).filter(|name| is_at(name, place)).collect();
+        let names: BTreeSet<&String> =
+            then.keys().chain(now.keys()).filter(|name| self.is_meant(name, place)).collect();
         for name in names {
             let hits = |state: &BTreeMap<String, Vec<Line>>| -> Vec<Line> {
                 let all = state.get(name).cloned().unwrap_or_default();

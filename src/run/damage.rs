@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Driver, dataplane_failure, failure};
-use crate::dataplane::DataplaneError;
+use super::{Driver, dataplane_failure, failure, lines};
+use crate::dataplane::{DataplaneError, Standing};
+use crate::flow::Place;
 use crate::name::NamespaceName;
 use crate::namespace::{Attach, Chain, ChainName, Kind, Link, NamespaceState, Table};
 use crate::net::{Family, Mac};
@@ -29,6 +30,22 @@ impl Driver<'_> {
             record.failures.push(dataplane_failure(&error));
         }
         self.agents.disturb(&damage.host);
+    }
+
+    /// Does something to a machine or to a host itself. What cannot be done, or would do nothing, is a failure.
+    pub(super) fn do_tamper(&self, place: &Place, wreck: &Wreck, line: usize, record: &mut StepRecord) {
+        let around = self.dataplane.around();
+        let done = around.standing(place).and_then(|standing| {
+            let actions = standing.map(|standing| handiwork(&standing, wreck, &self.macs)).unwrap_or_default();
+            if actions.is_empty() {
+                let text = format!("there is nothing at {place} that this could be done to");
+                record.failures.push(failure(FailureKind::OperationFailed, Some(line), text));
+            }
+            around.tamper(place, &actions)
+        });
+        if let Err(error) = done {
+            record.failures.push(failure(FailureKind::OperationFailed, Some(line), error.to_string()));
+        }
     }
 
     /// The operations that do it; none if there is nothing to do it to.
@@ -59,6 +76,23 @@ impl Driver<'_> {
             Wreck::Replace(kind, words, thing) => replaced(state, *kind, words, thing, &self.macs),
         };
         Ok(some(actions.into_iter().map(|action| op(name, action)).collect()))
+    }
+}
+
+/// What somebody does to objects of a machine. A neighbour that its kernel has found out by itself can be deleted, too.
+fn handiwork(standing: &Standing, wreck: &Wreck, macs: &BTreeMap<Mac, String>) -> Vec<Action> {
+    let state = &standing.state;
+    match wreck {
+        Wreck::Delete(kind, words) => {
+            let owner = |mac: &Mac| macs.get(mac).cloned().unwrap_or_else(|| mac.to_string());
+            let found = standing.resolved.iter().filter(|((device, address), mac)| {
+                *kind == Kind::Neighbour && matches(words, &lines::resolved_text(*address, device, &owner(mac)))
+            });
+            let found = found.map(|((device, address), _)| Action::NeighbourDelete(device.clone(), *address));
+            deleted(state, *kind, words, None, macs).into_iter().chain(found).collect()
+        }
+        Wreck::Put(thing) => put(state, thing),
+        Wreck::Replace(kind, words, thing) => replaced(state, *kind, words, thing, macs),
     }
 }
 
@@ -172,7 +206,7 @@ fn rules_without(
     vec![Action::Rules(rule_changes(state, &next))]
 }
 
-fn insert(chain: &mut Chain, position: Option<usize>, rule: crate::namespace::Rule) {
+pub(super) fn insert(chain: &mut Chain, position: Option<usize>, rule: crate::namespace::Rule) {
     let end = chain.rules.len();
     chain.rules.insert(position.unwrap_or(end).min(end), rule);
 }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::background::Background;
 use super::{Driver, dataplane_failure, failure, matrix};
 use crate::api::Intent;
 use crate::dataplane::DataplaneError;
@@ -16,7 +17,7 @@ use crate::name::HostName;
 use crate::net::Family;
 use crate::plan::Op;
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::{During, OpenFlow, Runs, Step, UnderWays, addresses_of};
+use crate::scenario::{Deed, During, OpenFlow, Operation, Runs, Step, UnderWays, addresses_of};
 
 /// What runs.
 #[derive(Default)]
@@ -32,6 +33,9 @@ pub(super) struct Ledger {
     /// Addresses that must not leave.
     tenants: BTreeSet<IpAddr>,
     accounts: Vec<(Whose, Account)>,
+    /// Pings that run along without a sentence.
+    pings: Vec<Course>,
+    pub(super) background: Background,
 }
 
 /// A flow that runs over several steps.
@@ -47,16 +51,18 @@ enum Whose {
     Sentence(usize),
     /// The open flow of that name.
     Open(String),
+    /// No sentence: it runs along.
+    Background,
 }
 
 impl Ledger {
     fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.open.is_empty()
+        self.running.is_empty() && self.open.is_empty() && self.pings.is_empty()
     }
 
     fn courses(&self) -> Vec<Course> {
         let open = self.open.values().map(|open| &open.course);
-        self.running.iter().map(|(_, course)| course).chain(open).cloned().collect()
+        self.running.iter().map(|(_, course)| course).chain(open).chain(&self.pings).cloned().collect()
     }
 
     fn course(&mut self, flow: Flow, pace: Option<Pace>) -> Course {
@@ -70,7 +76,7 @@ impl Whose {
         match (self, &during.runs) {
             (Self::Sentence(own), Runs::Flows(..)) => *own == position,
             (Self::Open(name), Runs::Open(named)) => name == named,
-            (Self::Sentence(_), Runs::Open(_)) | (Self::Open(_), Runs::Flows(..)) => false,
+            (Self::Sentence(_), Runs::Open(_)) | (Self::Open(_), Runs::Flows(..)) | (Self::Background, _) => false,
         }
     }
 }
@@ -87,6 +93,14 @@ impl Driver<'_> {
                 let course = self.ledger.course(flow, *pace);
                 self.ledger.running.push((position, course));
             }
+        }
+        // A step that flushes is about what comes back by itself, without traffic.
+        let flushes = |operation: &Operation| matches!(operation.deed, Some(Deed::Flush(..)));
+        if !step.operations.is_empty() && !step.operations.iter().any(flushes) {
+            self.background_begin();
+            let flows: Vec<Flow> = self.ledger.background.flows().cloned().collect();
+            let pings = flows.into_iter().map(|flow| Course { quiet: true, ..self.ledger.course(flow, None) });
+            self.ledger.pings = pings.collect();
         }
         self.ledger.tenants = tenants(&self.intent);
         if self.ledger.is_idle() {
@@ -183,7 +197,7 @@ impl Driver<'_> {
                 return;
             }
         };
-        let Ledger { running, open, moments, tenants, accounts, .. } = &mut self.ledger;
+        let Ledger { running, open, pings, moments, tenants, accounts, .. } = &mut self.ledger;
         let packets = |course: &Course| told.get(&course.number).map(Vec::as_slice).unwrap_or_default();
         let moments = moments.borrow();
         *accounts = running
@@ -200,14 +214,25 @@ impl Driver<'_> {
             let paced = paced.get(&open.course.number).copied();
             accounts.push((Whose::Open(name.clone()), Account { name: Some(name.clone()), paced, ..account }));
         }
+        accounts.extend(pings.iter().map(|course| {
+            let account = account(course, &Past::default(), packets(course), &moments, &BTreeSet::new());
+            (Whose::Background, account)
+        }));
+        drop(moments);
+        // Before anybody looks at what routers remember.
+        if !pings.is_empty() {
+            pings.clear();
+            self.carry(record);
+        }
     }
 
     /// Ends what does not run on, and holds the accounts against the sentences.
     pub(super) fn ledger_judge(&mut self, step: &Step, record: &mut StepRecord) {
-        if self.ledger.is_idle() {
-            return;
-        }
-        for (whose, account) in std::mem::take(&mut self.ledger.accounts) {
+        let (pings, accounts): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.ledger.accounts).into_iter().partition(|(whose, _)| *whose == Whose::Background);
+        let pings: Vec<Account> = pings.into_iter().map(|(_, account)| account).collect();
+        self.background_judge(step, &pings, record);
+        for (whose, account) in accounts {
             let flow = &account.flow;
             let own = flow.source.or_else(|| own_address(flow, &self.intent));
             let owners = matrix::owners(&self.intent);

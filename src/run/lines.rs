@@ -5,19 +5,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::name::{DeviceName, HostName, NamespaceName};
+use crate::name::{DeviceName, HostName};
 use crate::namespace::{ChainName, HostState, Kind, Link, NamespaceState, PolicyRule, Ruleset, Table};
 use crate::net::{Family, Mac};
 use crate::record::Line;
 use crate::topology::Topology;
 
-/// Who owns which MAC: `vm1`, `cmp2/fip-public/fg-public`, or `qr-red4` where several hosts share one.
+/// Who owns which MAC: `vm1`, `cmp2/fip-public/fg-public`, a host's on the underlay `cmp2`, or `qr-red4` where several hosts
+/// share one.
 pub(super) fn mac_owners(topology: &Topology, hosts: &BTreeMap<HostName, HostState>) -> BTreeMap<Mac, String> {
     let mut owners: BTreeMap<Mac, BTreeSet<(String, String)>> = BTreeMap::new();
     for (name, node) in &topology.nodes {
         for port in &node.ports {
             owners.entry(port.mac).or_default().insert((name.to_string(), name.to_string()));
         }
+    }
+    for name in topology.hosts.keys() {
+        owners.entry(Mac::uplink(name.as_str())).or_default().insert((name.to_string(), name.to_string()));
     }
     for (host, state) in hosts {
         for (namespace, content) in &state.namespaces {
@@ -46,12 +50,16 @@ pub(super) fn neighbour_text(address: IpAddr, device: &DeviceName, owner: &str) 
     format!("{address} dev {device} lladdr {owner} permanent")
 }
 
+/// A neighbour that a kernel has found out by itself: `203.0.113.101 dev eth0 lladdr cmp1/fip-public/fg-public`.
+pub(super) fn resolved_text(address: IpAddr, device: &DeviceName, owner: &str) -> String {
+    format!("{address} dev {device} lladdr {owner}")
+}
+
 /// All lines of a namespace in the order of [`Kind`].
 pub(super) fn lines(
-    name: &NamespaceName,
     state: &NamespaceState,
     macs: &BTreeMap<Mac, String>,
-    skeleton: &dyn Fn(&NamespaceName, Family) -> Ruleset,
+    skeleton: &dyn Fn(Family) -> Ruleset,
 ) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut push = |kind, text: String, constant| lines.push(Line { kind, text, constant });
@@ -80,7 +88,7 @@ pub(super) fn lines(
         push(Kind::Sysctl, format!("{key}={value}"), true);
     }
     for family in Family::BOTH {
-        rule_lines(state.ruleset(family), &skeleton(name, family), family, &mut push);
+        rule_lines(state.ruleset(family), &skeleton(family), family, &mut push);
     }
     for table in &state.foreign_tables {
         push(Kind::Filter, format!("nft {table}"), false);

@@ -100,10 +100,30 @@ impl Links {
                 port.mtu = setting.mtu.unwrap_or(port.mtu);
             }
         }
+        self.narrow(topology);
         topology.cuts.clone_from(&self.cuts);
         let hosts: Vec<&HostName> = topology.hosts.keys().collect();
         for host in &self.unplugged {
             topology.cuts.extend(hosts.iter().filter(|other| **other != host).map(|other| pair(host, other)));
+        }
+    }
+
+    /// Where a server behind an upstream router has a narrow link, the router's end is as narrow: it has to tell who sends.
+    fn narrow(&self, topology: &mut Topology) {
+        let behind = self.devices.iter().filter(|((_, network), _)| network.is_none());
+        for ((name, _), setting) in behind {
+            let Some(mtu) = setting.mtu else { continue };
+            let lans: Vec<NodeAttach> = topology
+                .nodes
+                .get(name)
+                .into_iter()
+                .flat_map(|node| &node.ports)
+                .map(|port| port.attach.clone())
+                .collect();
+            let routers = topology.nodes.values_mut().filter(|node| node.forwards);
+            for port in routers.flat_map(|node| &mut node.ports).filter(|port| lans.contains(&port.attach)) {
+                port.mtu = port.mtu.min(mtu);
+            }
         }
     }
 }

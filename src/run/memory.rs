@@ -28,6 +28,7 @@ impl Driver<'_> {
             Some(Deed::Partition(groups)) => self.links.partition(groups),
             Some(Deed::Heal) => self.links.heal(),
             Some(Deed::Sabotage(damage)) => self.do_damage(damage, line, record),
+            Some(Deed::Tamper(place, wreck)) => self.do_tamper(place, wreck, line, record),
             Some(Deed::Exec(exec)) => self.do_exec(exec, line, record),
             Some(Deed::OpenFlow(open)) => self.ledger_open(open, next, record),
             Some(Deed::CloseFlow(name)) => self.ledger_close(name, record),
@@ -50,7 +51,8 @@ impl Driver<'_> {
                 | Expected::Course(_)
                 | Expected::Flow(_)
                 | Expected::Watch(_)
-                | Expected::Status(_) => None,
+                | Expected::Status(_)
+                | Expected::Announced(_) => None,
             })
             .collect();
         if asked.is_empty() {

@@ -5,6 +5,9 @@
 
 mod act;
 mod agents;
+mod announced;
+mod around;
+mod background;
 mod check;
 mod course;
 mod damage;
@@ -16,6 +19,7 @@ mod lines;
 mod links;
 mod matrix;
 mod memory;
+mod order;
 mod profile;
 mod proof;
 mod repeat;
@@ -24,7 +28,8 @@ mod status;
 mod watch;
 mod why;
 
-pub use why::{stand, why};
+pub use order::{Delivery, Orders};
+pub use why::{names, stand, why};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -48,13 +53,17 @@ pub use proof::{Proved, prove};
 pub use scene::planned_scene;
 
 /// What a run does besides.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Before the first step and after the last, frames of every class are sent from every host's end of every provider
     /// segment: the watch must see each.
     pub prove_watch: bool,
     /// The router has this fault of the scenario, counted from 0.
     pub fault: Option<usize>,
+    /// The run is over when this sentence has failed: nothing more is done then, nothing is taken down, and nobody asks why.
+    pub until: Option<String>,
+    /// How the notifications of every step arrive, if not as the file says.
+    pub delivery: Option<Delivery>,
 }
 
 /// Runs a scenario to its end, telling each step as it is done.
@@ -66,6 +75,10 @@ pub fn run(
 ) -> Record {
     let _span = info_span!("run", scenario = %scenario.name).entered();
     let fault = options.fault.and_then(|number| scenario.faults.get(number));
+    let until = options.until.clone();
+    let over = |step: &StepRecord| {
+        until.as_ref().is_some_and(|sentence| step.failures.iter().any(|failure| failure.is_of(sentence)))
+    };
     let mut driver = Driver::new(scenario, options, dataplane);
     driver.faults = fault::Faults::new(fault);
     let mut steps = vec![driver.build()];
@@ -74,10 +87,15 @@ pub fn run(
         for step in &scenario.steps {
             steps.push(driver.repeated(step));
             told_last(&steps, told);
+            if steps.last().is_some_and(over) {
+                break;
+            }
         }
     }
-    steps.push(driver.take_down(scenario.steps.len() + 1));
-    told_last(&steps, told);
+    if !steps.last().is_some_and(over) {
+        steps.push(driver.take_down(scenario.steps.len() + 1));
+        told_last(&steps, told);
+    }
     let failed = steps.iter().any(|step| !step.failures.is_empty());
     Record {
         format: FORMAT,
@@ -111,10 +129,13 @@ struct Driver<'a> {
     past: course::Past,
     links: links::Links,
     statuses: status::Statuses,
+    announced: announced::Heard,
     /// Who owns which MAC, or did when it was last seen.
     macs: BTreeMap<Mac, String>,
     ledger: ledger::Ledger,
     options: Options,
+    /// How the notifications of the step arrive, if not as usual.
+    delivery: Option<Delivery>,
     /// Protocols and ports that nodes listen on.
     listen: BTreeSet<(u8, u16)>,
 }
@@ -133,9 +154,11 @@ impl<'a> Driver<'a> {
             past: course::Past::new(scenario),
             links: links::Links::default(),
             statuses: status::Statuses::new(scenario),
+            announced: announced::Heard::new(scenario),
             macs: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             options,
+            delivery: None,
             listen: scenario::ports_named(scenario),
         }
     }
@@ -156,10 +179,13 @@ impl<'a> Driver<'a> {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
         self.listen(&mut record);
+        self.hear_anew(&mut record);
         self.ledger_begin(step, &mut record);
         self.change(step, &mut record);
+        self.judge_announced(step, &mut record);
         self.remember(&mut record);
         self.read_connections(step, &mut record);
+        self.read_around(step, &mut record);
         self.exchanges(step, &mut record);
         self.profile(step, &mut record);
         self.probe(step, &mut record);
@@ -176,10 +202,12 @@ impl<'a> Driver<'a> {
         let mut next = self.intent.clone();
         let mut stages = vec![next.clone()];
         self.agents.begin(step.crash.clone());
+        self.delivery = self.delivery_of(step);
         for operation in &step.operations {
             info!(operation = %operation.text, "asked");
             next = ask(next, operation, step.line, record);
             stages.push(next.clone());
+            self.ask_again(&next, operation, step.line, record);
             self.do_deed(operation, &next, step.line, record);
         }
         record.change.extend(step.modifiers.iter().cloned());
@@ -188,6 +216,7 @@ impl<'a> Driver<'a> {
             self.move_to(stages, &hearings, record);
             self.judge_crash(record);
         }
+        self.delivery = None;
         self.ledger_settle(record);
         self.check(record);
     }
@@ -195,7 +224,8 @@ impl<'a> Driver<'a> {
     /// Brings the lab from what is in force to the last of `stages`: fabric first, then each host in turn as it hears of it,
     /// then what fabric is no longer needed.
     fn move_to(&mut self, stages: Vec<Intent>, hearings: &BTreeMap<HostName, Hearing>, record: &mut StepRecord) {
-        let mut mail = self.agents.mail(&stages, hearings);
+        let unsaid = self.delivery.map_or(Hearing::Merged, |_| Hearing::Split);
+        let mail = self.agents.mail(&stages, hearings, unsaid);
         let Some(next) = stages.into_iter().next_back() else { return };
         self.links.retain(&next);
         let mut topology = router::topology(&next);
@@ -203,19 +233,20 @@ impl<'a> Driver<'a> {
         for node in topology.nodes.values_mut() {
             node.listen.extend(&self.listen);
         }
-        let order = self.agents.order(&mail, &next);
+        let concerned: Vec<HostName> = mail.keys().cloned().collect();
+        let deliveries = self.deliveries(mail, &next, hearings, record);
         let before = std::mem::replace(&mut self.intent, next);
         self.agents.retain(&self.intent);
         self.statuses.retain(&self.intent);
-        let concerned: BTreeSet<HostName> = mail.keys().cloned().chain(self.agents.behind(&self.intent)).collect();
+        let concerned: BTreeSet<HostName> = concerned.into_iter().chain(self.agents.behind(&self.intent)).collect();
         if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
             record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
             return;
         }
         self.watch_change(&before, &concerned.iter().collect(), record);
         self.ledger_shaped(record);
-        for host in order {
-            self.act(&host, mail.remove(&host).unwrap_or_default(), record);
+        for (host, messages) in deliveries {
+            self.act(&host, messages, record);
         }
         // A segment that goes takes its counters along.
         self.watch_read(record);
@@ -230,8 +261,7 @@ impl<'a> Driver<'a> {
     fn reconcile(&mut self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
         let Some(config) = self.agents.told.get(host) else { return true };
-        let mut dies = false;
-        let mut ops = Vec::new();
+        let (mut dies, mut ops) = (false, Vec::new());
         let mut watched = Ok(());
         let failures = record.failures.len();
         let result = self.dataplane.observe(host).and_then(|observed| match self.wanted_now(config, &observed) {
@@ -242,7 +272,10 @@ impl<'a> Driver<'a> {
                     ops.push(OpRecord { namespace: op.namespace.to_string(), command: op.to_string() });
                     if watched.is_ok() {
                         // Before the watch looks, so that what the flows show is this operation's.
-                        watched = self.ledger_op(host, op).and_then(|()| self.watch_op(Some((host, op))));
+                        watched = self
+                            .ledger_op(host, op)
+                            .and_then(|()| self.watch_op(Some((host, op))))
+                            .and_then(|()| self.hear());
                     }
                 },
             ),
@@ -269,7 +302,7 @@ impl<'a> Driver<'a> {
         let mut state = BTreeMap::new();
         for (host, observed) in &self.observed {
             for (name, content) in &observed.namespaces {
-                let all = lines::lines(name, content, macs, &namespace::skeleton);
+                let all = lines::lines(content, macs, &|family| namespace::skeleton(name, family));
                 state.insert(format!("{host}/{name}"), all);
             }
         }
@@ -313,7 +346,7 @@ impl<'a> Driver<'a> {
     }
 
     fn judge_flows(&self, step: &Step, reports: &[ProbeReport], record: &mut StepRecord) {
-        let mut explained = 0;
+        let mut explained = if self.options.until.is_some() { why::EXPLAINED } else { 0 };
         for expectation in &step.expectations {
             let Expected::Flow(expected) = &expectation.what else { continue };
             let wanted = expected.flows(&self.intent);
@@ -337,10 +370,10 @@ impl<'a> Driver<'a> {
             let Expected::State(expected) = &expectation.what else { continue };
             let look = |place: &StatePlace, kind: Kind| {
                 if kind == Kind::Conntrack {
-                    self.connections_at(&record.connections, place)
-                } else {
-                    lines_at(&record.state, place, kind)
+                    return self.connections_at(&record.connections, place);
                 }
+                let around = self.around_at(&record.around, place, kind);
+                lines_at(&record.state, place, kind).into_iter().chain(around).collect()
             };
             if let Some(found) = expected.judge(&look) {
                 let text = format!("`{}`: {}", expectation.text, found.sentence);
@@ -414,9 +447,11 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         watch: Vec::new(),
         proved: 0,
         connections: BTreeMap::new(),
+        around: BTreeMap::new(),
         stale: BTreeMap::new(),
         exchanges: Vec::new(),
         profile: None,
+        delivery: None,
         flows: Vec::new(),
         failures: Vec::new(),
     }

@@ -44,6 +44,9 @@ impl Driver<'_> {
         self.watch.acting = acting;
         self.watch.owners = matrix::owners(before);
         self.classify(record);
+        if let Err(error) = self.hear() {
+            record.failures.push(dataplane_failure(&error));
+        }
     }
 
     /// A host has converged: from now on it may send only what is legal under the newest intent.
@@ -130,6 +133,8 @@ impl Driver<'_> {
 fn expectations(step: &Step) -> impl Iterator<Item = (&Expectation, &WatchExpectation)> {
     step.expectations.iter().filter_map(|one| match &one.what {
         Expected::Watch(expected) => Some((one, expected)),
-        Expected::Flow(_) | Expected::State(_) | Expected::Course(_) | Expected::Status(_) => None,
+        Expected::Flow(_) | Expected::State(_) | Expected::Course(_) | Expected::Status(_) | Expected::Announced(_) => {
+            None
+        }
     })
 }

@@ -7,6 +7,7 @@ use crate::dataplane::Dataplane;
 use crate::flow::{Flow, Protocol};
 use crate::memory::{TCP, UDP};
 use crate::record::StepRecord;
+use crate::router;
 use crate::scenario::{Mismatch, Scenario};
 use crate::why::{Answer, Names, short};
 
@@ -41,6 +42,15 @@ pub fn why(scenario: &Scenario, dataplane: &dyn Dataplane, steps: usize, flows: 
 /// Builds a scenario up to and including its first `steps` steps, without probing, and gives what went wrong.
 pub fn stand(scenario: &Scenario, dataplane: &dyn Dataplane, steps: usize) -> Vec<String> {
     why(scenario, dataplane, steps, &[]).failures
+}
+
+/// What numbers are called in a lab that stands as the scenario has it after its first `steps` steps.
+pub fn names(scenario: &Scenario, dataplane: &dyn Dataplane, steps: usize) -> Names {
+    let intent = scenario.intent_after(steps);
+    // A host that cannot be observed has numbers without names, which does not matter beside that.
+    let observed = intent.host_order.iter().filter_map(|host| Some((host.clone(), dataplane.observe(host).ok()?)));
+    let macs = lines::mac_owners(&router::topology(&intent), &observed.collect());
+    Names { addresses: matrix::owners(&intent), macs }
 }
 
 fn note(record: &StepRecord, answer: &mut Answer) {

@@ -55,12 +55,6 @@ fn history(
     world: &World,
     notes: &mut Notes,
 ) -> Option<CourseExpectation> {
-    if let StatePlace::Node(node) = place {
-        notes
-            .error(first.span.clone(), format!("of `{node}` no objects are read"))
-            .help("the subject is a host, `HOST/NAMESPACE` or `all`");
-        return None;
-    }
     if first.text == "unchanged" {
         let since = since(&words.rest(), world, notes).ok()?;
         return Some(CourseExpectation { place: place.clone(), what: Course::Unchanged(since) });

@@ -9,6 +9,7 @@ use super::state::{self, KINDS};
 use super::words::{Word, Words};
 use super::world::World;
 use super::yaml::Node;
+use crate::flow::Place;
 use crate::name::{DeviceName, HostName, Id, Name, NamespaceName};
 use crate::namespace::{Address, ChainName, Hook, Kind, PolicyRule, Route, Rule, Table};
 use crate::net::{Family, Mac};
@@ -18,7 +19,7 @@ const VERBS: [&str; 4] = ["delete", "add", "set", "replace"];
 
 /// What an object is put in place of, or beside.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Put {
+pub(super) enum Put {
     Add,
     Set,
     Replace,
@@ -27,7 +28,8 @@ enum Put {
 impl Builder<'_> {
     /// Reads `sabotage`. What is wrong is noted.
     pub(super) fn sabotage(&mut self, node: &Node, place: &Span) -> Option<Deed> {
-        let (host, namespace) = self.wrecked(node.get("at")?)?;
+        let at = node.get("at")?;
+        let site = state::site(at.text()?, &at.span, &self.world, &mut self.notes)?;
         let mut verbs = node.entries().iter().filter(|entry| VERBS.contains(&entry.key.as_str()));
         let Some(verb) = verbs.next() else {
             self.notes
@@ -49,7 +51,7 @@ impl Builder<'_> {
         let mut words = Words::of_value(&verb.value)?;
         let word = Word { text: verb.key.clone(), span: verb.key_span.clone() };
         let kind = state::kind(&word, &mut words, &mut self.notes)?;
-        if !self.fits(kind, namespace.is_some(), &verb.value.span) {
+        if !self.fits(&verb.key, kind, &site, &verb.value.span) {
             return None;
         }
         let rest: Vec<String> = words.rest().into_iter().map(|word| word.text).collect();
@@ -73,33 +75,34 @@ impl Builder<'_> {
                 Wreck::Replace(kind, rest, thing(Put::Replace, kind, by, &with.value.span, world, notes)?)
             }
         };
-        Some(Deed::Sabotage(Damage { host, namespace, wreck }))
-    }
-
-    /// A host, or a namespace of one.
-    fn wrecked(&mut self, at: &Node) -> Option<(HostName, Option<NamespaceName>)> {
-        let place = state::site(at.text()?, &at.span, &self.world, &mut self.notes)?;
-        if let Some(host) = place.host {
-            return Some((host, NamespaceName::new(place.name.as_str()).ok()));
-        }
-        let host = HostName::new(place.name.as_str()).ok()?;
-        if !self.world.intent.hosts.contains_key(&host) {
-            self.notes
-                .error(at.span.clone(), format!("`{host}` is no host, and nobody repairs it"))
-                .help("a link is changed by `set_link`, anything else by `exec`");
-            return None;
-        }
-        Some((host, None))
-    }
-
-    fn fits(&mut self, kind: Kind, inside: bool, span: &Span) -> bool {
-        let (message, help) = match (kind, inside) {
-            (Kind::Conntrack, _) => ("connections belong to nobody", "`flush` has a namespace forget them"),
-            (Kind::Namespace, true) => ("a namespace is in no other", "write `at: HOST`"),
-            (kind, false) if kind != Kind::Namespace => {
-                ("of a host itself only a `namespace` can be damaged", "write `at: HOST/NAMESPACE`")
+        Some(match (&site.host, kind) {
+            (Some(host), _) => {
+                let namespace = NamespaceName::new(site.name.as_str()).ok();
+                Deed::Sabotage(Damage { host: host.clone(), namespace, wreck })
             }
-            (_, true | false) => return true,
+            (None, Kind::Namespace) => {
+                Deed::Sabotage(Damage { host: HostName::new(site.name.as_str()).ok()?, namespace: None, wreck })
+            }
+            (None, _) => Deed::Tamper(site, wreck),
+        })
+    }
+
+    fn fits(&mut self, verb: &str, kind: Kind, site: &Place, span: &Span) -> bool {
+        let inside = site.host.is_some();
+        let is_host = self.world.intent.hosts.contains_key(site.name.as_str());
+        let (message, help) = if kind == Kind::Conntrack {
+            ("connections belong to nobody", "`flush` has a namespace forget them")
+        } else if kind == Kind::Namespace && inside {
+            ("a namespace is in no other", "write `at: HOST`")
+        } else if kind == Kind::Namespace && !is_host {
+            ("a machine has no router namespaces", "write `at: HOST`")
+        } else if kind == Kind::Device && !inside && matches!(verb, "delete" | "replace") {
+            (
+                "the devices of machines and hosts are the lab's own",
+                "`set_link` takes a link down, `set: device NAME state down` a device",
+            )
+        } else {
+            return true;
         };
         self.notes.error(span.clone(), message).help(help);
         false
@@ -107,7 +110,7 @@ impl Builder<'_> {
 }
 
 /// Reads an object as it is printed. What is wrong is noted.
-fn thing(put: Put, kind: Kind, text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Thing> {
+pub(super) fn thing(put: Put, kind: Kind, text: &str, span: &Span, world: &World, notes: &mut Notes) -> Option<Thing> {
     let settable = matches!(kind, Kind::Device | Kind::Sysctl | Kind::Neighbour | Kind::Route | Kind::Route6);
     if put == Put::Set && !settable {
         let word = KINDS.iter().find(|(_, known)| *known == kind).map_or("object", |(word, _)| word);

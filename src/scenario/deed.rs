@@ -37,6 +37,8 @@ pub enum Deed {
     Heal,
     /// Somebody does something behind an agent's back.
     Sabotage(Damage),
+    /// Somebody does something to a machine, or to a host itself, which no agent looks after.
+    Tamper(Place, Wreck),
     /// These hosts hear what was held back for them.
     Deliver {
         /// The hosts.
@@ -64,6 +66,7 @@ impl Deed {
             | Self::Partition(_)
             | Self::Heal
             | Self::Sabotage(_)
+            | Self::Tamper(..)
             | Self::Deliver { .. } => None,
         }
     }

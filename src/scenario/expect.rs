@@ -8,7 +8,7 @@ use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
-use super::{course, outcome, state, status, subject, watch};
+use super::{announced, course, outcome, state, status, subject, watch};
 use crate::flow::{Flow, Protocol};
 use crate::net::Family;
 
@@ -23,7 +23,11 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
         } else if let Ok(address) = entry.key.parse() {
             let about = (address, &entry.key_span);
             all.extend(sentences(entry, source, notes, |words, notes| {
-                status::read(about, words, world, notes).map(Expected::Status)
+                if announced::begins(&words) {
+                    announced::read(address, words, world, notes).map(Expected::Announced)
+                } else {
+                    status::read(about, words, world, notes).map(Expected::Status)
+                }
             }));
         } else {
             all.extend(states(entry, source, world, notes));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::announced::AnnouncedExpectation;
 use super::note::Span;
 use super::status::StatusExpectation;
 use crate::flow::{Flow, Place, Protocol};
@@ -36,6 +37,8 @@ pub enum Expected {
     Watch(WatchExpectation),
     /// What the API shows of a floating IP.
     Status(StatusExpectation),
+    /// Who announces an address.
+    Announced(AnnouncedExpectation),
 }
 
 /// What becomes of the flows of a line.

@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 
 use super::Step;
+use super::damage;
+use super::deed::Thing;
 use super::expectation::StatePlace;
 use super::note::{Notes, Span, listed, nearest, position};
 use super::state::{self, KINDS};
@@ -57,6 +59,8 @@ pub enum Mutation {
     Forgetful(HostName),
     /// Every update deletes a namespace and builds it anew.
     Rebuilt(HostName, NamespaceName),
+    /// The router wants an object besides, wherever the namespace stands.
+    Besides(HostName, NamespaceName, Thing),
 }
 
 /// How objects are not treated as they should be.
@@ -70,14 +74,18 @@ pub enum Tamper {
     Late,
     /// Operations on them come first in their plan.
     Early,
+    /// They are made, but not a second time: once they are gone, nobody puts them back.
+    Once,
 }
 
 /// The words that a fault begins with, and how it goes on.
-const FORMS: [(&str, &str); 7] = [
+const FORMS: [(&str, &str); 9] = [
     ("omit", "omit KIND TEXT at PLACE"),
     ("keep", "keep KIND TEXT at PLACE"),
     ("late", "late KIND TEXT at PLACE"),
     ("early", "early KIND TEXT at PLACE"),
+    ("once", "once KIND TEXT at PLACE"),
+    ("add", "add KIND TEXT at HOST/NAMESPACE"),
     ("lose", "lose notification to HOST in STEP"),
     ("forget", "forget allocations at HOST"),
     ("rebuild", "rebuild HOST/NAMESPACE"),
@@ -117,6 +125,8 @@ impl Reader<'_> {
             "keep" => Tamper::Keep,
             "late" => Tamper::Late,
             "early" => Tamper::Early,
+            "once" => Tamper::Once,
+            "add" => return self.besides(&verb, words, notes),
             "lose" => return self.unheard(words, notes),
             "forget" => return self.forgetful(words, notes),
             "rebuild" => return self.rebuilt(words, notes),
@@ -130,7 +140,7 @@ impl Reader<'_> {
             }
         };
         let kind = kind(&verb, &mut words, notes)?;
-        if kind == Kind::Conntrack && how == Tamper::Omit {
+        if kind == Kind::Conntrack && matches!(how, Tamper::Omit | Tamper::Once) {
             notes
                 .error(verb.span, "connections are not made by the router")
                 .help("write `keep conntrack ...`: they are not purged");
@@ -151,6 +161,25 @@ impl Reader<'_> {
         };
         let place = self.place(&place, notes)?;
         Some((rest.into_iter().map(|word| word.text).collect(), place))
+    }
+
+    /// An object, written as it is printed, that the router wants besides.
+    fn besides(&self, verb: &Word, mut words: Words, notes: &mut Notes) -> Option<Mutation> {
+        let kind = kind(verb, &mut words, notes)?;
+        let whole = matches!(kind, Kind::Namespace | Kind::Device | Kind::Sysctl | Kind::Conntrack);
+        let (text, place) = self.pattern_at(&mut words, &verb.text, notes)?;
+        let StatePlace::Namespace(host, namespace) = place else {
+            notes.error(self.whole.clone(), "an object is added in one namespace").help("write `at HOST/NAMESPACE`");
+            return None;
+        };
+        if whole {
+            notes
+                .error(self.whole.clone(), "this cannot stand in a namespace besides")
+                .help("add an address, a rule, a route, a neighbour, or a rule of a table");
+            return None;
+        }
+        let thing = damage::thing(damage::Put::Add, kind, &text.join(" "), self.whole, self.world, notes)?;
+        Some(Mutation::Besides(host, namespace, thing))
     }
 
     fn place(&self, word: &Word, notes: &mut Notes) -> Option<StatePlace> {

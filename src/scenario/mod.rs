@@ -4,6 +4,7 @@
 //! and what must be seen as [`Expectation`]s that judge what was seen. Never: reading files, running anything. All mistakes of a file
 //! are reported together, each with its place.
 
+mod announced;
 mod ask;
 mod build;
 mod course;
@@ -47,6 +48,7 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use announced::{AnnouncedExpectation, Announcer};
 pub use ask::flows;
 pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting, Thing, Wreck};
 pub use during::{During, Runs};
@@ -209,7 +211,11 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let expectations = scenario.steps.iter().flat_map(|step| &step.expectations);
     let named = expectations.filter_map(|expectation| match &expectation.what {
         Expected::Flow(flow) => flow.protocol,
-        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => None,
+        Expected::State(_)
+        | Expected::Course(_)
+        | Expected::Watch(_)
+        | Expected::Status(_)
+        | Expected::Announced(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
     let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {

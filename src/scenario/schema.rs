@@ -11,7 +11,7 @@ use crate::api::{RejectedKind, Section};
 pub fn schema() -> Value {
     let mut root = object(FILE.keys.iter(), FILE.doc);
     if let Some(map) = root.as_object_mut() {
-        map.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        map.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
         map.insert("title".to_owned(), json!("dvrlab scenario"));
     }
     root
@@ -153,9 +153,13 @@ fn expect() -> Value {
             must then be seen, and no other; one or a list.",
         "anyOf": [sighting, { "type": "array", "items": sighting, "minItems": 1 }]
     });
-    let status = json!({ "type": "string", "pattern": r"^\s*status\s+(ACTIVE|DOWN|ERROR)\s*$" });
+    let status = json!({
+        "type": "string",
+        "pattern": r"^\s*(status\s+(ACTIVE|DOWN|ERROR)|announced\s+by\s+[^\s]+(\s+[0-9]+\s+times)?|not\s+announced)\s*$"
+    });
     let address = json!({
-        "description": "A floating IP: `status ACTIVE`, `status DOWN` or `status ERROR`, as the API shows it; one or a list.",
+        "description": "An address: `announced by HOST`, `announced by HOST N times` or `not announced` in this step; a floating IP besides: \
+            `status ACTIVE`, `status DOWN` or `status ERROR`, as the API shows it; one or a list.",
         "anyOf": [status, { "type": "array", "items": status, "minItems": 1 }]
     });
     json!({

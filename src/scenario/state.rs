@@ -140,11 +140,6 @@ pub(super) fn read(place: &StatePlace, mut words: Words, notes: &mut Notes) -> O
         notes.error(verb.span, format!("`{node}` has no router namespaces")).help("write a host instead");
         return None;
     }
-    if matches!(place, StatePlace::Node(_)) && kind != Kind::Conntrack {
-        // Routers are observed, and connections everywhere: `no ...` would hold whatever stands there.
-        notes.later(verb.span, "what stands at an instance or a machine outside, its connections excepted,");
-        return None;
-    }
     let pattern = words.rest().into_iter().map(|word| word.text).collect();
     Some(StateExpectation { place: place.clone(), quantity, kind, pattern })
 }

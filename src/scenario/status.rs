@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use super::language;
 use super::note::{Notes, Span, nearest};
 use super::words::Words;
 use super::world::World;
@@ -58,14 +57,10 @@ pub(super) fn read(
 ) -> Option<StatusExpectation> {
     let first = words.take()?;
     if first.text != "status" {
-        if language::is_later("fact", &first.text) {
-            notes.later(first.span, &format!("`{}`", first.text));
-            return None;
-        }
         let message = format!("`{}` begins no sentence about an address", first.text);
-        let help = match nearest(&first.text, ["status"]) {
+        let help = match nearest(&first.text, ["status", "announced", "not"]) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "write `status ACTIVE`, `status DOWN` or `status ERROR`".to_owned(),
+            None => "write `status ACTIVE`, `announced by HOST` or `not announced`".to_owned(),
         };
         notes.error(first.span, message).help(help);
         return None;

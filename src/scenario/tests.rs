@@ -30,7 +30,11 @@ fn flow_line(line: &str) -> (FlowExpectation, Intent) {
     let expectation = scenario.steps[0].expectations[0].clone();
     match expectation.what {
         Expected::Flow(flow) => (flow, scenario.intent),
-        Expected::State(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => {
+        Expected::State(_)
+        | Expected::Course(_)
+        | Expected::Watch(_)
+        | Expected::Status(_)
+        | Expected::Announced(_) => {
             panic!("{line} is no flow")
         }
     }
@@ -149,7 +153,11 @@ fn sentences_about_state() {
         .iter()
         .map(|expectation| match &expectation.what {
             Expected::State(state) => state.clone(),
-            Expected::Flow(_) | Expected::Course(_) | Expected::Watch(_) | Expected::Status(_) => {
+            Expected::Flow(_)
+            | Expected::Course(_)
+            | Expected::Watch(_)
+            | Expected::Status(_)
+            | Expected::Announced(_) => {
                 panic!("no flow here")
             }
         })

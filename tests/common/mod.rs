@@ -73,6 +73,16 @@ pub fn record_with(path: &str, text: String, overrides: Overrides) -> Record {
     }
 }
 
+/// Runs a scenario that must end as unsupported, and gives the reason.
+pub fn unsupported(path: &str, text: String) -> String {
+    let job = Job::Scenario { path: path.to_owned(), text, log: None, hold: None, overrides: Overrides::default() };
+    match run_scenario(program(), &job, &mut |_step| {}) {
+        Err(dvrlab::harness::HarnessError::Unsupported(told)) => told,
+        Err(error) => panic!("{path}: {error}"),
+        Ok(_) => panic!("{path} ran"),
+    }
+}
+
 /// Labs that stand at once within a test binary: more than two only wait for each other in the kernel.
 const LABS: usize = 2;
 

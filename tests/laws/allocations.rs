@@ -65,16 +65,18 @@ fn scopes(config: &HostConfig, router: &str) -> BTreeMap<String, Option<String>>
     inside.chain(outside).collect()
 }
 
-fn apart(numbers: &Numbers) -> Result<(), TestCaseError> {
+/// Numbers out of a pool of the host are apart in all namespaces, others in each.
+fn apart(numbers: &Numbers, of_host: bool) -> Result<(), TestCaseError> {
     let mut seen = BTreeSet::new();
     for ((namespace, claimant), number) in numbers {
-        prop_assert!(seen.insert((namespace, number)), "{namespace}: {claimant} shares {number}");
+        let pool = (!of_host).then_some(namespace);
+        prop_assert!(seen.insert((pool, number)), "{namespace}: {claimant} shares {number}");
     }
     Ok(())
 }
 
 /// Who was there before has the same number; a new one is the lowest that nobody had who is still there.
-fn steady(before: &Numbers, after: &Numbers, first: u32) -> Result<(), TestCaseError> {
+fn steady(before: &Numbers, after: &Numbers, first: u32, of_host: bool) -> Result<(), TestCaseError> {
     for (claim, number) in after {
         if let Some(old) = before.get(claim) {
             prop_assert_eq!(old, number, "{:?}", claim);
@@ -84,7 +86,8 @@ fn steady(before: &Numbers, after: &Numbers, first: u32) -> Result<(), TestCaseE
         if before.iter().any(|((_, who), old)| (who, old) == (&claim.1, number)) {
             continue;
         }
-        let in_use = |number: u32| after.iter().any(|((on, _), other)| on == &claim.0 && *other == number);
+        let in_pool = |on: &String| of_host || on == &claim.0;
+        let in_use = |number: u32| after.iter().any(|((on, _), other)| in_pool(on) && *other == number);
         prop_assert!((first..*number).all(in_use), "{:?} has {}, though there is a lower one", claim, number);
     }
     Ok(())
@@ -130,10 +133,10 @@ fn history(choices: &[Vec<RouterChoice>]) -> Result<(), TestCaseError> {
         let next = desired(&config, &state).unwrap();
         prop_assert_eq!(&desired(&config, &next).unwrap(), &next);
         let (before, after) = (pairs_and_priorities(&state), pairs_and_priorities(&next));
-        apart(&after.0)?;
-        apart(&after.1)?;
-        steady(&before.0, &after.0, 0)?;
-        steady(&before.1, &after.1, FIP_PRIORITY_FIRST)?;
+        apart(&after.0, true)?;
+        apart(&after.1, false)?;
+        steady(&before.0, &after.0, 0, true)?;
+        steady(&before.1, &after.1, FIP_PRIORITY_FIRST, false)?;
         for router in ["r1", "r2"] {
             marks_are_apart(&config, &next, router)?;
             if let Some(told) = &told {
@@ -172,7 +175,8 @@ fn more_routers_than_pairs_are_refused() {
 
 #[test]
 fn more_floating_ips_than_priorities_are_refused() {
-    let fip = FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false };
+    let fip =
+        FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false, place: builder::Place::Here };
     let interfaces = vec![builder::interface(1)];
     let gateway = Some(builder::gateway(false));
     let choice = RouterChoice { name: "r1", interfaces, gateway, floating_ips: vec![fip], ..RouterChoice::default() };

@@ -6,11 +6,11 @@ use dvrlab::api::AgentMode;
 use dvrlab::namespace::{HostState, Table, desired};
 use dvrlab::net::{FAST_PATH_EXIT_PRIORITY, FIP_TABLE};
 use dvrlab::plan::{Plan, plan};
-use dvrlab::router::HostConfig;
+use dvrlab::router::{HostConfig, PortConfig};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use crate::builder::{self, FloatingIpChoice, GatewayChoice, InterfaceChoice, RouterChoice};
+use crate::builder::{self, FloatingIpChoice, GatewayChoice, InterfaceChoice, Place, RouterChoice};
 use crate::flows::{Flows, Way};
 use crate::{kernel, sabotage};
 
@@ -20,21 +20,36 @@ fn scope() -> impl Strategy<Value = Option<&'static str>> {
 
 fn interface() -> impl Strategy<Value = InterfaceChoice> {
     let fields = (1..3u8, prop_oneof![Just(1), Just(254)], prop_oneof![Just(1450), Just(1400)], scope());
-    fields.prop_map(|(net, last_octet, mtu, scope)| InterfaceChoice { net, last_octet, mtu, scope })
+    (fields, prop::bool::weighted(0.3)).prop_map(|((net, last_octet, mtu, scope), dual)| InterfaceChoice {
+        net,
+        last_octet,
+        mtu,
+        scope,
+        dual,
+    })
 }
 
 fn gateway() -> impl Strategy<Value = GatewayChoice> {
-    let fields = (1..3u8, 10..12u8, prop::bool::weighted(0.8), prop::bool::weighted(0.7), scope());
-    fields.prop_map(|(ext, last_octet, snat, here, scope)| GatewayChoice { ext, last_octet, snat, here, scope })
+    let switches = (prop::bool::weighted(0.8), prop::bool::weighted(0.7), prop::bool::weighted(0.3));
+    (1..3u8, 10..12u8, switches, scope()).prop_map(|(ext, last_octet, (snat, here, dual), scope)| GatewayChoice {
+        ext,
+        last_octet,
+        snat,
+        here,
+        scope,
+        dual,
+    })
 }
 
 fn floating_ip() -> impl Strategy<Value = FloatingIpChoice> {
-    let fields = (101..104u8, 1..3u8, 11..13u8, prop::bool::weighted(0.3));
-    fields.prop_map(|(last_octet, net, instance, centralised)| FloatingIpChoice {
+    let place = prop_oneof![6 => Just(Place::Here), 1 => Just(Place::Elsewhere), 1 => Just(Place::Arriving)];
+    let fields = (101..104u8, 1..3u8, 11..13u8, prop::bool::weighted(0.3), place);
+    fields.prop_map(|(last_octet, net, instance, centralised, place)| FloatingIpChoice {
         last_octet,
         net,
         instance,
         centralised,
+        place,
     })
 }
 
@@ -43,9 +58,13 @@ fn router(name: &'static str) -> impl Strategy<Value = RouterChoice> {
         prop::collection::vec(interface(), 0..3),
         prop::option::weighted(0.8, gateway()),
         prop::collection::vec(floating_ip(), 0..4),
-        prop::sample::subsequence(vec![("192.0.2.0/24", "10.1.1.50"), ("198.51.100.0/24", "203.0.1.50")], 0..3),
+        prop::sample::subsequence(
+            vec![("192.0.2.0/24", "10.1.1.50"), ("192.0.2.0/24", "10.1.1.51"), ("198.51.100.0/24", "203.0.1.50")],
+            0..4,
+        ),
+        prop::sample::subsequence(vec![2201, 2202], 0..3),
     );
-    fields.prop_map(move |(mut interfaces, gateway, mut floating_ips, routes)| {
+    fields.prop_map(move |(mut interfaces, gateway, mut floating_ips, routes, forwarded)| {
         interfaces.sort_by_key(|interface| interface.net);
         interfaces.dedup_by_key(|interface| interface.net);
         floating_ips.retain(|fip| interfaces.iter().any(|interface| interface.net == fip.net));
@@ -53,7 +72,7 @@ fn router(name: &'static str) -> impl Strategy<Value = RouterChoice> {
         floating_ips.dedup_by_key(|fip| (fip.net, fip.instance));
         floating_ips.sort_by_key(|fip| fip.last_octet);
         floating_ips.dedup_by_key(|fip| fip.last_octet);
-        RouterChoice { name, interfaces, gateway, floating_ips, routes }
+        RouterChoice { name, interfaces, gateway, floating_ips, routes, forwarded }
     })
 }
 
@@ -108,12 +127,11 @@ fn instances() -> Vec<(String, IpAddr)> {
 /// Source NAT promises for this instance's router in both configurations, its subnet not being in the gateway's scope.
 fn promised(config: &HostConfig, source: IpAddr) -> bool {
     let router = config.routers.values().find(|router| {
-        let mut subnets = router.interfaces.iter().flat_map(|port| &port.subnets);
+        let mut subnets = router.interfaces.iter().flat_map(PortConfig::subnets);
         subnets.any(|subnet| subnet.cidr.contains(&source))
     });
     router.is_none_or(|router| {
-        let scope =
-            |port: &dvrlab::router::PortConfig| port.address_scopes.as_ref().and_then(|scopes| scopes.v4.clone());
+        let scope = |port: &PortConfig| port.address_scopes.as_ref().and_then(|scopes| scopes.v4.clone());
         let outside = router.gw_port.as_ref().and_then(scope);
         let shared = outside.is_some() && router.interfaces.iter().any(|port| scope(port) == outside);
         router.enable_snat && !shared
@@ -184,7 +202,7 @@ fn settled(host: &HostState, flows: &mut Flows, after: &HostConfig) -> Result<()
     // A subnet that is attached no more has no way to where its old translations stand.
     let attached = |source: &IpAddr| {
         let ports = after.routers.values().flat_map(|router| &router.interfaces);
-        ports.flat_map(|port| &port.subnets).any(|subnet| subnet.cidr.contains(source))
+        ports.flat_map(PortConfig::subnets).any(|subnet| subnet.cidr.contains(source))
     };
     for (source, seen_as) in flows.translations().filter(|(source, _)| attached(source)) {
         let gateways = after.routers.values().flat_map(|router| &router.gw_port).flat_map(|port| &port.fixed_ips);

@@ -7,9 +7,22 @@ use dvrlab::plan::plan;
 use crate::builder::{self, FloatingIpChoice, GatewayChoice, RouterChoice};
 
 fn router(gateway: Option<GatewayChoice>, instances: &[u8]) -> RouterChoice {
-    let fip = |instance: &u8| FloatingIpChoice { last_octet: 101, net: 1, instance: *instance, centralised: false };
+    let fip = |instance: &u8| FloatingIpChoice {
+        last_octet: 101,
+        net: 1,
+        instance: *instance,
+        centralised: false,
+        place: builder::Place::Here,
+    };
     let floating_ips = instances.iter().map(fip).collect();
-    RouterChoice { name: "r1", interfaces: vec![builder::interface(1)], gateway, floating_ips, routes: Vec::new() }
+    RouterChoice {
+        name: "r1",
+        interfaces: vec![builder::interface(1)],
+        gateway,
+        floating_ips,
+        routes: Vec::new(),
+        forwarded: Vec::new(),
+    }
 }
 
 fn ops(mode: AgentMode, before: RouterChoice, after: RouterChoice) -> String {

@@ -165,7 +165,8 @@ fn a_router_without_gateway() {
 
 #[test]
 fn a_compute_host_with_a_floating_ip() {
-    let fip = FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false };
+    let fip =
+        FloatingIpChoice { last_octet: 101, net: 1, instance: 11, centralised: false, place: builder::Place::Here };
     let choice = RouterChoice { gateway: Some(builder::gateway(false)), floating_ips: vec![fip], ..router() };
     let state = state(AgentMode::Dvr, choice);
     assert_eq!(state.namespaces.len(), 2);

@@ -1,6 +1,8 @@
 //! `dvrlab run`.
 
 mod bundle;
+mod orders;
+mod pause;
 mod pcap;
 mod print;
 mod work;
@@ -8,18 +10,27 @@ mod work;
 use std::path::PathBuf;
 
 use self::print::Printer;
-use super::files::{self, Loaded};
-use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_NOTHING, err};
+use super::files::{Loaded, Selection};
+use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, err};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
+use crate::harness::Pause;
+use crate::run::Orders;
+
+const EXAMPLES: &str = "Examples:
+  dvrlab run                                        all of scenarios/, a line each
+  dvrlab run scenarios/snat/basic.yaml              one, with all that it found
+  dvrlab run --accept scenarios/snat/basic.yaml     take what it found as its snapshots
+  dvrlab run -v --pcap frames --filter floating-ip  every operation, every frame
+  dvrlab run -q --json record.json                  for `dvrlab diff` and `dvrlab report`";
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
-    /// Scenario files, or directories of them.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
     /// Print what each step changed, who reaches whom then, and the operations of every host in the order in which they were
     /// done. All but the operations is printed anyway where a single scenario runs.
     #[arg(short, long)]
@@ -27,18 +38,19 @@ pub(super) struct Arguments {
     /// Print failures and the count only.
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
+    /// After a step that fails stand still and ask what to look at: the state, the way of a packet, a program or a shell at a node;
+    /// then go on, or back. `help` lists it. One lab at a time.
+    #[arg(long, conflicts_with_all = ["accept", "prove", "orders"])]
+    pause_on_fail: bool,
+    /// The same after this step of a single scenario, by name or number.
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["accept", "prove", "orders"])]
+    pause_at: Option<String>,
     /// Labs at a time.
     #[arg(short, long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
     /// Start nothing more after the first failure.
     #[arg(long)]
     fail_fast: bool,
-    /// Only scenarios whose name contains this, or that have it as a tag.
-    #[arg(long, value_name = "TEXT")]
-    filter: Vec<String>,
-    /// Only every Nth scenario, beginning with the Mth: `1/4`.
-    #[arg(long, value_name = "M/N", value_parser = shard)]
-    shard: Option<(usize, usize)>,
     /// Switch deviations from the real agent, over what the scenarios say: `none`, or `drop-invalid=false,...`.
     #[arg(long, value_name = "LIST")]
     deviations: Option<Switches>,
@@ -55,6 +67,10 @@ pub(super) struct Arguments {
     /// Run each scenario once more with each of its faults: each must be noticed, by what the scenario says.
     #[arg(long, conflicts_with = "accept")]
     prove: bool,
+    /// Run each scenario once more in every order of its notifications: `all` there are, `pairs` (each two having changed places), or
+    /// so many, evenly spread; and once with every change asked for and told twice. Each step must end alike.
+    #[arg(long, value_name = "ORDERS", conflicts_with = "accept")]
+    orders: Option<Orders>,
     /// Write the snapshots as this run gives them.
     #[arg(long)]
     accept: bool,
@@ -79,14 +95,6 @@ pub(super) struct Arguments {
     log: Option<String>,
 }
 
-fn shard(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(m, n)| Some((m.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((m, n)) if (1..=n).contains(&m) => Ok((m, n)),
-        Some(_) | None => Err("write M/N with M from 1 to N".to_owned()),
-    }
-}
-
 pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
     if arguments.accept && std::env::var_os("CI").is_some_and(|value| value == "true") {
         err(
@@ -94,14 +102,17 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         );
         return super::EXIT_BAD_INPUT;
     }
-    let loaded = match files::load(&arguments.paths, color) {
-        Ok(loaded) => select(loaded, arguments),
+    let loaded = match arguments.selection.load(color) {
+        Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if loaded.is_empty() {
-        err("error: no scenario is selected\n");
-        return EXIT_NOTHING;
-    }
+    let pause = match pause(&loaded, arguments) {
+        Ok(pause) => pause,
+        Err(told) => {
+            err(&format!("error: {told}\n"));
+            return super::EXIT_BAD_INPUT;
+        }
+    };
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -110,21 +121,20 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         }
     };
     let mut printer = Printer::new(arguments, &loaded, color);
-    work::carry_out(&loaded, arguments, &program, &mut |news| printer.news(news));
+    let way = work::Way { arguments, program: &program, pause, color };
+    work::carry_out(&loaded, &way, &mut |news| printer.news(news));
     printer.end()
 }
 
-fn select(loaded: Vec<Loaded>, arguments: &Arguments) -> Vec<Loaded> {
-    let wanted = |one: &Loaded| {
-        let scenario = &one.scenario;
-        arguments.filter.is_empty()
-            || arguments
-                .filter
-                .iter()
-                .any(|text| scenario.name.contains(text) || scenario.tags.iter().any(|tag| tag == text))
+/// Where the run stands still, if it does.
+fn pause(loaded: &[Loaded], arguments: &Arguments) -> Result<Option<Pause>, String> {
+    let at = match (&arguments.pause_at, loaded) {
+        (None, _) => None,
+        (Some(step), [one]) => Some(super::why::steps(&one.scenario, Some(step))?),
+        (Some(_), _) => return Err("`--pause-at` is for a single scenario".to_owned()),
     };
-    let (first, every) = arguments.shard.unwrap_or((1, 1));
-    loaded.into_iter().filter(wanted).enumerate().filter(|(n, _)| n % every == first - 1).map(|(_, one)| one).collect()
+    let pause = Pause { on_fail: arguments.pause_on_fail, at };
+    Ok((pause != Pause::default()).then_some(pause))
 }
 
 /// An error with its causes, in one line.

@@ -12,7 +12,7 @@ use super::super::files::Loaded;
 use super::super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, out};
 use super::bundle::Bundle;
 use super::work::{Ended, News};
-use super::{Arguments, chain, worse};
+use super::{Arguments, chain, orders, worse};
 use crate::harness::HarnessError;
 use crate::record::{Outcome, Record};
 use crate::report::{self, Detail, Entry, Proof, Trouble};
@@ -88,7 +88,8 @@ impl<'a> Printer<'a> {
 
     /// One line that says what is going on, on a terminal.
     fn progress(&self) {
-        if !self.terminal {
+        // Where somebody is asked, the line is that one's.
+        if !self.terminal || self.arguments.pause_on_fail || self.arguments.pause_at.is_some() {
             return;
         }
         let now = self.standing.iter().filter_map(|(index, step)| {
@@ -153,7 +154,16 @@ impl<'a> Printer<'a> {
                 for with in &ended.proofs {
                     self.proof(&record, with, &mut entry);
                 }
+                if let Some(orders) = &ended.orders {
+                    self.orders(orders, &mut entry);
+                }
                 self.record(source, record, ended.took, &mut entry);
+            }
+            Err(HarnessError::Stopped) => {
+                self.code = worse(self.code, EXIT_FAILED);
+                self.status("ended", ended.took, &format!("{}: by hand", entry.name));
+                self.entries.push(entry);
+                return;
             }
             Err(HarnessError::Unsupported(reason)) => {
                 if !self.arguments.allow_unsupported {
@@ -182,6 +192,7 @@ impl<'a> Printer<'a> {
             }
             HarnessError::Lab(_)
             | HarnessError::Unsupported(_)
+            | HarnessError::Stopped
             | HarnessError::Ended { .. }
             | HarnessError::Pipe(_)
             | HarnessError::Garbled(_) => {
@@ -226,6 +237,31 @@ impl<'a> Printer<'a> {
         entry.troubles.push(Trouble { text, details: lines.collect(), broken: false });
     }
 
+    /// Every order must lead to one end.
+    fn orders(&mut self, outcome: &orders::Outcome, entry: &mut Entry) {
+        let (code, text, details) = match outcome {
+            orders::Outcome::Alike(count) => {
+                if self.detail >= Detail::Status {
+                    let name = &entry.name;
+                    let counted = if *count == 1 { "1 order".to_owned() } else { format!("{count} orders") };
+                    self.print(&format!("alike   {name}: {counted} of notifications, and everything twice\n"));
+                }
+                return;
+            }
+            orders::Outcome::TooMany(count, step) => {
+                let text = format!("{step} has {count} orders of notifications: try `--orders pairs`, or a number");
+                (super::super::EXIT_BAD_INPUT, text, Vec::new())
+            }
+            orders::Outcome::Differs { usual, other } => {
+                let text = format!("{} ends otherwise in another order of notifications", other.step);
+                (EXIT_FAILED, text, orders::told(usual, other))
+            }
+            orders::Outcome::Broken(error) => (EXIT_BUG, chain(error), Vec::new()),
+        };
+        self.code = worse(self.code, code);
+        entry.troubles.push(Trouble { text, details, broken: code == EXIT_BUG });
+    }
+
     fn record(&mut self, source: &Loaded, record: Record, took: Duration, entry: &mut Entry) {
         if self.detail >= Detail::Reach {
             self.print_text(&format!("{}: {}\n", record.scenario, record.summary));
@@ -238,8 +274,13 @@ impl<'a> Printer<'a> {
         if record.is_of_no_use() {
             self.code = worse(self.code, EXIT_BUG);
         }
-        if let Some(directory) = snapshot::directory_of(&source.file) {
+        let accepted = || self.arguments.accept.then(|| snapshot::place_of(&source.file)).flatten();
+        if let Some(directory) = snapshot::directory_of(&source.file).or_else(accepted) {
             self.compare(&record, &directory, entry);
+        } else if self.arguments.accept {
+            let text =
+                format!("{}: snapshots stand beside a directory `scenarios`, and it is in none", source.file.display());
+            entry.troubles.push(Trouble { text, details: Vec::new(), broken: false });
         }
         let well = record.outcome == Outcome::Passed && entry.troubles.is_empty();
         if !well {

@@ -71,7 +71,7 @@ async fn add_port(
     let port = surroundings.new_index();
     let name = format!("t{port}");
     // A bridge forwards by what it learns; the port's own MAC is never used and only has to differ from the device's.
-    let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: near.mtu };
+    let far = End { name: &name, index: port, mac: Mac::derived("port", &name), mtu: links::PORT_MTU };
     links::veth(netns, near, up, &plug.netns, far).await?;
     links::plug(&plug.netns, port, plug.bridge, plug.group).await?;
     Ok(())

@@ -21,6 +21,7 @@ use super::message::{BRIDGE, Base, GET_OBJECT, Place, Transaction};
 use crate::kernel::nfnetlink::{DUMP, ask};
 use crate::name::HostName;
 use crate::net::IpNet;
+use crate::probe::ALONG;
 use crate::watch::{Class, Rule, Says};
 
 /// The table.
@@ -43,6 +44,10 @@ const IPV6: u16 = 0x86dd;
 /// ICMPv6 as a transport protocol, and its neighbour advertisement.
 const ICMPV6: u8 = 58;
 const ADVERTISEMENT: u8 = 136;
+
+/// Where pings have what marks those that run along, from the ICMP header on: its own payload, and what an error quotes of one,
+/// behind an IPv4 or IPv6 header and its ICMP header.
+const ALONG_AT: [u32; 3] = [8, 8 + 20 + 8, 8 + 40 + 8];
 
 /// A host on a segment, as it is to be classified.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +76,10 @@ pub fn watch(socket: &Socket, generation: u32, senders: &[Sender<'_>]) -> Result
         }
         let chain = format!("{}-{generation}", sender.host);
         transaction.new_chain(BRIDGE, (TABLE, &chain), None, &Cause::Chain(chain.clone()));
+        for offset in ALONG_AT {
+            let cause = Cause::Rule(chain.clone(), 0);
+            transaction.new_rule(BRIDGE, (TABLE, &chain), (&passed_over(offset), None), Place::End, &cause);
+        }
         for (position, rule) in sender.rules.iter().enumerate() {
             let cause = Cause::Rule(chain.clone(), position);
             let content = (expressions(sender.host, rule), None);
@@ -160,6 +169,15 @@ fn expressions(host: &HostName, rule: &Rule) -> Vec<Expression> {
     }
     all.push(Expression::Verdict(Verdict::Accept));
     all
+}
+
+/// Neither counted nor logged.
+fn passed_over(offset: u32) -> [Expression; 3] {
+    [
+        Expression::Payload { base: TRANSPORT_HEADER, offset, length: 6 },
+        Expression::Compare { not: false, value: ALONG.to_vec() },
+        Expression::Verdict(Verdict::Accept),
+    ]
 }
 
 fn ethertype(number: u16) -> [Expression; 2] {

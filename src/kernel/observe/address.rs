@@ -148,6 +148,25 @@ pub(in crate::kernel) fn neighbours(
     neighbours
 }
 
+/// Neighbours that the kernel has found out and believes in: it sends to them without asking first.
+pub(in crate::kernel) fn resolved(
+    answers: &[RouteNetlinkMessage],
+    names: &Names,
+) -> BTreeMap<(DeviceName, IpAddr), Mac> {
+    let believed = [NeighbourState::Reachable, NeighbourState::Stale, NeighbourState::Delay, NeighbourState::Probe];
+    let mut resolved = BTreeMap::new();
+    for answer in answers {
+        if let RouteNetlinkMessage::NewNeighbour(message) = answer
+            && believed.contains(&message.header.state)
+            && let Some(device) = names.get(&message.header.ifindex)
+            && let Some((address, mac)) = decode_neighbour(message)
+        {
+            resolved.insert((device.clone(), address), mac);
+        }
+    }
+    resolved
+}
+
 fn decode_neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
     let mut destination = None;
     let mut mac = None;

@@ -9,6 +9,7 @@
 
 mod address;
 mod link;
+mod local;
 mod lost;
 mod route;
 mod rule;
@@ -20,10 +21,9 @@ use std::collections::BTreeMap;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::RuleMessage;
 
-pub(super) use address::neighbours;
+pub(super) use address::{neighbours, resolved};
 pub(super) use link::{FALLBACK, devices};
 pub use sysctl::Baseline;
 pub(super) use sysctl::changed as sysctls;
@@ -108,8 +108,8 @@ pub async fn observe_namespace(
     state.addresses = address::addresses(&addresses, &devices);
     let answers = dump(handle, RouteNetlinkMessage::GetRule(RuleMessage::default())).await;
     state.rules = rule::rules(&answers.map_err(reading("rules"))?);
-    let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
-    let routes = answers.map_err(reading("routes"))?;
+    let routes = local::routes(handle, &state.addresses, &addresses, &devices).await.map_err(reading("routes"))?;
+    state.addresses = local::deaf(state.addresses, &addresses, &devices, &routes);
     let own = address::all(&addresses, &names);
     state.routes = route::routes(&routes, &names, &own);
     state.lost = lost::lost(&devices, &addresses, &routes, &state.routes);

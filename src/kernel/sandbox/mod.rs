@@ -27,7 +27,11 @@ mod trials;
 pub use doctor::{Check, Outcome, examine};
 pub use error::{Machine, SandboxError, Step};
 pub(crate) use mounts::NETNS;
-pub use stage::entry;
+pub use stage::{entry, guest_entry, hear};
+
+/// The running program, as [`Sandbox::spawn`] takes it from a program that does not call [`entry`] in a `main` of its own, such
+/// as a test binary: [`guest_entry`], called before `main`, makes a sandbox of it.
+pub const SELF: &str = "/proc/self/exe";
 
 /// A running sandbox. Dropping it ends every process in it.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct Sandbox {
 enum Mode {
     /// The function given to [`entry`].
     Job,
+    /// The function given to [`guest_entry`].
+    Guest,
     /// As `Job`, on the terminal of the parent: its interrupts are for what runs there.
     Terminal,
     /// A program; the job's text is its command line as a JSON list.
@@ -52,11 +58,12 @@ enum Mode {
 }
 
 impl Mode {
-    const ALL: [Self; 4] = [Self::Job, Self::Terminal, Self::Program, Self::Examine];
+    const ALL: [Self; 5] = [Self::Job, Self::Guest, Self::Terminal, Self::Program, Self::Examine];
 
     fn word(self) -> &'static str {
         match self {
             Self::Job => "job",
+            Self::Guest => "guest",
             Self::Terminal => "terminal",
             Self::Program => "program",
             Self::Examine => "examine",
@@ -75,12 +82,13 @@ enum Hello {
 }
 
 impl Sandbox {
-    /// Starts `program` as a sandbox and hands `job` to the function that it gave to [`entry`].
+    /// Starts `program` as a sandbox and hands `job` to the function that it gave to [`entry`], or, if it is [`SELF`], to the one
+    /// given to [`guest_entry`].
     ///
     /// # Errors
     /// [`SandboxError`] names the step that this machine refused, and the remedy.
     pub fn spawn(program: &Path, job: &str) -> Result<Self, SandboxError> {
-        Self::start(program, Mode::Job, job)
+        Self::start(program, if program == Path::new(SELF) { Mode::Guest } else { Mode::Job }, job)
     }
 
     /// As [`Sandbox::spawn`], and what runs in it may use the terminal of this process: it stays in the foreground with it, and
@@ -163,6 +171,17 @@ impl Sandbox {
             line.pop();
         }
         Ok(Some(line))
+    }
+
+    /// Tells the job a line, which it gets from [`hear`]. To be told only when it says that it listens.
+    ///
+    /// # Errors
+    /// As writing to a pipe has them.
+    pub fn tell_line(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.control {
+            Some(control) => writeln!(control, "{line}").and_then(|()| control.flush()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Waits for the job's end. Lines not read yet are lost.

@@ -10,6 +10,8 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use nix::errno::Errno;
@@ -33,6 +35,9 @@ const EX_IOERR: i32 = 74;
 /// What a shell adds to the number of the signal that ended a program.
 const SIGNALLED: i32 = 128;
 
+/// Lines that the parent told after the job.
+static TOLD: Mutex<Option<Receiver<String>>> = Mutex::new(None);
+
 /// A refused step.
 type Refused = (Step, io::Error);
 
@@ -40,20 +45,32 @@ type Refused = (Step, io::Error);
 /// first thing in `main`, before anything starts a thread. In stage 2 `job` runs, with the parent's text and the record
 /// stream; what it returns is the exit status.
 pub fn entry(job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Option<i32> {
+    let (stage, mode, rest) = asked()?;
+    Some(acted(&stage, mode, &rest, job))
+}
+
+/// As [`entry`], for a program whose `main` is not ours and which was started by its own name ([`super::SELF`]): to be called before
+/// `main`, while there is one thread. It leaves the stages that `entry` is for to `entry`.
+pub fn guest_entry(job: impl FnOnce(&str, &mut dyn Write) -> i32) -> Option<i32> {
+    let (stage, mode, rest) = asked()?;
+    (mode == Mode::Guest).then(|| acted(&stage, mode, &rest, job))
+}
+
+/// The stage that the command line asks for, what it is to run, and what else it says.
+fn asked() -> Option<(OsString, Mode, Vec<OsString>)> {
     let mut arguments = std::env::args_os().skip(1);
-    let stage = arguments.next()?;
+    let stage = arguments.next().filter(|stage| stage == STAGE1 || stage == STAGE2)?;
     let mode = arguments.next().and_then(|word| Mode::ALL.into_iter().find(|mode| word == mode.word()))?;
-    let outcome = if stage == STAGE1 {
-        stage1(mode)
-    } else if stage == STAGE2 {
-        stage2(mode, &arguments.collect::<Vec<_>>(), job)
-    } else {
-        return None;
-    };
-    Some(outcome.unwrap_or_else(|(step, error)| {
+    Some((stage, mode, arguments.collect()))
+}
+
+/// Does a stage's part.
+fn acted(stage: &OsStr, mode: Mode, rest: &[OsString], job: impl FnOnce(&str, &mut dyn Write) -> i32) -> i32 {
+    let outcome = if stage == STAGE1 { stage1(mode) } else { stage2(mode, rest, job) };
+    outcome.unwrap_or_else(|(step, error)| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         say(&Hello::Failed { step, errno }).map_or(EX_IOERR, |()| EX_OSERR)
-    }))
+    })
 }
 
 fn say(hello: &Hello) -> io::Result<()> {
@@ -135,10 +152,15 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
     let children = child_signals().map_err(at(Step::Watch))?;
     say(&Hello::Ready { writable: writable.iter().map(PathBuf::from).collect() }).map_err(at(Step::Watch))?;
     let Some(text) = read_job().map_err(at(Step::Watch))? else { return Ok(EX_OSERR) };
-    thread::Builder::new().name("control".to_owned()).spawn(move || watch(&children)).map_err(at(Step::Watch))?;
+    let (tell, told) = mpsc::channel();
+    *TOLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || watch(&children, &tell))
+        .map_err(at(Step::Watch))?;
     let mut record = io::stdout().lock();
     let code = match mode {
-        Mode::Job | Mode::Terminal => job(&text, &mut record),
+        Mode::Job | Mode::Guest | Mode::Terminal => job(&text, &mut record),
         Mode::Program => run(&text).map_err(at(Step::Init))?,
         Mode::Examine => trials::inside(&mut record),
     };
@@ -165,8 +187,23 @@ fn read_job() -> io::Result<Option<String>> {
     Ok((u64::try_from(read) == Ok(length)).then_some(text))
 }
 
-/// Reaps orphans until the control pipe closes, and then ends the process, and with it everything in the sandbox.
-fn watch(children: &SignalFd) {
+/// Waits for the next line that the parent tells by [`super::Sandbox::tell_line`]; none outside a sandbox. Where the parent goes away the
+/// process ends.
+pub fn hear() -> Option<String> {
+    let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.as_ref()?.recv().ok()
+}
+
+/// Hands on one line from the control pipe. Says whether there was one.
+fn pass_on(tell: &Sender<String>) -> bool {
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line);
+    matches!(read, Ok(length) if length > 0) && tell.send(line).is_ok()
+}
+
+/// Reaps orphans and hands on what the parent tells until the control pipe closes, and then ends the process, and with it
+/// everything in the sandbox.
+fn watch(children: &SignalFd, tell: &Sender<String>) {
     let stdin = io::stdin();
     loop {
         let mut waiting =
@@ -174,7 +211,11 @@ fn watch(children: &SignalFd) {
         let woken = poll(&mut waiting, PollTimeout::NONE);
         let [control, child] = waiting;
         match woken {
-            Ok(_) if control.any() != Some(false) => process::exit(EX_OSERR),
+            Ok(_) if control.any() != Some(false) => {
+                if !pass_on(tell) {
+                    process::exit(EX_OSERR);
+                }
+            }
             Ok(_) if child.any() != Some(false) => {
                 let drained = children.read_signal().map_err(io::Error::from).and_then(|_signal| children::reap());
                 if let Err(error) = drained {

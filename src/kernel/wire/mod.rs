@@ -22,6 +22,7 @@ use super::Netns;
 use super::netns::LOOPBACK_INDEX;
 use crate::flow::Place;
 use crate::name::DeviceName;
+use crate::net::Mac;
 use crate::probe::{Frame, Lookup, RouteAnswer, Wire, WireError};
 
 mod passed_over;
@@ -144,6 +145,20 @@ impl Wire for LinuxWire {
 
     fn neighbours_pending(&self, tap: usize) -> Result<bool, WireError> {
         self.with(tap, |tap| tap.questions.neighbours_pending().map_err(|error| tap.failed("read neighbours", error)))
+    }
+
+    fn pinned(&self, tap: usize, device: &DeviceName, neighbour: IpAddr) -> Result<Option<Mac>, WireError> {
+        self.with(tap, |tap| {
+            let index = tap.index(device)?;
+            tap.questions.pinned(index, neighbour).map_err(|error| tap.failed("look up a neighbour", error))
+        })
+    }
+
+    fn learn(&self, tap: usize, device: &DeviceName, neighbour: IpAddr, mac: Mac) -> Result<(), WireError> {
+        self.with(tap, |tap| {
+            let index = tap.index(device)?;
+            tap.questions.learn(index, neighbour, mac).map_err(|error| tap.failed("enter a neighbour", error))
+        })
     }
 
     fn idle(&self, limit: Duration) -> Result<bool, WireError> {

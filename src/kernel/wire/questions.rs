@@ -4,16 +4,18 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols};
 use nix::errno::Errno;
 
 use crate::name::DeviceName;
-use crate::net::Family;
+use crate::net::{Family, Mac};
 
 /// A route socket, in the namespace of the thread that opened it.
 pub(super) struct Questions(Socket);
@@ -100,6 +102,28 @@ impl Questions {
         Ok(false)
     }
 
+    /// The MAC of a permanent neighbour, if the address has one on that device.
+    pub(super) fn pinned(&self, index: u32, neighbour: IpAddr) -> io::Result<Option<Mac>> {
+        match self.ask(RouteNetlinkMessage::GetNeighbour(entry(index, neighbour)), 0)? {
+            Answer::Objects(objects) => Ok(objects.iter().find_map(permanent)),
+            Answer::Errno(Errno::ENOENT) => Ok(None),
+            Answer::Errno(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Enters a neighbour as one that has just answered.
+    pub(super) fn learn(&self, index: u32, neighbour: IpAddr, mac: Mac) -> io::Result<()> {
+        let mut message = entry(index, neighbour);
+        message.header.state = NeighbourState::Reachable;
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        match self.ask(RouteNetlinkMessage::NewNeighbour(message), flags)? {
+            // An acknowledgement is an error of number 0.
+            Answer::Objects(_) | Answer::Errno(Errno::UnknownErrno) => Ok(()),
+            Answer::Errno(errno) => Err(errno.into()),
+        }
+    }
+
     /// The name of a device; nothing if there is none with that index.
     pub(super) fn device(&self, index: u32) -> io::Result<Option<DeviceName>> {
         let mut message = LinkMessage::default();
@@ -141,11 +165,33 @@ impl Questions {
                     ));
                 }
             }
-            if flags & NLM_F_DUMP == 0 {
+            if flags != NLM_F_DUMP {
                 return Ok(Answer::Objects(objects));
             }
         }
     }
+}
+
+/// What names a neighbour.
+fn entry(index: u32, neighbour: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = address_family(Family::of(neighbour));
+    message.header.ifindex = index;
+    let destination = match neighbour {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    };
+    message.attributes.push(NeighbourAttribute::Destination(destination));
+    message
+}
+
+fn permanent(object: &RouteNetlinkMessage) -> Option<Mac> {
+    let RouteNetlinkMessage::NewNeighbour(entry) = object else { return None };
+    let mac = entry.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::LinkLayerAddress(bytes) = attribute else { return None };
+        <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+    });
+    mac.filter(|_| entry.header.state == NeighbourState::Permanent)
 }
 
 fn address_family(family: Family) -> AddressFamily {

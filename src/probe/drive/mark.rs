@@ -2,6 +2,9 @@
 
 /// What every payload begins with; other than that of probes, which pass it over.
 const MAGIC: [u8; 6] = *b"ledger";
+/// What the payload of pings begins with that run along through a step unasked. The watch passes them over: a ping of a pair that
+/// the step changes would show over and over what the step's own sentences are there to say.
+pub const ALONG: [u8; 6] = *b"beside";
 
 /// Flows that a clock paces have this bit in their number.
 pub const CLOCK: u32 = 1 << 31;
@@ -19,8 +22,8 @@ pub struct PacedMark {
     pub length: u32,
 }
 
-/// As [`Mark::payload`] writes it.
-pub const PACED: PacedMark = PacedMark { magic: u32::from_be_bytes(*b"ledg"), course: 7, first: 0x80, length: 15 };
+/// As [`Mark::payload`] writes it of one that runs [`ALONG`], which twins do: no watch judges them.
+pub const PACED: PacedMark = PacedMark { magic: u32::from_be_bytes(*b"besi"), course: 7, first: 0x80, length: 15 };
 
 /// What a packet is in its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(super) struct Mark {
     pub number: u32,
     /// Which part.
     pub kind: Kind,
+    /// It runs along, unasked.
+    pub along: bool,
 }
 
 impl Mark {
@@ -52,7 +57,8 @@ impl Mark {
             Kind::Push => b'p',
         };
         let numbers = self.course.to_be_bytes().into_iter().chain(self.number.to_be_bytes());
-        MAGIC.into_iter().chain([kind]).chain(numbers).collect()
+        let magic = if self.along { ALONG } else { MAGIC };
+        magic.into_iter().chain([kind]).chain(numbers).collect()
     }
 
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
@@ -67,6 +73,6 @@ impl Mark {
             _ => return None,
         };
         let (course, number) = (u32::from_be_bytes(*course), u32::from_be_bytes(*number));
-        (*magic == MAGIC).then_some(Self { course, number, kind })
+        [MAGIC, ALONG].contains(magic).then_some(Self { course, number, kind, along: *magic == ALONG })
     }
 }

@@ -259,7 +259,12 @@ impl Live {
                 said.push(said_by(name, datagram, accept));
             }
         } else if to_sender && self.near.accepted(header) {
-            let mark = Mark { course: self.course.number, number: self.round(), kind: Kind::Request };
+            let mark = Mark {
+                course: self.course.number,
+                number: self.round(),
+                kind: Kind::Request,
+                along: self.course.quiet,
+            };
             let ttl = self.course.flow.ttl.unwrap_or(TTL);
             let segment = self.near.data(self.ports(), mark);
             said.push((name.clone(), Datagram { ends: datagram.ends.reversed(), ttl, segment }));

@@ -21,6 +21,7 @@ pub use self::mark::{CLOCK, PACED};
 pub use self::stand::OwnedFrame;
 
 use self::carrier::Carrier;
+pub use self::mark::ALONG;
 use self::mark::{Kind, Mark};
 use self::tcp::Connection;
 use super::engine::ProbeError;
@@ -92,6 +93,12 @@ impl Live {
     /// The number of the packet of this round.
     fn round(&self) -> u32 {
         u32::try_from(self.packets.len()).unwrap_or(u32::MAX).saturating_sub(1)
+    }
+
+    /// A ping that runs along has been refused. The kernel says no to one sender five times at once, then once a second
+    /// (`net.ipv4.icmp_ratelimit`).
+    fn rests(&self) -> bool {
+        self.course.quiet && self.course.pace.is_none() && self.packets.iter().any(|packet| packet.refused.is_some())
     }
 
     fn packet(&mut self, number: u32) -> Option<&mut Packet> {
@@ -179,10 +186,11 @@ impl Drive {
         }
         let view = View::new(wire, nodes);
         for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
-            live.packets.push(Packet::default());
+            let rested = live.rests();
+            live.packets.push(Packet { rested, ..Packet::default() });
             live.requests.clear();
             live.replies.clear();
-            if let Some((node, datagram)) = live.speak() {
+            if !rested && let Some((node, datagram)) = live.speak() {
                 self.carrier.post(node, datagram);
             }
         }
@@ -319,7 +327,8 @@ impl Live {
     /// The sender's packet of this round.
     fn speak(&mut self) -> Option<(Name, Datagram<'static>)> {
         let (ends, ports) = (self.ends?, self.ports());
-        let mark = Mark { course: self.course.number, number: self.round(), kind: Kind::Request };
+        let mark =
+            Mark { course: self.course.number, number: self.round(), kind: Kind::Request, along: self.course.quiet };
         let segment = match self.course.flow.protocol {
             Protocol::Icmp => {
                 // The low half: as `ping` counts.
@@ -337,10 +346,11 @@ impl Live {
     /// What the far end sends by itself if nothing has come to it this round.
     fn push(&mut self) -> Option<(Name, Datagram<'static>)> {
         let number = self.round();
-        if self.packets.last()?.seen.is_some() || self.packets.last()?.answered {
+        // A ping is answered or not; nobody sends what was not asked for.
+        if self.course.quiet || self.packets.last()?.seen.is_some() || self.packets.last()?.answered {
             return None;
         }
-        let mark = Mark { course: self.course.number, number, kind: Kind::Push };
+        let mark = Mark { course: self.course.number, number, kind: Kind::Push, along: false };
         let protocol = self.course.flow.protocol;
         let far = self.far.last_mut()?;
         let ports = (far.ports.1, far.ports.0);

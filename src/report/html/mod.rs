@@ -3,6 +3,7 @@
 //! In: records. Out: the file's text, the same for the same records. Every scenario is an inert template that the page's
 //! script brings to life when it is asked for; what its steps have in common stands there once, with the steps it is in.
 
+mod ledger;
 mod matrix;
 mod scenario;
 mod state;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{badge, matrix, shown, state};
+use super::{badge, ledger, matrix, shown, state};
 use crate::record::{Record, Scene, StepRecord};
 use crate::report::{drawing, step_title};
 
@@ -83,6 +83,7 @@ fn told(step: &StepRecord) -> Markup {
             @for finding in &step.watch {
                 @for (_, sentence) in finding.sentences() { p.finding { strong { "watch " } (sentence) } }
             }
+            (ledger::flows(step))
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Faults<'a> {
     fault: Option<&'a Fault>,
     touched: RefCell<BTreeSet<String>>,
     passed_by: RefCell<BTreeSet<String>>,
+    /// Hosts on which what is made once was seen.
+    made: RefCell<BTreeSet<HostName>>,
 }
 
 impl<'a> Faults<'a> {
@@ -53,9 +55,11 @@ impl<'a> Faults<'a> {
     fn nearest(&self, fault: &Fault) -> Vec<String> {
         let pattern: &[String] = match &fault.what {
             Mutation::Objects { pattern, .. } => pattern,
-            Mutation::Unannounced { .. } | Mutation::Unheard(..) | Mutation::Forgetful(_) | Mutation::Rebuilt(..) => {
-                &[]
-            }
+            Mutation::Unannounced { .. }
+            | Mutation::Unheard(..)
+            | Mutation::Forgetful(_)
+            | Mutation::Rebuilt(..)
+            | Mutation::Besides(..) => &[],
         };
         let shared = |line: &str| pattern.iter().filter(|word| matches(std::slice::from_ref(*word), line)).count();
         let mut all: Vec<String> = self.passed_by.borrow().iter().cloned().collect();
@@ -109,22 +113,60 @@ impl Driver<'_> {
     /// What the router of a host wants: what it should, but for the fault.
     pub(super) fn wanted(&self, config: &HostConfig, observed: &HostState) -> Result<HostState, DesiredError> {
         let mut desired = namespace::desired(config, observed)?;
-        let Some(Mutation::Objects { how: how @ (Tamper::Omit | Tamper::Keep), kind, pattern, place }) =
-            self.mutation()
-        else {
-            return Ok(desired);
-        };
-        let macs = self.owners_of_macs();
-        let aim = |name: &NamespaceName| {
-            let place_of = format!("{}/{name}", config.host);
-            let aim = Aim { faults: &self.faults, kind: *kind, pattern, place: place_of, macs: &macs };
-            is_at(&aim.place, place).then_some(aim)
-        };
-        match how {
-            Tamper::Omit => objects::omit(&mut desired, &aim),
-            Tamper::Keep | Tamper::Late | Tamper::Early => objects::keep(observed, &mut desired, &aim),
+        match self.mutation() {
+            Some(Mutation::Objects { how, kind, pattern, place }) => {
+                let macs = self.owners_of_macs();
+                self.tampered(*how, (*kind, pattern, place), (config, observed), &mut desired, &macs);
+            }
+            Some(Mutation::Besides(host, name, thing)) if *host == config.host => {
+                if let Some(state) = desired.namespaces.get_mut(name) {
+                    self.faults.touch(format!("{host}/{name}"));
+                    objects::add(state, thing);
+                }
+            }
+            None
+            | Some(
+                Mutation::Unannounced { .. }
+                | Mutation::Unheard(..)
+                | Mutation::Forgetful(_)
+                | Mutation::Rebuilt(..)
+                | Mutation::Besides(..),
+            ) => {}
         }
         Ok(desired)
+    }
+
+    /// Leaves objects out of what should stand, or has them stay.
+    fn tampered(
+        &self,
+        how: Tamper,
+        (kind, pattern, place): (Kind, &[String], &StatePlace),
+        (config, observed): (&HostConfig, &HostState),
+        desired: &mut HostState,
+        macs: &BTreeMap<Mac, String>,
+    ) {
+        let aimed = |faults: &Faults<'_>, state: &mut HostState, keep: bool| {
+            let aim = |name: &NamespaceName| {
+                let place_of = format!("{}/{name}", config.host);
+                let aim = Aim { faults, kind, pattern, place: place_of, macs };
+                is_at(&aim.place, place).then_some(aim)
+            };
+            if keep { objects::keep(observed, state, &aim) } else { objects::omit(state, &aim) }
+        };
+        match how {
+            Tamper::Omit => aimed(&self.faults, desired, false),
+            Tamper::Keep => aimed(&self.faults, desired, true),
+            Tamper::Once => {
+                let mut without = observed.clone();
+                aimed(&Faults::default(), &mut without, false);
+                if without != *observed {
+                    self.faults.made.borrow_mut().insert(config.host.clone());
+                } else if self.faults.made.borrow().contains(&config.host) {
+                    aimed(&self.faults, desired, false);
+                }
+            }
+            Tamper::Late | Tamper::Early => {}
+        }
     }
 
     /// As [`Driver::wanted`], of an agent that acts: it may have forgotten who holds which number.
@@ -149,9 +191,12 @@ impl Driver<'_> {
         let at = |namespace: &NamespaceName, place: &StatePlace| is_at(&format!("{}/{namespace}", config.host), place);
         match self.mutation() {
             None
-            | Some(Mutation::Objects { how: Tamper::Omit, .. } | Mutation::Unheard(..) | Mutation::Forgetful(_)) => {
-                plan
-            }
+            | Some(
+                Mutation::Objects { how: Tamper::Omit | Tamper::Once, .. }
+                | Mutation::Unheard(..)
+                | Mutation::Forgetful(_)
+                | Mutation::Besides(..),
+            ) => plan,
             Some(Mutation::Objects { how: Tamper::Keep, kind, .. }) if *kind != Kind::Conntrack => plan,
             Some(Mutation::Objects { how, kind, pattern, place }) => {
                 let macs = self.owners_of_macs();

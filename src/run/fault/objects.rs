@@ -10,8 +10,9 @@ use super::Aim;
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{Attach, ChainName, HostState, Kind, Link, NamespaceState, Route, Rule, Ruleset, sysctl};
 use crate::net::{Family, Mac};
-use crate::run::damage::table_of;
+use crate::run::damage::{insert, table_of};
 use crate::run::lines::{device_text, neighbour_text};
+use crate::scenario::Thing;
 
 /// Gives the aim of the fault in a namespace; none where it is not meant.
 pub(super) type Aims<'a, 'b> = &'a dyn Fn(&NamespaceName) -> Option<Aim<'b>>;
@@ -71,6 +72,21 @@ fn omit_in(state: &mut NamespaceState, aim: &Aim<'_>) {
             tidy(rules);
         }
         Kind::Namespace | Kind::Conntrack => {}
+    }
+}
+
+/// Puts an object beside the others.
+pub(super) fn add(state: &mut NamespaceState, thing: &Thing) {
+    match thing {
+        Thing::Address(address) => drop(state.addresses.insert(address.clone())),
+        Thing::Rule(rule) => drop(state.rules.insert(rule.clone())),
+        Thing::Route(route) => drop(state.routes.insert(route.clone())),
+        Thing::Neighbour(device, address, mac) => drop(state.neighbours.insert((device.clone(), *address), *mac)),
+        Thing::TableRule { family, table, chain, position, rule } => {
+            let chains = state.ruleset_mut(*family).tables.entry(*table).or_default();
+            insert(chains.entry(chain.clone()).or_default(), *position, rule.clone());
+        }
+        Thing::Namespace(_) | Thing::NewDevice { .. } | Thing::Device { .. } | Thing::Sysctl(..) => {}
     }
 }
 

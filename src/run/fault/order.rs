@@ -36,7 +36,7 @@ pub(super) fn tamper(how: Tamper, plan: Plan, states: States<'_>, aims: Aims<'_,
         }
     }
     let ops = match how {
-        Tamper::Omit | Tamper::Keep => stay,
+        Tamper::Omit | Tamper::Keep | Tamper::Once => stay,
         Tamper::Late => [stay, moved].concat(),
         Tamper::Early => first(moved, stay),
     };

@@ -76,13 +76,13 @@ const fn wreck(name: &'static str, doc: &'static str) -> Key {
 pub(super) static SABOTAGE: Record = Record {
     title: "`sabotage`",
     context: "sabotage",
-    doc: "Something is done behind the agent's back, and nobody is told: one of `delete`, `add`, `set`, `replace`.",
+    doc: "Something is done behind the agent's back, and nobody is told: one of `delete`, `add`, `set`, `replace`. What is done to a machine or to a host itself stays; no agent looks after it.",
     keys: &[
         Key {
             name: "at",
             ty: Type::Place,
             need: Need::Required,
-            doc: "`HOST/NAMESPACE`, or `HOST` where it is about a namespace.",
+            doc: "`HOST/NAMESPACE`, an instance, a machine outside, or `HOST`: its namespaces, and what its own one has.",
         },
         wreck("delete", "`KIND TEXT`: all objects of the kind go whose printed line has these words."),
         wreck(

@@ -15,8 +15,6 @@ const LATER: &[(&str, &str)] = &[
     ("subject", "underlay"),
     ("subject", "network"),
     // state
-    ("fact", "announced"),
-    ("fact", "not"),
     ("kind", "frame"),
 ];
 

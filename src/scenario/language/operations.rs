@@ -289,7 +289,7 @@ static BOOT: Record = Record {
     title: "`boot`",
     context: "boot",
     doc: "Starts an instance on a host.",
-    keys: &[INSTANCE, key("host", Type::Name(&[Section::Hosts]), Need::Required, "The host.")],
+    keys: &[INSTANCE, key("host", Type::Name(&[Section::Hosts]), Need::Required, "The host that it starts on.")],
 };
 static MIGRATE: Record = Record {
     title: "`migrate`",

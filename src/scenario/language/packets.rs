@@ -94,7 +94,8 @@ const ERROR_OR_ECHO: Key = key(
 );
 const MTU: Key =
     key("mtu", Type::Integer(0, 65535), Need::Optional, "The MTU that `frag-needed` and `too-big` tell, in bytes.");
-const ARP: Key = key("arp", Type::Choice(DISCOVERY), Need::Optional, "ARP.");
+const ARP: Key =
+    key("arp", Type::Choice(DISCOVERY), Need::Optional, "ARP: a question who has an address, or an answer to one.");
 const ND: Key = key("nd", Type::Choice(DISCOVERY), Need::Optional, "Neighbour discovery.");
 const PAYLOAD: Key = key("payload", Type::Form(&TEXT), Need::Default("small"), "What it carries.");
 const CHECKSUM: Key = key("checksum", Type::Choice(CHECKSUMS), Need::Default("good"), "Of what the IP packet carries.");

@@ -35,8 +35,8 @@ pub(in crate::scenario) static FILE: Record = Record {
             "faults",
             Type::List(&Type::Text),
             Need::Default("none"),
-            "What must turn this scenario red; `run --prove` runs it once with each. `omit`, `keep`, `late` or `early KIND TEXT at PLACE`, \
-             `omit announcement ADDRESS at PLACE`, `lose notification to HOST in STEP`, `forget allocations at HOST`, \
+            "What must turn this scenario red; `run --prove` runs it once with each. `omit`, `keep`, `late`, `early` or \
+             `once KIND TEXT at PLACE`, `add KIND TEXT at HOST/NAMESPACE`, `omit announcement ADDRESS at PLACE`, `lose notification to HOST in STEP`, `forget allocations at HOST`, \
              `rebuild HOST/NAMESPACE`.",
         ),
         key(

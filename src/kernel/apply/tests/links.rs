@@ -46,6 +46,32 @@ fn a_device_on_a_network_reaches_the_others_there() {
     lab.apply("qrouter-a", Action::AddressDelete(Address::new(qr, "10.0.1.1/24".parse().unwrap())));
 }
 
+/// The network's MTU grows: frames as large as the new one pass.
+#[test]
+fn a_device_that_gets_a_larger_mtu_is_reached_by_larger_frames() {
+    if done_in_a_sandbox() {
+        return;
+    }
+    let lab = TestLab::new();
+    let qr = device("qr-red");
+    for (namespace, host) in [("qrouter-a", 1), ("qrouter-b", 2)] {
+        lab.apply(namespace, Action::NamespaceAdd);
+        lab.apply(namespace, link_add(&qr, on_network("red", Mac([2, 0, 0, 0, 0, host]))));
+        let net = format!("10.0.1.{host}/24").parse().unwrap();
+        lab.apply(namespace, Action::AddressAdd(Address::new(qr.clone(), net)));
+        lab.apply(namespace, Action::LinkMtu(qr.clone(), 9000));
+    }
+    let [a, b] = ["qrouter-a", "qrouter-b"].map(|namespace| lab.netns(namespace));
+    for netns in [&a, &b] {
+        lab.runtime.block_on(link::ready(&lab, &lab.host, netns, &qr)).unwrap();
+    }
+    let receiver = b.run_in(|| UdpSocket::bind("10.0.1.2:7").unwrap()).unwrap();
+    receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let large = [7; 8000];
+    a.run_in(|| UdpSocket::bind("10.0.1.1:0").unwrap().send_to(&large, "10.0.1.2:7").unwrap()).unwrap();
+    assert_eq!(receiver.recv(&mut [0; 9000]).unwrap(), large.len());
+}
+
 #[test]
 fn a_network_without_a_bridge_takes_no_device() {
     if done_in_a_sandbox() {

@@ -1,0 +1,1 @@
+//! Stands for the project whose tests these are.
