@@ -36,6 +36,8 @@ pub struct Paced {
     pub sent: u32,
     /// That were not answered.
     pub lost: u32,
+    /// That were answered, but only after the next one was sent.
+    pub late: u32,
     /// The longest time between two answered packets with one between them that was not; zero if there was none.
     pub gap: u64,
     /// No time is told finer than this.
@@ -63,6 +65,7 @@ impl Pace {
             reached: u32::try_from(reached).unwrap_or(u32::MAX),
             sent: count(sent.len()),
             lost: count(packets.iter().filter(|packet| !packet.answered).count()),
+            late: count(packets.iter().filter(|packet| packet.answered && packet.late).count()),
             gap: gap(sent, packets),
             resolution: self.period().max(TICK),
             behind,
@@ -94,12 +97,12 @@ impl Paced {
     }
 }
 
-/// `61 sent at 200/s, 0 lost, gap 0.0 ms (within 5.0 ms)`.
+/// `61 sent at 200/s, 0 lost, 0 late, gap 0.0 ms (within 5.0 ms)`.
 impl fmt::Display for Paced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = |time: u64| format!("{}.{} ms", time / 1_000, time % 1_000 / 100);
-        let Self { reached, sent, lost, gap, resolution, behind, missed, .. } = self;
-        write!(f, "{sent} sent at {reached}/s, {lost} lost, gap {} ", milliseconds(*gap))?;
+        let Self { reached, sent, lost, late, gap, resolution, behind, missed, .. } = self;
+        write!(f, "{sent} sent at {reached}/s, {lost} lost, {late} late, gap {} ", milliseconds(*gap))?;
         write!(f, "(within {})", milliseconds(*resolution))?;
         if self.is_starved() {
             write!(f, ", the machine was starved: up to {} behind", milliseconds(*behind))?;
@@ -125,12 +128,16 @@ mod tests {
     fn a_gap_is_as_long_as_nobody_was_seen_to_answer() {
         let sent = [0, 10_000, 20_000, 30_000, 40_000];
         let good = told(&[true; 5], &sent, 3_000);
-        assert_eq!(good.to_string(), "5 sent at 100/s, 0 lost, gap 0.0 ms (within 10.0 ms)");
+        assert_eq!(good.to_string(), "5 sent at 100/s, 0 lost, 0 late, gap 0.0 ms (within 10.0 ms)");
         let some = told(&[true, false, true, false, false], &sent, 25_000);
         assert_eq!((some.lost, some.gap, some.is_starved()), (3, 20_000, true));
         assert!(some.to_string().ends_with("the machine was starved: up to 25.0 ms behind"), "{some}");
         // One that never answers is missing from the first to the last packet.
         assert_eq!(told(&[false; 5], &sent, 0).gap, 40_000);
         assert_eq!(told(&[], &[], 0).gap, 0);
+        // What came late was not lost.
+        let late = Packet { answered: true, late: true, ..Packet::default() };
+        let figures = Pace { rate: 100, after: AFTER }.figures(&[0], &[late], 0, 0);
+        assert_eq!((figures.lost, figures.late), (0, 1));
     }
 }
