@@ -3,6 +3,7 @@
 //! In: a wire, nodes, flows, the lab's counters. Out: a report a flow, in their order. Never: a verdict while a neighbour is
 //! pending somewhere, or while a frame may still be on its way.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -372,9 +373,14 @@ impl<'a> Engine<'a> {
         self.attempts.iter().skip(self.round)
     }
 
-    /// A place whose kernel waits for a neighbour, of those that were seen to ask in vain.
+    /// A place whose kernel waits for a neighbour: of those that were seen to ask in vain, and of those that took an open
+    /// attempt's packet in and said nothing yet. The latter may have asked before this run looked; what they hold for that
+    /// neighbour ends without a word, and only asked again they are seen to ask.
     fn pending(&self) -> Result<Option<Place>, ProbeError> {
-        for tap in self.resolver.unanswered_taps() {
+        let open = self.open().filter(|attempt| !attempt.is_settled()).filter_map(Attempt::last_request);
+        let entered = open.filter(|passage| !passage.outgoing).map(|passage| passage.tap);
+        let taps: BTreeSet<usize> = self.resolver.unanswered_taps().into_iter().chain(entered).collect();
+        for tap in taps {
             if self.wire.neighbours_pending(tap)? {
                 return Ok(Some(self.place(tap)?));
             }

@@ -51,6 +51,8 @@ pub(super) struct Machine {
     pub deaf: usize,
     /// Packets that find a question under way, asked before anybody looked, which is then given up.
     pub gives_up: usize,
+    /// For as many quiet times a question is under way, asked before anybody looked; what waits for it is then dropped.
+    pub asked_before: usize,
     /// It does not answer echo.
     pub mute: bool,
     /// Permanent neighbours.
@@ -79,6 +81,7 @@ impl Machine {
             late: 0,
             deaf: 0,
             gives_up: 0,
+            asked_before: 0,
             mute: false,
             pinned: BTreeMap::new(),
             neighbours: BTreeMap::new(),
@@ -213,7 +216,19 @@ impl Wire for FakeWire {
 
     fn idle(&self, _limit: Duration) -> Result<bool, WireError> {
         let mut world = self.0.borrow_mut();
+        let asking: BTreeSet<usize> = world.pending.iter().map(|(machine, _)| *machine).collect();
+        let asking: Vec<usize> =
+            asking.into_iter().filter(|machine| world.machines[*machine].asked_before > 0).collect();
+        for machine in &asking {
+            world.machines[*machine].asked_before -= 1;
+        }
         for (machine, datagram) in std::mem::take(&mut world.pending) {
+            if asking.contains(&machine) {
+                if world.machines[machine].asked_before > 0 {
+                    world.pending.push((machine, datagram));
+                }
+                continue;
+            }
             world.complain(machine, Refusal::HostUnreachable, datagram);
         }
         Ok(!world.captured.is_empty())
@@ -395,7 +410,8 @@ impl World {
             return;
         };
         let port = self.machines[number].ports.iter().find(|port| port.device == device).unwrap().clone();
-        if !self.machines[number].neighbours.contains_key(&next_hop) {
+        let asking = self.machines[number].asked_before > 0;
+        if !asking && !self.machines[number].neighbours.contains_key(&next_hop) {
             let asker = port.nets.iter().map(IpNet::addr).find(|own| own.is_ipv4() == next_hop.is_ipv4()).unwrap();
             let ends = Ends::new(asker, next_hop).unwrap();
             let body = Body::Ask(Neighbour { ends, mac: port.mac });

@@ -222,6 +222,16 @@ fn a_question_that_was_asked_before_anybody_looked_is_asked_again() {
 }
 
 #[test]
+fn what_waits_for_a_question_asked_before_anybody_looked_is_asked_about_again() {
+    for (to, verdict) in [("203.0.113.2", Verdict::Delivered), ("203.0.113.199", Verdict::NoNeighbour)] {
+        let mut machines = machines();
+        let router = machines.iter_mut().find(|machine| machine.forwards).unwrap();
+        router.asked_before = 5;
+        assert_eq!(probe(machines, flow("vm1", to, UDP)).verdict, verdict, "{to}");
+    }
+}
+
+#[test]
 fn what_enters_and_does_not_leave_is_dropped_there() {
     for to in ["203.0.113.66", "198.51.100.67"] {
         let report = probe(machines(), flow("vm2", to, TCP));
