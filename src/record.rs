@@ -131,6 +131,10 @@ pub struct StepRecord {
     /// `- ` stands and should not, `+ ` should stand and does not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stale: BTreeMap<String, Vec<String>>,
+    /// Floating IPs and gateway addresses that stand on more than one host, and in which namespaces. The matrix leaves them out:
+    /// who answers for them is chance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claimed: BTreeMap<IpAddr, Vec<String>>,
     /// Packets made to order, and what was looked for after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<ExchangeRecord>,

@@ -59,8 +59,12 @@ pub fn reach(record: &Record) -> String {
         for host in step.stale.keys() {
             line!(text, "  {host}: stale");
         }
+        for claim in claims(step) {
+            line!(text, "  {claim}");
+        }
         for (key, row) in &before {
-            if !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
+            let claimed = step.claimed.keys().any(|address| row.ends.ends_with(&format!(" -> {address}")));
+            if !claimed && !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
                 line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
             }
         }
@@ -98,6 +102,14 @@ pub(super) fn exchanged(step: &StepRecord) -> impl Iterator<Item = String> {
         std::iter::once(format!("nat_profile of {}", profile.of)).chain(facts)
     });
     exchanges.chain(profile)
+}
+
+/// Addresses that several hosts have: `203.0.113.10: on net1/snat-r1 and net2/snat-r1, so who is reached is chance`.
+pub(super) fn claims(step: &StepRecord) -> impl Iterator<Item = String> {
+    let text = |(address, places): (&IpAddr, &Vec<String>)| {
+        format!("{address}: on {}, so who is reached is chance", places.join(" and "))
+    };
+    step.claimed.iter().map(text)
 }
 
 /// What flows went through that ran through the step, without numbers: `during: udp/9000 vm2 -> web: no loss kept`.

@@ -1,6 +1,6 @@
 //! What `run` prints of a scenario: step by step what changed, who reaches whom, and what was not as expected.
 
-use super::reach::{exchanged, flow_title, rows, step_title, table, watched};
+use super::reach::{claims, exchanged, flow_title, rows, step_title, table, watched};
 use crate::record::{Record, StepRecord};
 
 /// How much of a step is shown.
@@ -42,6 +42,9 @@ pub fn step(step: &StepRecord, before: Option<&StepRecord>, detail: Detail) -> S
     if detail >= Detail::Reach {
         for found in exchanged(step).chain(watched(step)) {
             line!(text, "    {found}");
+        }
+        for claim in claims(step) {
+            line!(text, "    {claim}");
         }
         for (host, lines) in &step.stale {
             line!(text, "    {host} is stale (- stands there, + is intended)");

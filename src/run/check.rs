@@ -49,6 +49,7 @@ impl Driver<'_> {
         self.macs.extend(lines::mac_owners(&self.topology, &self.observed));
         record.state = self.state();
         record.owners = matrix::owners(&self.intent);
+        record.claimed = matrix::claimed(&self.intent, &self.observed);
         record.scene = scene::scene(&self.intent, &self.topology, &self.observed);
     }
 }

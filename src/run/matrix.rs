@@ -3,8 +3,10 @@
 use crate::api::Intent;
 use crate::flow::{Flow, Protocol};
 use crate::name::{HostName, Name};
+use crate::namespace::{HostState, NamespaceState};
 use crate::net::Family;
 use crate::run::{Owners, is_upstream};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Who stands for which address: instances and machines outside.
@@ -20,8 +22,12 @@ pub(super) fn owners(intent: &Intent) -> Owners {
 }
 
 /// The flows of the matrix: instances and machines outside to each other, to floating IPs and to gateway addresses.
-/// An instance on a host that is off sends nothing. Machines outside are not probed among themselves, nor upstream routers at all: no router of ours is between them.
-pub(super) fn flows(intent: &Intent, is_on: &dyn Fn(&HostName) -> bool) -> Vec<Flow> {
+/// An instance on a host that is off sends nothing. What several hosts claim is not probed: see [`claimed`]. Machines outside are not probed among themselves, nor upstream routers at all: no router of ours is between them.
+pub(super) fn flows(
+    intent: &Intent,
+    is_on: &dyn Fn(&HostName) -> bool,
+    claimed: &BTreeMap<IpAddr, Vec<String>>,
+) -> Vec<Flow> {
     let inside = inside(intent);
     let outside: Vec<(Name, Vec<IpAddr>)> = intent
         .outside
@@ -29,13 +35,7 @@ pub(super) fn flows(intent: &Intent, is_on: &dyn Fn(&HostName) -> bool) -> Vec<F
         .filter(|(_, node)| !is_upstream(&node.place))
         .map(|(name, node)| (name.clone(), node.addresses.clone()))
         .collect();
-    let floating = intent.floating_ips.keys().copied();
-    let gateways = intent
-        .routers
-        .values()
-        .filter_map(|router| router.gateway.as_ref())
-        .flat_map(|gateway| gateway.addresses.clone());
-    let shared: Vec<IpAddr> = floating.chain(gateways).collect();
+    let shared: Vec<IpAddr> = shared(intent).filter(|address| !claimed.contains_key(address)).collect();
     let mut flows = Vec::new();
     let runs = |name: &Name| {
         let host = intent.instances.get(name).and_then(|instance| instance.host.as_ref());
@@ -58,6 +58,28 @@ pub(super) fn flows(intent: &Intent, is_on: &dyn Fn(&HostName) -> bool) -> Vec<F
         }
     }
     flows
+}
+
+/// Floating IPs and gateway addresses.
+fn shared(intent: &Intent) -> impl Iterator<Item = IpAddr> {
+    let gateways = intent.routers.values().filter_map(|router| router.gateway.as_ref());
+    intent.floating_ips.keys().copied().chain(gateways.flat_map(|gateway| gateway.addresses.clone()))
+}
+
+/// Floating IPs and gateway addresses that stand on more than one host, and in which namespaces. All of them answer who asks
+/// for the address, with one MAC even where the gateway port is the same: who is heard last, and so reached, is chance.
+pub(super) fn claimed(intent: &Intent, hosts: &BTreeMap<HostName, HostState>) -> BTreeMap<IpAddr, Vec<String>> {
+    let holders = |address: IpAddr| {
+        let mut holders = Vec::new();
+        for (host, state) in hosts {
+            let holds = |content: &NamespaceState| content.addresses.iter().any(|one| one.net.addr() == address);
+            let here = state.namespaces.iter().filter(|(_, content)| holds(content));
+            holders.extend(here.map(|(name, _)| (host, format!("{host}/{name}"))));
+        }
+        let several = holders.iter().map(|(host, _)| host).collect::<BTreeSet<_>>().len() > 1;
+        several.then(|| holders.into_iter().map(|(_, place)| place).collect())
+    };
+    shared(intent).filter_map(|address| Some((address, holders(address)?))).collect()
 }
 
 /// Running instances with their fixed addresses.

@@ -311,13 +311,12 @@ impl<'a> Driver<'a> {
 
     /// Sends the matrix and the flows of the expectations, all at once, and holds the outcomes against the sentences.
     fn probe(&self, step: &Step, record: &mut StepRecord) {
-        let mut flows: Vec<Flow> = matrix::flows(&self.intent, &|host| !self.links.is_off(host));
+        let mut flows: Vec<Flow> = matrix::flows(&self.intent, &|host| !self.links.is_off(host), &record.claimed);
         for expectation in &step.expectations {
-            if let Expected::Flow(expected) = &expectation.what {
-                for flow in expected.flows(&self.intent) {
-                    if !flows.contains(&flow) {
-                        flows.push(flow);
-                    }
+            let Expected::Flow(expected) = &expectation.what else { continue };
+            for flow in expected.flows(&self.intent) {
+                if !flows.contains(&flow) {
+                    flows.push(flow);
                 }
             }
         }
@@ -449,6 +448,7 @@ fn blank(number: usize, name: Option<String>, line: usize) -> StepRecord {
         connections: BTreeMap::new(),
         around: BTreeMap::new(),
         stale: BTreeMap::new(),
+        claimed: BTreeMap::new(),
         exchanges: Vec::new(),
         profile: None,
         delivery: None,
