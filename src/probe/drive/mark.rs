@@ -22,7 +22,7 @@ pub struct PacedMark {
     pub length: u32,
 }
 
-/// As [`Mark::payload`] writes it of one that runs [`ALONG`], which twins do: no watch judges them.
+/// As payloads are written of what runs [`ALONG`], which twins do: no watch judges them.
 pub const PACED: PacedMark = PacedMark { magic: u32::from_be_bytes(*b"besi"), course: 7, first: 0x80, length: 15 };
 
 /// What a packet is in its flow.
