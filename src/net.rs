@@ -38,6 +38,33 @@ pub const TABLE_DEFAULT: u32 = 253;
 /// The routing table `local`.
 pub const TABLE_LOCAL: u32 = 255;
 
+/// Ports `first` to `last`; one port if equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRange {
+    /// First.
+    pub first: u16,
+    /// Last, inclusive.
+    pub last: u16,
+}
+
+impl From<u16> for PortRange {
+    fn from(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+}
+
+impl PortRange {
+    /// Whether it is one port.
+    pub fn is_single(self) -> bool {
+        self.first == self.last
+    }
+
+    /// Whether a port is among them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {

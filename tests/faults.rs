@@ -24,7 +24,9 @@ fn the_table_is_complete() {
         }
     }
     let found: BTreeSet<_> = table().into_keys().collect();
-    assert_eq!(found, wanted, "left: tests/faults.txt, right: the faults in scenarios/");
+    let only = |one: &BTreeSet<_>, other| one.difference(other).cloned().collect::<Vec<(String, String)>>();
+    let (gone, new) = (only(&found, &wanted), only(&wanted, &found));
+    assert!(gone.is_empty() && new.is_empty(), "only in tests/faults.txt: {gone:?}; only in scenarios/: {new:?}");
     for (text, scenarios) in by_text {
         assert!(scenarios.len() <= SHARED, "`{text}` serves {scenarios:?}");
     }

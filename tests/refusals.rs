@@ -92,7 +92,7 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
         Action::RuleDelete(standing),
         Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),
         Action::ConntrackPurge("10.0.1.0/24".parse().unwrap()),
-        Action::ConntrackPurgePort { address: address("10.0.1.77"), protocol: 6, port: 80 },
+        Action::ConntrackPurgePort { address: address("10.0.1.77"), protocol: 6, ports: 80.into() },
         Action::TableDelete(ForeignTable { family: 1, name: "other".to_owned() }),
     ]
 }

@@ -332,12 +332,16 @@ fn port_forwardings_of_a_dict_are_built() {
     }
     let mut value = recording_value("01-edge-add");
     let forwarding = |id: &str, port: u16| json!({"id": id, "protocol": "tcp", "external_port": port, "internal_ip_address": "10.0.1.5", "internal_port": 22});
+    let many = json!({"id": "55555555-6", "protocol": "udp", "external_port_range": "8000:8010", "external_port": null,
+        "internal_ip_address": "10.0.1.5", "internal_port_range": "80:90"});
+    let into_one = json!({"id": "66666666-7", "protocol": "udp", "external_port_range": "9000:9010",
+        "internal_ip_address": "10.0.1.5", "internal_port_range": "53:53"});
     let router = &mut value["steps"][0]["router"];
     router["port_forwardings_fip_set"] = json!(["203.0.113.60/32"]);
     router["fip_managed_by_port_forwardings"] = json!(["f60"]);
     router["_pf_floatingips"] = json!([
         {"id": "f60", "floating_ip_address": "203.0.113.60", "fixed_ip_address": null,
-         "port_forwardings": [forwarding("11111111-2222", 2201), forwarding("33333333-4444", 2202)]},
+         "port_forwardings": [forwarding("11111111-2222", 2201), forwarding("33333333-4444", 2202), many, into_one]},
         {"id": "f61", "floating_ip_address": "203.0.113.61", "port_forwardings": [forwarding("5", 2203)]},
     ]);
     let output = run(&value, &["--json", "-"]);
@@ -354,13 +358,29 @@ fn port_forwardings_of_a_dict_are_built() {
         format!(
             "{chains}pf-33333333 -d 203.0.113.60/32 -p tcp -m tcp --dport 2202 -j DNAT --to-destination 10.0.1.5:22"
         ),
+        format!(
+            "{chains}pf-55555555 -d 203.0.113.60/32 -p udp -m udp --dport 8000:8010 -j DNAT --to-destination 10.0.1.5:80-90/8000"
+        ),
+        format!(
+            "{chains}pf-66666666 -d 203.0.113.60/32 -p udp -m udp --dport 9000:9010 -j DNAT --to-destination 10.0.1.5:53"
+        ),
     ] {
         assert!(lines.contains(&wanted), "{wanted}\n{lines}");
     }
     assert!(!lines.contains("203.0.113.61"), "it has no forwardings that the agent is told of: {lines}");
     let mut wrong = value;
     wrong["steps"][0]["router"]["_pf_floatingips"][0]["port_forwardings"][1]["protocol"] = json!("icmp");
-    let expected = ["steps[0].router._pf_floatingips[0].port_forwardings[1].protocol: `icmp` is neither tcp nor udp"];
+    let forwardings = &mut wrong["steps"][0]["router"]["_pf_floatingips"][0]["port_forwardings"];
+    forwardings[0]["external_port"] = Value::Null;
+    forwardings[2]["external_port_range"] = json!("8000:8009");
+    forwardings[3]["external_port_range"] = json!("9010:9000");
+    let at = "steps[0].router._pf_floatingips[0].port_forwardings";
+    let expected = [
+        format!("{at}[0].external_port: neither this nor `external_port_range`"),
+        format!("{at}[1].protocol: `icmp` is neither tcp nor udp"),
+        format!("{at}[2].internal_port_range: 11 ports inside for 10 outside: as many, or one"),
+        format!("{at}[3].external_port_range: `9010:9000` is no range of ports: write `8000:8010`"),
+    ];
     assert_eq!(mistakes(&wrong), expected);
 }
 

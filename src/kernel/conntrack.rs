@@ -12,7 +12,7 @@ use netlink_sys::Socket;
 
 use super::nfnetlink::{ACK, DUMP, Message, NfnetlinkError, ask, find};
 use crate::memory::{Connection, Detail, ICMPV6, Tuple};
-use crate::net::{Family, IpNet, family_of};
+use crate::net::{Family, IpNet, PortRange, family_of};
 
 /// Subsystem 1 (NFNL_SUBSYS_CTNETLINK), in the upper byte of a message type.
 const CONNTRACK: u16 = 1 << 8;
@@ -96,12 +96,12 @@ pub fn purge(socket: &Socket, net: &IpNet) -> Result<usize, NfnetlinkError> {
 }
 
 /// Deletes every connection that was begun to a port of an address and returns how many.
-pub fn purge_port(socket: &Socket, address: IpAddr, protocol: u8, port: u16) -> Result<usize, NfnetlinkError> {
+pub fn purge_port(socket: &Socket, address: IpAddr, protocol: u8, ports: PortRange) -> Result<usize, NfnetlinkError> {
     let mut purged = 0;
     for entry in dump_of(socket, number(Family::of(address)))? {
         let begun_to = &entry.original;
         let fits = begun_to.destination == address && begun_to.protocol == protocol;
-        let there = matches!(begun_to.detail, Detail::Ports(_source, destination) if destination == port);
+        let there = matches!(begun_to.detail, Detail::Ports(_source, destination) if ports.contains(destination));
         if fits && there && delete(socket, entry.zone, begun_to)? {
             purged += 1;
         }

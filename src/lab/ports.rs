@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::node;
 use crate::flow::Protocol;
 use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule};
-use crate::namespace::PortRange;
+use crate::net::PortRange;
 use crate::topology::NodeTopology;
 
 /// Name of the table in each node's namespace.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::name::DeviceName;
-use crate::net::IpNet;
+use crate::net::{IpNet, PortRange};
 
 /// The tables the agent uses, in the order in which `iptables-save` sorts them here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,21 +184,6 @@ pub enum DevicePattern {
     Prefix(String),
 }
 
-/// Ports `first` to `last`; one port if equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortRange {
-    /// First.
-    pub first: u16,
-    /// Last, inclusive.
-    pub last: u16,
-}
-
-impl From<u16> for PortRange {
-    fn from(port: u16) -> Self {
-        Self { first: port, last: port }
-    }
-}
-
 /// What a rule does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
@@ -239,6 +224,9 @@ pub struct NatTarget {
     pub address: std::net::IpAddr,
     /// Ports, if translated too.
     pub ports: Option<PortRange>,
+    /// The port before translation that the first of `ports` stands for; every other one keeps its distance to it. Without it
+    /// any of `ports` will do.
+    pub base: Option<u16>,
     /// `--random`
     pub random: bool,
     /// `--random-fully`
@@ -250,7 +238,7 @@ pub struct NatTarget {
 impl NatTarget {
     /// Just an address.
     pub fn to(address: std::net::IpAddr) -> Self {
-        Self { address, ports: None, random: false, random_fully: false, persistent: false }
+        Self { address, ports: None, base: None, random: false, random_fully: false, persistent: false }
     }
 }
 
@@ -350,6 +338,9 @@ impl fmt::Display for NatTarget {
             (address, None) => write!(f, "{address}")?,
             (std::net::IpAddr::V6(address), Some(ports)) => write!(f, "[{address}]:{}", nat_ports(ports))?,
             (address @ std::net::IpAddr::V4(_), Some(ports)) => write!(f, "{address}:{}", nat_ports(ports))?,
+        }
+        if let Some(base) = self.base {
+            write!(f, "/{base}")?;
         }
         for (set, flag) in
             [(self.random, " --random"), (self.random_fully, " --random-fully"), (self.persistent, " --persistent")]

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::iptables::{DevicePattern, Match, NatTarget, PortRange, Rule, Target, What, state};
+use super::iptables::{DevicePattern, Match, NatTarget, Rule, Target, What, state};
 use crate::name::DeviceName;
-use crate::net::IpNet;
+use crate::net::{IpNet, PortRange};
 
 /// Why a text is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -255,7 +255,7 @@ fn nat(option: &str, target: &str, words: &mut Words) -> Result<NatTarget, RuleT
     Ok(to)
 }
 
-/// `A`, `A:PORTS`, `[A]:PORTS`
+/// `A`, `A:PORTS`, `[A]:PORTS`, `A:PORTS/BASE`
 fn nat_address(text: &str) -> Option<NatTarget> {
     if let Ok(address) = text.parse() {
         return Some(NatTarget::to(address));
@@ -265,7 +265,11 @@ fn nat_address(text: &str) -> Option<NatTarget> {
         Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse().ok()?),
         None => IpAddr::V4(address.parse().ok()?),
     };
-    Some(NatTarget { ports: Some(ports(range, '-')?), ..NatTarget::to(address) })
+    let (range, base) = match range.split_once('/') {
+        Some((range, base)) => (range, Some(base.parse().ok()?)),
+        None => (range, None),
+    };
+    Some(NatTarget { ports: Some(ports(range, '-')?), base, ..NatTarget::to(address) })
 }
 
 #[cfg(test)]
@@ -280,6 +284,7 @@ mod tests {
             "-m connmark ! --mark 0x0/0xffff0000 -j CONNMARK --restore-mark --nfmask 0xffff0000 --ctmask 0xffff0000",
             "-d 203.0.113.5/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.0.1.5:5300-5310 --persistent",
             "-p tcp -j DNAT --to-destination [fd00::5]:80",
+            "-d 203.0.113.5/32 -p tcp -m tcp --dport 8000:8010 -j DNAT --to-destination 10.0.1.5:80-90/8000",
             "-j SNAT --to-source fd00::1 --random-fully",
             "-m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED,SNAT,DNAT",
             "-m mark --mark 0x1 -j MARK --set-xmark 0x2/0xffffffff",

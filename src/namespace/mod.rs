@@ -20,7 +20,7 @@ mod view;
 
 pub use allocation::{Exhausted, Pool};
 pub use iptables::{
-    Chain, ChainName, DevicePattern, Hook, Match, NatTarget, PortRange, Rule, Ruleset, Table, Target, What,
+    Chain, ChainName, DevicePattern, Hook, Match, NatTarget, Rule, Ruleset, Table, Target, What,
     state as conntrack_state,
 };
 pub use iptables_parse::RuleTextError;

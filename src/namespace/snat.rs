@@ -101,12 +101,13 @@ fn port_forwardings(view: &View<'_>, rules: &mut Ruleset) {
         }
         let chain = format!("pf-{}", forwarding.id.as_str().chars().take(CHAIN_ID).collect::<String>());
         rules.append(Table::Nat, own(ALL), skeleton::jump(&chain));
-        let inside =
-            NatTarget { ports: Some(forwarding.internal_port.into()), ..NatTarget::to(forwarding.internal_ip_address) };
+        let (outside, inside) = (forwarding.external_ports, forwarding.internal_ports);
+        let base = (!outside.is_single() && !inside.is_single()).then_some(outside.first);
+        let inside = NatTarget { ports: Some(inside), base, ..NatTarget::to(forwarding.internal_ip_address) };
         let inward = Rule::to(Target::Dnat(inside))
             .when(What::Destination(host_net(forwarding.floating_ip_address)))
             .when(What::Protocol(forwarding.protocol))
-            .when(What::DestinationPort(forwarding.protocol, forwarding.external_port.into()));
+            .when(What::DestinationPort(forwarding.protocol, outside));
         rules.append(Table::Nat, own(&chain), inward);
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{Address, Attach, ChainName, ForeignTable, Link, PolicyRule, Route, Rule, Table};
-use crate::net::{Family, IpNet, Mac, destination_text};
+use crate::net::{Family, IpNet, Mac, PortRange, destination_text};
 
 /// TCP's protocol number.
 const TCP: u8 = 6;
@@ -67,14 +67,14 @@ pub enum Action {
     TableDelete(ForeignTable),
     /// Deletes the conntrack entries that have an address of this prefix in either tuple.
     ConntrackPurge(IpNet),
-    /// Forgets every connection that was begun to a port of an address.
+    /// Forgets every connection that was begun to a port of an address, or to one of several.
     ConntrackPurgePort {
         /// The address.
         address: IpAddr,
         /// Protocol number: TCP or UDP.
         protocol: u8,
-        /// The port.
-        port: u16,
+        /// The ports.
+        ports: PortRange,
     },
     /// Announces an address (gratuitous ARP or unsolicited neighbour advertisement).
     Announce(DeviceName, IpAddr),
@@ -136,9 +136,11 @@ impl fmt::Display for Op {
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
-            Action::ConntrackPurgePort { address, protocol, port } => {
+            Action::ConntrackPurgePort { address, protocol, ports: PortRange { first, last } } => {
                 let protocol = if *protocol == TCP { "tcp" } else { "udp" };
-                write!(f, "conntrack -D -d {address} -p {protocol} --dport {port}")
+                write!(f, "conntrack -D -d {address} -p {protocol} --dport {first}")?;
+                // `conntrack` takes one port; this is for readers.
+                if first == last { Ok(()) } else { write!(f, ":{last}") }
             }
             Action::TableDelete(table) => write!(f, "nft delete {table}"),
             Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),

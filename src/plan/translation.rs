@@ -11,7 +11,7 @@ use super::order::{Phase, Steps};
 use crate::deviation::{Deviation, Deviations};
 use crate::name::{DeviceName, NamespaceName};
 use crate::namespace::{ChainName, DevicePattern, HostState, NamespaceState, PolicyRule, Rule, Table, Target, What};
-use crate::net::{FIP_TABLE, Family, IpNet, host_net};
+use crate::net::{FIP_TABLE, Family, IpNet, PortRange, host_net};
 
 /// One direction of a floating IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +34,8 @@ pub(super) struct Changes {
     withdrawn: BTreeSet<IpAddr>,
     /// Fences around fixed addresses that lose a floating IP without changing their way.
     pub(super) fences: Vec<PolicyRule>,
-    /// Ports of floating IPs that are no longer led to where they were: address, protocol number, port.
-    ports: BTreeSet<(IpAddr, u8, u16)>,
+    /// Ports of floating IPs that are no longer led to where they were: address, protocol number, ports.
+    ports: BTreeSet<(IpAddr, u8, PortRange)>,
     /// Subnets whose connections out of the gateway are untranslated ones, and must not be for long.
     pub(super) bare: BTreeSet<IpNet>,
 }
@@ -93,8 +93,8 @@ pub(super) fn forget<'a>(
     for net in &changes.bare {
         steps.push(Phase::Forget, name, Action::ConntrackPurge(*net));
     }
-    for (address, protocol, port) in &changes.ports {
-        let forget = Action::ConntrackPurgePort { address: *address, protocol: *protocol, port: *port };
+    for (address, protocol, ports) in &changes.ports {
+        let forget = Action::ConntrackPurgePort { address: *address, protocol: *protocol, ports: *ports };
         // Nothing keeps a connection from beginning before the rule is gone, so they are forgotten once more after it.
         steps.push(Phase::Forget, name, forget.clone());
         steps.push(Phase::ForgetReplaced, name, forget);
@@ -165,19 +165,19 @@ fn pairs(state: &NamespaceState) -> BTreeSet<Pair> {
         .collect()
 }
 
-/// A port forwarding: address, protocol number and port, and where they are led to.
-type Forwarding = ((IpAddr, u8, u16), (IpAddr, u16));
+/// A port forwarding: address, protocol number and ports, and where they are led to.
+type Forwarding = ((IpAddr, u8, PortRange), (IpAddr, PortRange));
 
 fn forwardings(state: &NamespaceState) -> BTreeSet<Forwarding> {
     nat_rules(state)
         .filter_map(|rule| {
             let Target::Dnat(to) = &rule.target else { return None };
-            let (protocol, port) = rule.matches.iter().find_map(|condition| {
+            let (protocol, ports) = rule.matches.iter().find_map(|condition| {
                 let What::DestinationPort(protocol, ports) = &condition.what else { return None };
-                Some((*protocol, ports.first))
+                Some((*protocol, *ports))
             })?;
-            let from = (address_in(rule, Direction::Inward)?, protocol, port);
-            Some((from, (to.address, to.ports.as_ref()?.first)))
+            let from = (address_in(rule, Direction::Inward)?, protocol, ports);
+            Some((from, (to.address, to.ports?)))
         })
         .collect()
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::input::{Mistake, join, mistake};
 use crate::name::Id;
+use crate::net::PortRange;
 use crate::router::PortForwardingConfig;
 
 /// Protocols that ports can be forwarded of, with their numbers.
@@ -29,8 +30,10 @@ struct RawForwarding {
     id: Id,
     protocol: String,
     internal_ip_address: IpAddr,
-    internal_port: u16,
-    external_port: u16,
+    internal_port: Option<u16>,
+    external_port: Option<u16>,
+    internal_port_range: Option<String>,
+    external_port_range: Option<String>,
 }
 
 /// Those of the floating IPs that are told to have some; where nothing is told of that, of all that are listed.
@@ -68,12 +71,34 @@ fn forwarding(floating: IpAddr, raw: RawForwarding) -> Result<PortForwardingConf
     if raw.internal_ip_address.is_ipv6() {
         return Err(("internal_ip_address", format!("{} is no IPv4 address", raw.internal_ip_address)));
     }
+    let outside = ports(raw.external_port, raw.external_port_range, ("external_port", "external_port_range"))?;
+    let inside = ports(raw.internal_port, raw.internal_port_range, ("internal_port", "internal_port_range"))?;
+    let count = |ports: PortRange| u32::from(ports.last - ports.first) + 1;
+    if !inside.is_single() && count(inside) != count(outside) {
+        let text = format!("{} ports inside for {} outside: as many, or one", count(inside), count(outside));
+        return Err(("internal_port_range", text));
+    }
     Ok(PortForwardingConfig {
         id: raw.id,
         floating_ip_address: floating,
         protocol: *protocol,
-        external_port: raw.external_port,
+        external_ports: outside,
         internal_ip_address: raw.internal_ip_address,
-        internal_port: raw.internal_port,
+        internal_ports: inside,
     })
+}
+
+/// A port, or a range of them as `8000:8010`; where both are told, the range, of which the port is the first.
+fn ports(
+    port: Option<u16>,
+    range: Option<String>,
+    keys: (&'static str, &'static str),
+) -> Result<PortRange, (&'static str, String)> {
+    let Some(text) = range else {
+        return port.map(PortRange::from).ok_or_else(|| (keys.0, format!("neither this nor `{}`", keys.1)));
+    };
+    let (first, last) = text.split_once(':').unwrap_or((&text, &text));
+    let read = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| 0 < *first && first <= last);
+    read.map(|(first, last)| PortRange { first, last })
+        .ok_or_else(|| (keys.1, format!("`{text}` is no range of ports: write `8000:8010`")))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::AgentMode;
 use crate::deviation::Deviations;
 use crate::name::{HostName, Id};
-use crate::net::{INGRESS_MARK, IpNet, METADATA_MARK, Mac};
+use crate::net::{INGRESS_MARK, IpNet, METADATA_MARK, Mac, PortRange};
 
 /// All that one agent has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,12 +254,12 @@ pub struct PortForwardingConfig {
     pub floating_ip_address: IpAddr,
     /// Protocol number: TCP or UDP.
     pub protocol: u8,
-    /// The port outside.
-    pub external_port: u16,
+    /// The ports outside.
+    pub external_ports: PortRange,
     /// The address inside.
     pub internal_ip_address: IpAddr,
-    /// The port inside.
-    pub internal_port: u16,
+    /// The ports inside: as many, in the same order, or a single one for all.
+    pub internal_ports: PortRange,
 }
 
 /// An extra route.

@@ -41,9 +41,9 @@ pub(super) fn port_forwardings(
             id: forwarding_id(floating_ip_address, forwarding),
             floating_ip_address,
             protocol: forwarding.protocol,
-            external_port: forwarding.external_port,
+            external_ports: forwarding.external_port.into(),
             internal_ip_address: forwarding.address,
-            internal_port: forwarding.internal_port,
+            internal_ports: forwarding.internal_port.into(),
         })
         .collect()
 }

@@ -124,9 +124,9 @@ fn forwarding(number: u8, gateway: &GatewayChoice, net: u8, port: u16) -> PortFo
         id: format!("{port:04}").parse().unwrap(),
         floating_ip_address: Ipv4Addr::new(203, 0, gateway.ext, 150 + number).into(),
         protocol: 6,
-        external_port: port,
+        external_ports: port.into(),
         internal_ip_address: instance(number, net, 11),
-        internal_port: 80,
+        internal_ports: 80.into(),
     }
 }
 

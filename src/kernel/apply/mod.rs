@@ -154,8 +154,8 @@ async fn apply_inside(
             conntrack::purge(netns.nf(), net)?;
             Ok(())
         }
-        Action::ConntrackPurgePort { address, protocol, port } => {
-            conntrack::purge_port(netns.nf(), *address, *protocol, *port)?;
+        Action::ConntrackPurgePort { address, protocol, ports } => {
+            conntrack::purge_port(netns.nf(), *address, *protocol, *ports)?;
             Ok(())
         }
         Action::Announce(device, address) => {

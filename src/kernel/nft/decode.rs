@@ -9,8 +9,8 @@ use super::expression::{
 };
 use super::xt;
 use crate::name::DeviceName;
-use crate::namespace::{DevicePattern, Match, PortRange, Rule, Target, What};
-use crate::net::{Family, IpNet};
+use crate::namespace::{DevicePattern, Match, Rule, Target, What};
+use crate::net::{Family, IpNet, PortRange};
 
 /// Decodes a rule of a family.
 pub(super) fn decode(expressions: Vec<Expression>, family: Family) -> Rule {

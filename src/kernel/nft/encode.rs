@@ -4,8 +4,8 @@ use super::expression::{
     Expression, META_IN_NAME, META_L4PROTO, META_MARK, META_OUT_NAME, NETWORK_HEADER, TRANSPORT_HEADER, Verdict,
 };
 use super::xt;
-use crate::namespace::{DevicePattern, Match, NatTarget, PortRange, Rule, Target, What};
-use crate::net::{Family, IpNet};
+use crate::namespace::{DevicePattern, Match, NatTarget, Rule, Target, What};
+use crate::net::{Family, IpNet, PortRange};
 
 /// Why a rule has no encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum EncodeError {
     /// `DNAT --random-fully`
     #[error("DNAT has no --random-fully")]
     RandomFully,
+    /// A base that no range of DNAT keeps its distance to.
+    #[error("only DNAT to a range of ports has a base")]
+    Base,
     /// An expression that was read without being understood.
     #[error("an expression that is not understood cannot be written")]
     Unknown,
@@ -244,6 +247,10 @@ fn target(target: &Target, family: Family) -> Result<Option<Expression>, EncodeE
         Target::None => Ok(None),
         Target::Unknown(_) => Err(EncodeError::Unknown),
         Target::Dnat(NatTarget { random_fully: true, .. }) => Err(EncodeError::RandomFully),
+        Target::Snat(NatTarget { base: Some(_), .. }) => Err(EncodeError::Base),
+        Target::Dnat(NatTarget { base: Some(_), ports, .. }) if ports.is_none_or(PortRange::is_single) => {
+            Err(EncodeError::Base)
+        }
         Target::Snat(to) | Target::Dnat(to) if Family::of(to.address) != family => Err(EncodeError::Family),
         Target::Snat(NatTarget { ports: Some(ports), .. })
         | Target::Dnat(NatTarget { ports: Some(ports), .. })

@@ -10,8 +10,8 @@ use super::expression::{
 };
 use super::message::{Base, NETDEV, Place, Transaction};
 use crate::name::DeviceName;
-use crate::namespace::{ForeignTable, PortRange};
-use crate::net::Mac;
+use crate::namespace::ForeignTable;
+use crate::net::{Mac, PortRange};
 
 /// A chain on one device; its policy is accept.
 #[derive(Debug, Clone, PartialEq, Eq)]

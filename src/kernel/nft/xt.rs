@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::expression::Xt;
-use crate::namespace::{Match, NatTarget, PortRange, Target, What};
-use crate::net::Family;
+use crate::namespace::{Match, NatTarget, Target, What};
+use crate::net::{Family, PortRange};
 
 /// XT_CONNTRACK_STATE in `match_flags` and `invert_flags`.
 const STATE: u16 = 0x1;
@@ -33,6 +33,8 @@ const RANDOM: u32 = 0x4;
 const PERSISTENT: u32 = 0x8;
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY
 const RANDOM_FULLY: u32 = 0x10;
+/// NF_NAT_RANGE_PROTO_OFFSET; only DNAT's structure has a place for the base.
+const BASE_GIVEN: u32 = 0x20;
 
 fn xt(name: &str, revision: u32, length: usize, parts: &[&[u8]]) -> Xt {
     let mut info = parts.concat();
@@ -142,9 +144,11 @@ fn nat(name: &str, revision: u32, form: Form, to: &NatTarget) -> Xt {
         (to.random, RANDOM),
         (to.persistent, PERSISTENT),
         (to.random_fully, RANDOM_FULLY),
+        (to.base.is_some(), BASE_GIVEN),
     ];
     let flags = set.iter().filter(|(given, _)| *given).map(|(_, bit)| bit).sum();
-    xt(name, revision, form.length(), &[&form.fill(flags, to.address, to.ports)])
+    let base = to.base.map_or(Vec::new(), |base| base.to_be_bytes().to_vec());
+    xt(name, revision, form.length(), &[&form.fill(flags, to.address, to.ports), &base])
 }
 
 /// The three structures that carry a range of addresses and ports.
@@ -197,9 +201,14 @@ impl Form {
             first: u16::from_be_bytes(bytes_at(info, ports)?),
             last: u16::from_be_bytes(bytes_at(info, ports + 2)?),
         };
+        let base = match self {
+            Self::Range2 => u16::from_be_bytes(bytes_at(info, ports + 4)?),
+            Self::Multi | Self::Range => 0,
+        };
         let target = NatTarget {
             address,
             ports: (flags & PORTS_GIVEN != 0).then_some(range),
+            base: (flags & BASE_GIVEN != 0).then_some(base),
             random: flags & RANDOM != 0,
             random_fully: flags & RANDOM_FULLY != 0,
             persistent: flags & PERSISTENT != 0,

@@ -14,8 +14,7 @@ use crate::kernel::links::{self, End};
 use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, replace_netdev};
 use crate::kernel::testing::done_in_a_sandbox;
 use crate::name::{Id, Name};
-use crate::namespace::PortRange;
-use crate::net::{IpNet, Mac};
+use crate::net::{IpNet, Mac, PortRange};
 use crate::probe::{Counters, Nodes, Options, ProbeError, Run, run};
 use crate::topology::{NodeAttach, NodePort, NodeTopology, Topology};
 

@@ -78,10 +78,12 @@ fn modules() -> BoxedStrategy<Vec<Match>> {
 }
 
 fn nat(family: Family, random_fully: bool) -> BoxedStrategy<NatTarget> {
-    (address(family), option::of(ports()), any::<(bool, bool, bool)>())
-        .prop_map(move |(address, ports, (random, fully, persistent))| NatTarget {
+    (address(family), option::of(ports()), any::<(bool, bool, bool)>(), option::of(1..=u16::MAX))
+        .prop_map(move |(address, ports, (random, fully, persistent), base)| NatTarget {
             address,
             ports,
+            // Only DNAT has one, which is not fully random.
+            base: base.filter(|_| !random_fully && ports.is_some_and(|ports| !ports.is_single())),
             random,
             random_fully: fully && random_fully,
             persistent,
@@ -126,7 +128,7 @@ fn rule(family: Family, table: Table) -> BoxedStrategy<Rule> {
         .prop_map(|((source, destination), (from, to), protocols, modules, mut target)| {
             let with_ports = matches!(protocols.first(), Some(Match { not: false, what: What::Protocol(6 | 17) }));
             if let (Target::Snat(to) | Target::Dnat(to), false) = (&mut target, with_ports) {
-                to.ports = None;
+                (to.ports, to.base) = (None, None);
             }
             if matches!(target, Target::Redirect(_)) && !with_ports {
                 target = Target::Accept;

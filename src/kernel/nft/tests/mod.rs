@@ -15,8 +15,8 @@ use super::testing::*;
 use super::*;
 use crate::kernel::nfnetlink::{DUMP, ask};
 use crate::kernel::testing::{done_in_a_sandbox, in_netns};
-use crate::namespace::{ChainName, Hook, NatTarget, PortRange, Rule, Table, Target, What};
-use crate::net::Family;
+use crate::namespace::{ChainName, Hook, NatTarget, Rule, Table, Target, What};
+use crate::net::{Family, PortRange};
 use crate::plan::{ChainChange, RuleChanges};
 
 /// Every distinct rule that the real agent was recorded to leave.

@@ -12,8 +12,7 @@ use super::super::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule,
 use crate::kernel::nfnetlink::{DUMP, ask};
 use crate::kernel::testing::{done_in_a_sandbox, in_netns};
 use crate::name::DeviceName;
-use crate::namespace::PortRange;
-use crate::net::Mac;
+use crate::net::{Mac, PortRange};
 
 const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
