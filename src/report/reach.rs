@@ -19,6 +19,8 @@ pub(super) struct Row {
     pub(super) outcome: String,
     /// `cmp1/qrouter-r1 net1/snat-r1 gw-public`
     pub(super) path: String,
+    /// Of a packet that only a sentence of the step asked for: with a source address, source port or TTL of its own.
+    pub(super) asked: bool,
 }
 
 /// The whole file's text: the first step's table, then per step the change and the lines that changed.
@@ -63,6 +65,9 @@ pub fn reach(record: &Record) -> String {
             line!(text, "  {claim}");
         }
         for (key, row) in &before {
+            if row.asked {
+                continue;
+            }
             let claimed = step.claimed.keys().any(|address| row.ends.ends_with(&format!(" -> {address}")));
             if !claimed && !now.contains_key(key) && !now.values().any(|other| other.ends == row.ends) {
                 line!(text, "  {:<12}  {}  no longer there", row.protocols, row.ends);
@@ -163,7 +168,8 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     let (from, to) = ends(flow, owners);
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
     let ends = format!("{from} -> {to}");
-    Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path) }
+    let asked = flow.source.is_some() || flow.source_port.is_some() || flow.ttl.is_some();
+    Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path), asked }
 }
 
 /// A flow's two ends as a scenario writes them: `vm1` and `web`, `vm1@10.0.1.100` and `203.0.113.101 from 5555`.

@@ -174,6 +174,13 @@ fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes:
                     "write `reaches NAME`, or use another protocol",
                 );
             }
+            if !delivery.hops.is_empty() && flow.ttl.is_some() {
+                return wrong(
+                    place("hops"),
+                    "`hops` sends the flow with every TTL up to the target's".to_owned(),
+                    "remove `ttl N` before the `:`",
+                );
+            }
             if matches!(delivery.port, Some(SeenPort::Kept | SeenPort::Changed)) && flow.source_port.is_none() {
                 return wrong(
                     place("port"),
@@ -222,6 +229,7 @@ fn beyond_arp(delivery: &Delivery) -> Option<&'static str> {
         ("as", delivery.source.is_some()),
         ("via", !delivery.via.is_empty()),
         ("through", !delivery.through.is_empty()),
+        ("hops", !delivery.hops.is_empty()),
         ("ttl", delivery.ttl.is_some()),
         ("port", delivery.port.is_some()),
         ("reply", !delivery.reply_via.is_empty() || !delivery.reply_through.is_empty() || delivery.reply_ttl.is_some()),

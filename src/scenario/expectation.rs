@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::announced::AnnouncedExpectation;
+use super::hops::HopAnswer;
 use super::note::Span;
 use super::status::StatusExpectation;
 use crate::flow::{Flow, Place, Protocol};
@@ -102,6 +103,8 @@ pub struct Delivery {
     pub via: Vec<HostName>,
     /// `through`: the router namespaces that saw it, in order.
     pub through: Vec<Place>,
+    /// `hops`: who answers TTL by TTL; the last is the target.
+    pub hops: Vec<HopAnswer>,
     /// `ttl`: what was left of it at the far end.
     pub ttl: Option<u8>,
     /// `port`: the source port at the far end.

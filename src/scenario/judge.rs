@@ -8,6 +8,7 @@ use super::expectation::{
     Delivery, Failure, FlowExpectation, Mismatch, Outcome, Quantity, Reason, SeenAs, SeenPort, Source, Speaker,
     StateExpectation, StatePlace, Target,
 };
+use super::hops;
 use super::pattern::matches;
 use super::state::KINDS;
 use crate::api::Intent;
@@ -66,8 +67,13 @@ pub(super) struct Pair {
 
 impl FlowExpectation {
     /// The flows of the line, sources before targets before protocols; no flow twice. A node does not send to itself by name.
+    /// Where the sentence has hops, the same flow with each TTL is one more.
     pub fn flows(&self, intent: &Intent) -> Vec<Flow> {
-        self.pairs(intent).into_iter().map(|pair| pair.flow).collect()
+        let hops = match &self.outcome {
+            Outcome::Delivered(delivery) => delivery.hops.as_slice(),
+            Outcome::Failed(_) => &[],
+        };
+        self.pairs(intent).into_iter().flat_map(|pair| hops::with_traced(pair.flow, hops)).collect()
     }
 
     /// As [`Self::flows`], with what the targets are called.
@@ -141,6 +147,9 @@ impl FlowExpectation {
                 Outcome::Failed(failure) => failure.judge(report, intent),
                 Outcome::Delivered(delivery) => delivery.judge(report, pair.named.as_ref(), intent),
             };
+            if let Outcome::Delivered(delivery) = &self.outcome {
+                mismatches.extend(hops::judge(pair, &delivery.hops, &|flow| by_flow.get(flow).copied(), intent));
+            }
             mismatches.extend(
                 told.into_iter()
                     .map(|what| Mismatch { sentence: format!("{name}: {what}"), flow: Some(pair.flow.clone()) }),
@@ -183,7 +192,7 @@ fn joined<T: Display>(items: &[T]) -> String {
 }
 
 /// What became of a flow, in the words of the language.
-fn described(report: &ProbeReport) -> String {
+pub(super) fn described(report: &ProbeReport) -> String {
     let by = report.by.map_or_else(String::new, |by| format!(" by {by}"));
     let at = report.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
     let seen = report

@@ -18,6 +18,7 @@ mod expectation;
 mod failure;
 mod fault;
 mod header;
+mod hops;
 mod judge;
 mod language;
 mod links;
@@ -59,6 +60,7 @@ pub use expectation::{
 };
 pub use fault::{Fault, Mutation, Tamper};
 pub use header::Story;
+pub use hops::HopAnswer;
 pub use judge::addresses_of;
 pub use machine::{Exec, Feature};
 pub use note::{Note, Severity, Span, render};

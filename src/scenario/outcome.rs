@@ -37,7 +37,7 @@ pub(super) struct Reader<'a> {
     pub(super) words: Words,
     pub(super) world: &'a World,
     pub(super) notes: &'a mut Notes,
-    delivery: Delivery,
+    pub(super) delivery: Delivery,
     /// The clauses so far, for repetitions and for what excludes each other.
     clauses: Vec<(String, Span)>,
     pub(super) failure: Option<(Failure, Span)>,
@@ -118,6 +118,7 @@ impl Reader<'_> {
                 self.delivery.through = places;
                 true
             }),
+            "hops" => self.hops(word),
             "ttl" => self.hop_limit(word).is_some_and(|ttl| {
                 self.delivery.ttl = Some(ttl);
                 true
@@ -151,7 +152,7 @@ impl Reader<'_> {
         let help = match (place, nearest(text, BEGINNINGS)) {
             (Some(place), _) => place.to_owned(),
             (None, Some(near)) => format!("did you mean `{near}`?"),
-            (None, None) => "a flow arrives `as`, `reaches`, `via`, `through`, `ttl`, `port`, `reply`, `no answer`; or it is `unreachable`, `refused`, \
+            (None, None) => "a flow arrives `as`, `reaches`, `via`, `through`, `hops`, `ttl`, `port`, `reply`, `no answer`; or it is `unreachable`, `refused`, \
                  `no route`, `no neighbour`, `prohibited`, `too big N`, `expired`, `dropped`"
                 .to_owned(),
         };
@@ -174,7 +175,7 @@ impl Reader<'_> {
     }
 
     /// Words up to the next clause.
-    fn arguments(&mut self, clause: &Word, wanted: &str) -> Option<Vec<Word>> {
+    pub(super) fn arguments(&mut self, clause: &Word, wanted: &str) -> Option<Vec<Word>> {
         let mut list = vec![self.argument(clause, wanted)?];
         while self.words.peek_text().is_some_and(|text| !RESERVED.contains(&text)) {
             list.extend(self.words.take());

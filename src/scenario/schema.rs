@@ -134,7 +134,7 @@ fn expect() -> Value {
     let flow = json!({
         "type": "string",
         "description": "A flow, `SOURCE, SOURCE -> TARGET [PROTOCOL] [from PORT]`. It arrives: `as ADDRESS`, `as itself`, `reaches NAME`, `via HOST`, \
-            `through HOST/NAMESPACE`, `ttl N`, `port kept`, `reply via HOST`, `no answer`. Or not: `unreachable`, `refused`, `no route`, \
+            `through HOST/NAMESPACE`, `hops HOP HOP`, `ttl N`, `port kept`, `reply via HOST`, `no answer`. Or not: `unreachable`, `refused`, `no route`, \
             `no neighbour`, `prohibited`, `too big N`, `expired`, `dropped`, each with `by` and `at`."
     });
     let fact = json!({ "type": "string", "pattern": r"^\s*((has|no|keeps)\s|stale\s*$|in\s+sync\s*$|unchanged(\s+since\s+\S+)?\s*$)" });

@@ -126,6 +126,8 @@ fn sentences_about_flows() {
     assert_eq!(all.through.iter().map(ToString::to_string).collect::<Vec<_>>(), ["cmp1/qrouter-r1", "net1/snat-r1"]);
     assert_eq!((all.ttl, all.reply_ttl, all.port), (Some(61), Some(62), Some(SeenPort::Range(1024, 2000))));
     assert!(delivered("vm1 -> web: as itself via net1 no answer").no_answer);
+    let hops = delivered("vm1 -> web icmp: hops 10.0.1.1 * web ttl 61").hops;
+    assert_eq!(hops.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.1.1", "*", "web"]);
     let refused = failed("vm1 -> web udp/9: refused by web at gw-public");
     assert_eq!(refused.reason, Reason::Refused);
     assert_eq!(refused.by, Some(Speaker::Node(name("web"))));

@@ -11,7 +11,6 @@ const LATER: &[(&str, &str)] = &[
     ("option", "bytes"),
     ("option", "df"),
     ("option", "count"),
-    ("outcome", "hops"),
     ("subject", "underlay"),
     ("subject", "network"),
     // state
