@@ -69,6 +69,31 @@ fn a_leak_comes_first() {
     assert_eq!(json["changed"][0]["leaks"][0]["side"], "head");
 }
 
+/// What flows went through that ran through a change: who lost how much, and for how long.
+#[test]
+fn a_gap_that_grew_is_told() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let kept = tempfile::tempdir().expect("a directory");
+    let base = record(kept.path(), "base.json", "scenarios/floating-ip/gap.yaml", &[]);
+    let written = std::fs::read_to_string(&base).expect("a record");
+    let mut value: serde_json::Value = serde_json::from_str(&written).expect("JSON");
+    let flow = &mut value[0]["steps"][1]["flows"][0];
+    let gap = flow["gap"]["ops"].as_u64().expect("this flow has a gap");
+    flow["gap"]["ops"] = (gap + 1).into();
+    let head = kept.path().join("head.json").to_string_lossy().into_owned();
+    std::fs::write(&head, value.to_string()).expect("a file");
+    let (code, same) = told(&base, &head, &[]);
+    assert_eq!(code, Some(0), "a gap of one operation more is none of behaviour: {same}");
+    value[0]["steps"][1]["flows"][0]["gap"]["ops"] = 30.into();
+    value[0]["steps"][2]["flows"][1]["lost"] = serde_json::json!([{ "settled": 1 }]);
+    std::fs::write(&head, value.to_string()).expect("a file");
+    let (code, told) = told(&base, &head, &[]);
+    assert_eq!(code, Some(1), "{told}");
+    golden("gap", &told);
+}
+
 /// The same scenario behaves the same: nothing in a record differs that a comparison looks at.
 #[rstest]
 #[case("scenarios/floating-ip/hairpin.yaml")]

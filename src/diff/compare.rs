@@ -9,6 +9,7 @@ use super::phrase::{self, Told};
 use super::places::Places;
 use super::{FlowChange, Group, PlaceChange, ScenarioChange, Side};
 use crate::flow::ProbeReport;
+use crate::ledger::Account;
 use crate::record::{FailureKind, Record, StepRecord};
 use crate::report::{ends, step_title};
 use crate::watch::Finding;
@@ -34,6 +35,9 @@ pub(super) fn scenario(base: &Record, head: &Record) -> Option<ScenarioChange> {
                         Some((_, all)) => all.extend(way),
                         None => ways.push((flow.clone(), way)),
                     }
+                    flows.add(flow, &step);
+                }
+                for flow in during_changes(old, new) {
                     flows.add(flow, &step);
                 }
                 unmatched.add_unmatched(&senders(old, new), &senders(new, old), &step);
@@ -145,6 +149,36 @@ fn flow_changes(old: &StepRecord, new: &StepRecord, changed: &BTreeSet<String>) 
         all.push((change, way));
     }
     all
+}
+
+/// Flows that ran through the change and fared otherwise than on the other side. Their numbers are no behaviour, since some of them
+/// depend on how busy the machine is; of how many operations a gap lasted only the order of magnitude is.
+fn during_changes(old: &StepRecord, new: &StepRecord) -> Vec<FlowChange> {
+    let told = |step: &StepRecord, account: &Account| {
+        let flow = &account.flow;
+        let name = account.name.as_ref().map_or_else(String::new, |name| format!("{name}, "));
+        let (from, to) = ends(flow, &step.owners);
+        ((from, to, format!("({name}{} during the change)", flow.spoken())), fared(account))
+    };
+    let before: BTreeMap<_, String> = old.flows.iter().map(|account| told(old, account)).collect();
+    let now = new.flows.iter().map(|account| told(new, account));
+    let changed = now.filter_map(|(key, head)| {
+        let base = before.get(&key).filter(|base| **base != head)?.clone();
+        let (from, to, protocol) = key;
+        Some(FlowChange { from, to: vec![to], protocols: vec![protocol], base, head, leak: None })
+    });
+    changed.collect()
+}
+
+/// `loss as 203.0.113.10 via net1, gap of 10 to 99 operations`
+fn fared(account: &Account) -> String {
+    let gap = match account.gap.as_ref().map_or(0, |gap| gap.ops) {
+        0 => "",
+        1..=9 => ", gap of 1 to 9 operations",
+        10..=99 => ", gap of 10 to 99 operations",
+        100.. => ", gap of 100 operations or more",
+    };
+    format!("{}{gap}", account.verdict())
 }
 
 /// It went out bare, and the watch found its sender there.
