@@ -52,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("record", &["flow", "ledger", "memory", "namespace", "topology", "watch"]),
     ("report", &["flow", "ledger", "namespace", "record", "watch"]),
-    ("diff", &["deviation", "flow", "record", "report", "watch"]),
+    ("diff", &["deviation", "flow", "ledger", "record", "report", "watch"]),
     (
         "run",
         &[

@@ -1,5 +1,6 @@
 //! Scenario files from paths.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,18 @@ impl Selection {
         Ok(selected)
     }
 
+    /// Files and directories, as given.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// As [`Self::load`], of those files only, by their real paths; none of them may be a scenario.
+    pub(super) fn load_touched(&self, touched: &BTreeSet<PathBuf>, color: Color) -> Result<Vec<Loaded>, i32> {
+        let is_touched = |file: &PathBuf| fs::canonicalize(file).is_ok_and(|real| touched.contains(&real));
+        let files = collect(&self.paths)?.into_iter().filter(is_touched).collect();
+        Ok(read(files, color)?.into_iter().filter(|one| self.wants(&one.scenario)).collect())
+    }
+
     fn wants(&self, scenario: &Scenario) -> bool {
         let matches = |text: &String| scenario.name.contains(text) || scenario.tags.contains(text);
         self.filter.is_empty() || self.filter.iter().any(matches)
@@ -58,7 +71,10 @@ pub(super) struct Loaded {
 
 /// Reads all scenarios of `paths`; every mistake of every file is printed before the exit code is given.
 pub(super) fn load(paths: &[PathBuf], color: Color) -> Result<Vec<Loaded>, i32> {
-    let files = collect(paths)?;
+    read(collect(paths)?, color)
+}
+
+fn read(files: Vec<PathBuf>, color: Color) -> Result<Vec<Loaded>, i32> {
     let color = color.wanted(io::IsTerminal::is_terminal(&io::stderr()));
     let mut loaded = Vec::new();
     let mut bad = false;

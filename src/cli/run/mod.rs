@@ -1,5 +1,6 @@
 //! `dvrlab run`.
 
+mod again;
 mod bundle;
 mod orders;
 mod pause;
@@ -7,11 +8,12 @@ mod pcap;
 mod print;
 mod work;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use self::print::Printer;
 use super::files::{Loaded, Selection};
-use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, err};
+use super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, err, out};
 use crate::backend::RuleBackend;
 use crate::deviation::Switches;
 use crate::harness::Pause;
@@ -48,6 +50,9 @@ pub(super) struct Arguments {
     /// Labs at a time.
     #[arg(short, long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
+    /// Then wait, and run again each scenario whose file is saved, until interrupted.
+    #[arg(long, conflicts_with_all = ["shard", "pause_on_fail", "pause_at"])]
+    watch_files: bool,
     /// Start nothing more after the first failure.
     #[arg(long)]
     fail_fast: bool,
@@ -102,11 +107,43 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         );
         return super::EXIT_BAD_INPUT;
     }
-    let loaded = match arguments.selection.load(color) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
-    let pause = match pause(&loaded, arguments) {
+    if arguments.watch_files {
+        return match again(arguments, color) {
+            Ok(never) => match never {},
+            Err(error) => {
+                err(&format!("error: files cannot be watched: {error}\n"));
+                EXIT_BUG
+            }
+        };
+    }
+    match arguments.selection.load(color) {
+        Ok(loaded) => once(arguments, color, &loaded),
+        Err(code) => code,
+    }
+}
+
+/// Runs all, then what is saved, for as long as the program is let. What is wrong with a file is printed, and its next save waited for.
+fn again(arguments: &Arguments, color: Color) -> std::io::Result<Infallible> {
+    let mut watched = again::Watched::new(arguments.selection.paths())?;
+    let mut loaded = arguments.selection.load(color);
+    loop {
+        // What is saved may be no scenario, or none that was asked for.
+        let nothing = loaded.as_ref().is_ok_and(Vec::is_empty);
+        if let Ok(loaded) = &loaded
+            && !nothing
+        {
+            once(arguments, color, loaded);
+        }
+        if !nothing {
+            out("watching: a scenario that is saved is run again, Ctrl-C ends\n");
+        }
+        loaded = arguments.selection.load_touched(&watched.wait()?, color);
+    }
+}
+
+/// Runs scenarios and gives the exit code.
+fn once(arguments: &Arguments, color: Color, loaded: &[Loaded]) -> i32 {
+    let pause = match pause(loaded, arguments) {
         Ok(pause) => pause,
         Err(told) => {
             err(&format!("error: {told}\n"));
@@ -120,9 +157,9 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
             return EXIT_BUG;
         }
     };
-    let mut printer = Printer::new(arguments, &loaded, color);
+    let mut printer = Printer::new(arguments, loaded, color);
     let way = work::Way { arguments, program: &program, pause, color };
-    work::carry_out(&loaded, &way, &mut |news| printer.news(news));
+    work::carry_out(loaded, &way, &mut |news| printer.news(news));
     printer.end()
 }
 
