@@ -20,9 +20,10 @@ pub struct Account {
     pub name: Option<String>,
     /// Packets from the sender.
     pub sent: u32,
-    /// When those were sent that were never answered.
+    /// When those were sent that were never answered, or that a kernel held for want of a neighbour: a busy machine loses those,
+    /// another one does not.
     pub lost: Vec<Moment>,
-    /// Answered, but only after the next one was sent.
+    /// Answered, but only after the next one was sent, though no kernel held them.
     pub late: u32,
     /// The longest time without service while operations were done.
     pub gap: Option<Gap>,
@@ -161,10 +162,10 @@ pub fn account(
         name: None,
         sent: count(all().filter(|(packet, _)| !packet.rested)),
         lost: all()
-            .filter(|(packet, _)| !packet.answered && !packet.rested)
+            .filter(|(packet, _)| !packet.is_served() && !packet.rested)
             .map(|(_, moment)| moment.clone())
             .collect(),
-        late: count(all().filter(|(packet, _)| packet.late)),
+        late: count(all().filter(|(packet, _)| packet.late && packet.is_served())),
         gap: gap(all()),
         fate: fate(pairs, settled, past.refused || refused.is_some()),
         sources,
@@ -212,7 +213,7 @@ fn gap<'a>(all: impl Iterator<Item = (&'a Packet, &'a Moment)>) -> Option<Gap> {
     let mut gaps: Vec<Gap> = Vec::new();
     let mut open = false;
     for (packet, moment) in all {
-        let missing = !packet.answered && moment.is_of_change();
+        let missing = !packet.is_served() && moment.is_of_change();
         match gaps.last_mut().filter(|_| open && missing) {
             Some(gap) => {
                 gap.ops += 1;

@@ -93,6 +93,9 @@ pub struct Packet {
     pub answered: bool,
     /// It came back, but only after the next packet was sent.
     pub late: bool,
+    /// When the round of this packet was over, a kernel held it until a neighbour would answer. Whether it is let go at last depends
+    /// on how long the next operations take: the kernel gives up after some milliseconds.
+    pub held: bool,
     /// What the far end saw of it.
     pub seen: Option<Seen>,
     /// The destination that the far end saw.
@@ -113,6 +116,11 @@ fn is_external(device: Option<&crate::name::DeviceName>) -> bool {
 }
 
 impl Packet {
+    /// Whether it was answered without having been held by a kernel.
+    pub fn is_served(&self) -> bool {
+        self.answered && !self.held
+    }
+
     /// Whether it, or what came back, left by an external leg with a source that is one of these.
     pub fn is_bare(&self, tenants: &std::collections::BTreeSet<IpAddr>) -> bool {
         let hops = self.path.iter().chain(&self.reply_path);

@@ -261,3 +261,24 @@ fn a_tenant_source_on_an_external_leg_is_bare_either_way() {
     // Inside, a tenant's source is as it should be.
     agrees(&demand, &[good(), seen(OWN, "vm2", &[]), good(), good()], &moments);
 }
+
+#[test]
+fn what_a_kernel_held_is_lost_whether_it_comes_late_or_not_at_all() {
+    let moments = moments(&["a", "b", "c"], 1);
+    let held = |answered| Packet { held: true, answered, late: answered, ..good() };
+    for answered in [true, false] {
+        let packets = [good(), held(answered), held(answered), good(), good()];
+        let told = judged(&Demand { loss: Some(0), gap: Some(1), ..Demand::default() }, &packets, &moments);
+        assert_eq!(
+            told,
+            [
+                "lost 2 packets of 5: after \"a\" in cmp1/qrouter-r1, after \"b\" in cmp1/qrouter-r1",
+                "no service during 2 ops, 1 expected: from after \"a\" in cmp1/qrouter-r1 up to after \"b\" in cmp1/qrouter-r1",
+            ]
+        );
+    }
+    let late = Packet { late: true, ..good() };
+    let told =
+        judged(&Demand { loss: Some(0), ..Demand::default() }, &[good(), late, good(), good(), good()], &moments);
+    assert!(told.is_empty(), "nobody held it: {told:?}");
+}

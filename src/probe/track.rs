@@ -156,7 +156,7 @@ pub(super) fn passage(tap: usize, device: &Rc<DeviceName>, outgoing: bool, datag
 
 /// In the order of the way: a place that forwards takes one off the TTL, and between two places a packet leaves before it
 /// enters.
-fn in_order(passages: &[Passage]) -> Vec<&Passage> {
+pub(super) fn in_order(passages: &[Passage]) -> Vec<&Passage> {
     let mut ordered: Vec<&Passage> = passages.iter().collect();
     ordered.sort_by_key(|passage| (Reverse(passage.ttl), !passage.outgoing));
     ordered

@@ -29,8 +29,8 @@ use super::frame::{Datagram, Ends, Segment};
 use super::nodes::{Node, Nodes};
 use super::respond::TTL;
 use super::token::Counters;
-use super::track::{Passage, hops, passage};
-use super::wire::{Frame, Wire};
+use super::track::{Passage, hops, in_order, passage};
+use super::wire::{Frame, Wire, WireError};
 use crate::flow::{Place, Protocol, Seen};
 use crate::ledger::{Course, Packet};
 use crate::name::Name;
@@ -113,6 +113,18 @@ impl Live {
         {
             (packet.answered, packet.late) = (true, late);
         }
+    }
+
+    /// Notes whether the packet of this round, or what came back, is where a kernel waits for a neighbour.
+    fn note_held(&mut self, wire: &dyn Wire) -> Result<(), WireError> {
+        let Some(packet) = self.packets.last_mut().filter(|packet| !packet.answered && packet.refused.is_none()) else {
+            return Ok(());
+        };
+        let last = [&self.requests, &self.replies].map(|passages| in_order(passages).pop());
+        for passage in last.into_iter().flatten().filter(|passage| !passage.outgoing) {
+            packet.held |= wire.neighbours_pending(passage.tap)?;
+        }
+        Ok(())
     }
 
     fn ports(&self) -> (u16, u16) {
@@ -203,6 +215,7 @@ impl Drive {
         self.settle(&view)?;
         self.carrier.give_up();
         for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
+            live.note_held(wire)?;
             live.note_ways(&view.places);
         }
         Ok(())
