@@ -8,9 +8,6 @@ use std::io::{BufRead as _, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 const SCENARIO: &str = "# A scenario that is saved again and again.
 #
 # Setup:   an instance.
@@ -90,7 +87,7 @@ fn what_is_saved_is_run_again() {
     fs::write(scenarios.join("new/three.yaml"), SCENARIO).expect("a file");
     let new = until_it_waits(&mut lines);
     assert!(new.contains("passed  new/three"), "{new}");
-    let id = i32::try_from(child.id()).expect("a process id");
-    kill(Pid::from_raw(id), Signal::SIGINT).expect("a child that can be ended");
+    // Not by an interrupt, which a program in the background may be told to ignore.
+    child.kill().expect("a child that can be ended");
     child.wait().expect("a child that ends");
 }
