@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 /// Exit code, and what was printed, after these lines were typed.
 #[expect(clippy::disallowed_methods, reason = "the program itself is under test")]
@@ -113,4 +113,69 @@ fn a_step_that_fails_is_stood_still_at() {
     let (code, text) = asked(&["--pause-at", "nowhere"], &file, "");
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("there is no step `nowhere`"), "{text}");
+}
+
+/// What is typed at a terminal, and what stands there.
+struct Terminal {
+    keys: ChildStdin,
+    screen: ChildStdout,
+    shown: String,
+    /// How far it was read.
+    read: usize,
+}
+
+impl Terminal {
+    /// Reads until this stands there, after what was read before.
+    fn until(&mut self, wanted: &str) {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(at) = self.shown[self.read..].find(wanted) {
+                self.read += at + wanted.len();
+                return;
+            }
+            let count = self.screen.read(&mut bytes).expect("a screen");
+            assert!(count > 0, "it ended before `{wanted}` stood there:\n{}", self.shown);
+            self.shown.push_str(&String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()));
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.keys, "{line}").and_then(|()| self.keys.flush()).expect("keys");
+    }
+}
+
+/// On a terminal `shell` gives one at the node, and the prompt comes back after it. Where no `script` makes a terminal the last lines of
+/// `cargo test` say so (`tests/zz_left_out.rs`).
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program itself is under test")]
+fn a_shell_is_had_at_a_node() {
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    if common::labs_are_skipped() || !std::env::split_paths(&places).any(|place| place.join("script").exists()) {
+        return;
+    }
+    let _permit = common::Permit::wait();
+    let kept = tempfile::tempdir().expect("a directory");
+    let line = format!(
+        "{} run --color never --pause-at given --bundle {} {}",
+        common::program().display(),
+        kept.path().display(),
+        common::project("scenarios/floating-ip/in-out.yaml").display()
+    );
+    let mut command = Command::new("script");
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("`script` starts");
+    let keys = child.stdin.take().expect("its input");
+    let screen = child.stdout.take().expect("its output");
+    let mut terminal = Terminal { keys, screen, shown: String::new(), read: 0 };
+    terminal.until("(given)> ");
+    terminal.types("shell vm1");
+    terminal.until("# ");
+    // What is typed is echoed, so what is looked for is not in it.
+    terminal.types("echo here''-is $(grep -c eth0 /proc/net/dev); exit 3");
+    terminal.until("here-is 1");
+    terminal.until("exit code 3");
+    terminal.until("(given)> ");
+    terminal.types("continue");
+    terminal.until("1 passed, 0 failed");
+    assert!(child.wait().expect("a child that ends").success(), "{}", terminal.shown);
 }

@@ -21,6 +21,9 @@ fn main() {
         left_out
             .push("what recordings have somebody do by hand, and what follows (packages iproute2, iptables, procps)");
     }
+    if !here("script") {
+        left_out.push("a shell at the prompt of a run that stands still (package bsdutils)");
+    }
     if !here("tshark") {
         left_out.push("having Wireshark read captures (package tshark)");
     }
