@@ -54,6 +54,12 @@ impl From<u16> for PortRange {
 }
 
 impl PortRange {
+    /// Reads `8000`, or `8000:8010` with `:` as the separator.
+    pub fn read(text: &str, separator: char) -> Option<Self> {
+        let (first, last) = text.split_once(separator).unwrap_or((text, text));
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok()? })
+    }
+
     /// Whether it is one port.
     pub fn is_single(self) -> bool {
         self.first == self.last

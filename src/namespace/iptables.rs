@@ -354,7 +354,7 @@ impl fmt::Display for NatTarget {
 }
 
 fn nat_ports(ports: PortRange) -> String {
-    if ports.first == ports.last { ports.first.to_string() } else { format!("{}-{}", ports.first, ports.last) }
+    if ports.is_single() { ports.first.to_string() } else { format!("{}-{}", ports.first, ports.last) }
 }
 
 impl fmt::Display for Target {

@@ -109,11 +109,11 @@ fn condition(option: &str, module: &str, words: &mut Words) -> Result<What, Rule
         "-p" => words.value(option, protocol).map(What::Protocol),
         "--sport" => {
             let number = protocol(module).ok_or_else(unknown)?;
-            words.value(option, |text| ports(text, ':')).map(|ports| What::SourcePort(number, ports))
+            words.value(option, |text| PortRange::read(text, ':')).map(|ports| What::SourcePort(number, ports))
         }
         "--dport" => {
             let number = protocol(module).ok_or_else(unknown)?;
-            words.value(option, |text| ports(text, ':')).map(|ports| What::DestinationPort(number, ports))
+            words.value(option, |text| PortRange::read(text, ':')).map(|ports| What::DestinationPort(number, ports))
         }
         "--mark" if module == "mark" => words.value(option, masked).map(|(value, mask)| What::Mark(value, mask)),
         "--mark" if module == "connmark" => {
@@ -143,13 +143,6 @@ fn protocol(text: &str) -> Option<u8> {
         "udp" => Some(17),
         "ipv6-icmp" => Some(58),
         number => number.parse().ok(),
-    }
-}
-
-fn ports(text: &str, separator: char) -> Option<PortRange> {
-    match text.split_once(separator) {
-        Some((first, last)) => Some(PortRange { first: first.parse().ok()?, last: last.parse().ok()? }),
-        None => text.parse::<u16>().ok().map(PortRange::from),
     }
 }
 
@@ -187,7 +180,7 @@ fn target(name: &str, words: &mut Words) -> Result<Target, RuleTextError> {
         "DNAT" => return nat("--to-destination", name, words).map(Target::Dnat),
         "REDIRECT" => {
             expect("--to-ports", name, words)?;
-            Target::Redirect(words.value("--to-ports", |text| ports(text, '-'))?)
+            Target::Redirect(words.value("--to-ports", |text| PortRange::read(text, '-'))?)
         }
         "CT" => {
             expect("--notrack", name, words)?;
@@ -269,7 +262,7 @@ fn nat_address(text: &str) -> Option<NatTarget> {
         Some((range, base)) => (range, Some(base.parse().ok()?)),
         None => (range, None),
     };
-    Some(NatTarget { ports: Some(ports(range, '-')?), base, ..NatTarget::to(address) })
+    Some(NatTarget { ports: Some(PortRange::read(range, '-')?), base, ..NatTarget::to(address) })
 }
 
 #[cfg(test)]

@@ -136,11 +136,11 @@ impl fmt::Display for Op {
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
-            Action::ConntrackPurgePort { address, protocol, ports: PortRange { first, last } } => {
+            Action::ConntrackPurgePort { address, protocol, ports } => {
                 let protocol = if *protocol == TCP { "tcp" } else { "udp" };
-                write!(f, "conntrack -D -d {address} -p {protocol} --dport {first}")?;
+                write!(f, "conntrack -D -d {address} -p {protocol} --dport {}", ports.first)?;
                 // `conntrack` takes one port; this is for readers.
-                if first == last { Ok(()) } else { write!(f, ":{last}") }
+                if ports.is_single() { Ok(()) } else { write!(f, ":{}", ports.last) }
             }
             Action::TableDelete(table) => write!(f, "nft delete {table}"),
             Action::ConntrackPurge(net) => write!(f, "conntrack -D --any {}", destination_text(net)),

@@ -97,8 +97,7 @@ fn ports(
     let Some(text) = range else {
         return port.map(PortRange::from).ok_or_else(|| (keys.0, format!("neither this nor `{}`", keys.1)));
     };
-    let (first, last) = text.split_once(':').unwrap_or((&text, &text));
-    let read = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| 0 < *first && first <= last);
-    read.map(|(first, last)| PortRange { first, last })
+    PortRange::read(&text, ':')
+        .filter(|read| 0 < read.first && read.first <= read.last)
         .ok_or_else(|| (keys.1, format!("`{text}` is no range of ports: write `8000:8010`")))
 }
