@@ -34,6 +34,15 @@ pub(super) struct Pacer {
     thread: JoinHandle<Result<BTreeMap<u32, Paced>, ProbeError>>,
 }
 
+impl Pacer {
+    /// A thread that has failed hears nothing, and says why when it is ended.
+    fn tell(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            tracing::debug!("the pacing thread has ended");
+        }
+    }
+}
+
 enum Order {
     /// These run from now on; those that do go on.
     Begin(Vec<Course>),
@@ -66,15 +75,12 @@ impl Lab {
             Course { flow: Flow { source_port, ..course.flow }, quiet: true, ..course }
         });
         let begin = Order::Begin(apart.collect());
-        let mut pacer = self.pacer.borrow_mut();
-        if pacer.is_none() {
-            let (orders, told) = channel();
-            let begun = now();
-            let thread = Builder::new().name("pacer".to_owned()).spawn(move || run(begun, &told));
-            *pacer = Some(Pacer { orders, thread: thread.map_err(|error| failed(&error))? });
-            self.tell(pacer.as_ref(), self.stage()?);
-        }
-        self.tell(pacer.as_ref(), begin);
+        let mut standing = self.pacer.borrow_mut();
+        let pacer = match standing.take() {
+            Some(pacer) => pacer,
+            None => self.new_pacer()?,
+        };
+        standing.insert(pacer).tell(begin);
         Ok(())
     }
 
@@ -88,22 +94,22 @@ impl Lab {
         Ok(told)
     }
 
-    /// Machines may be others now.
-    pub(super) fn renew_pacing(&self) {
-        let pacer = self.pacer.borrow();
-        if pacer.is_some() {
-            match self.stage() {
-                Ok(order) => self.tell(pacer.as_ref(), order),
-                Err(error) => tracing::warn!(%error, "paced flows do not see new machines"),
-            }
-        }
+    fn new_pacer(&self) -> Result<Pacer, DataplaneError> {
+        let (orders, told) = channel();
+        let begun = now();
+        let thread = Builder::new().name("pacer".to_owned()).spawn(move || run(begun, &told));
+        let pacer = Pacer { orders, thread: thread.map_err(|error| failed(&error))? };
+        pacer.tell(self.stage()?);
+        Ok(pacer)
     }
 
-    /// A thread that has failed hears nothing, and says why when it is ended.
-    #[expect(clippy::unused_self, reason = "the pacer is the lab's")]
-    fn tell(&self, pacer: Option<&Pacer>, order: Order) {
-        if let Some(Err(_gone)) = pacer.map(|pacer| pacer.orders.send(order)) {
-            tracing::debug!("the pacing thread has ended");
+    /// Machines may be others now.
+    pub(super) fn renew_pacing(&self) {
+        if let Some(pacer) = &*self.pacer.borrow() {
+            match self.stage() {
+                Ok(order) => pacer.tell(order),
+                Err(error) => tracing::warn!(%error, "paced flows do not see new machines"),
+            }
         }
     }
 
