@@ -49,7 +49,7 @@ impl Selection {
         &self.paths
     }
 
-    /// As [`Self::load`], of those files only, by their real paths; none of them may be a scenario.
+    /// As [`Self::load`], of those files only, by their real paths. Perhaps none of them is a scenario.
     pub(super) fn load_touched(&self, touched: &BTreeSet<PathBuf>, color: Color) -> Result<Vec<Loaded>, i32> {
         let is_touched = |file: &PathBuf| fs::canonicalize(file).is_ok_and(|real| touched.contains(&real));
         let files = collect(&self.paths)?.into_iter().filter(is_touched).collect();

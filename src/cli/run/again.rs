@@ -14,6 +14,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 /// For so many milliseconds nothing more happens once an editor is done: some write a copy, then rename it.
 const SAVED: u16 = 50;
+/// As often that is waited for, while something is written without a pause.
+const ROUNDS: usize = 100;
 
 /// Watched directories.
 pub(super) struct Watched {
@@ -34,31 +36,34 @@ impl Watched {
     /// Waits for saves. Gives the real paths of the files that were touched.
     pub(super) fn wait(&mut self) -> io::Result<BTreeSet<PathBuf>> {
         let mut touched = BTreeSet::new();
-        while touched.is_empty() || self.is_more()? {
-            if touched.is_empty() {
-                poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
-            }
+        self.is_more(PollTimeout::NONE)?;
+        for _ in 0..ROUNDS {
             for event in self.inotify.read_events()? {
                 let directory = self.directories.iter().find(|(watch, _)| *watch == event.wd);
                 if let (Some((_, directory)), Some(name)) = (directory, event.name) {
                     touched.insert(directory.join(name));
                 }
             }
+            if !self.is_more(PollTimeout::from(SAVED))? {
+                break;
+            }
         }
         self.look()?;
         Ok(touched)
     }
 
-    fn is_more(&self) -> io::Result<bool> {
+    /// Whether something happens until then.
+    fn is_more(&self, limit: PollTimeout) -> io::Result<bool> {
         let mut descriptors = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-        Ok(poll(&mut descriptors, PollTimeout::from(SAVED))? > 0)
+        Ok(poll(&mut descriptors, limit)? > 0)
     }
 
     /// Watches what is there now; what is watched already stays so.
     fn look(&mut self) -> io::Result<()> {
         let mut directories = BTreeSet::new();
         for path in &self.paths {
-            if path.is_dir() {
+            let named = |error| io::Error::new(io::Error::kind(&error), format!("{}: {error}", path.display()));
+            if fs::metadata(path).map_err(named)?.is_dir() {
                 descend(path, &mut directories)?;
             } else {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

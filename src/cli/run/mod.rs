@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
             Ok(never) => match never {},
             Err(error) => {
                 err(&format!("error: files cannot be watched: {error}\n"));
-                EXIT_BUG
+                super::EXIT_BAD_INPUT
             }
         };
     }
