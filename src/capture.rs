@@ -142,15 +142,16 @@ const ENDLESS: &str = "memory takes every block, and every frame's device is des
 
 /// Bytes as text, for the pipe from the sandbox.
 mod hex {
+    use std::fmt::Write as _;
+
     use serde::de::Error as _;
+    use serde::ser::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(bytes.len() * 2);
         for byte in bytes {
-            for digit in [byte >> 4, byte & 0xf] {
-                text.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
-            }
+            write!(text, "{byte:02x}").map_err(S::Error::custom)?;
         }
         serializer.serialize_str(&text)
     }

@@ -121,7 +121,7 @@ fn gateway(router: &str, words: &[&str]) -> Event {
 }
 
 fn routes(intent: &Intent, router: &str, words: &[&str]) -> Event {
-    let before = intent.routers.get(router).cloned().unwrap_or_default();
+    let before = intent.routers.get(router).cloned().unwrap();
     let routes =
         words.chunks(2).map(|pair| StaticRoute { destination: pair[0].parse().unwrap(), next_hop: ip(pair[1]) });
     Event::RouterUpdated(name(router), Router { routes: routes.collect(), ..before })
@@ -213,7 +213,7 @@ pub(crate) fn events(intent: &Intent, line: &str) -> Vec<Event> {
             after.into_iter().collect()
         }
         ["down", "router", text] => {
-            let before = intent.routers.get(*text).cloned().unwrap_or_default();
+            let before = intent.routers.get(*text).cloned().unwrap();
             vec![Event::RouterUpdated(name(text), Router { admin_down: true, ..before })]
         }
         ["scope", text] => created(Object::AddressScope(name(text))),

@@ -53,12 +53,12 @@ impl Intent {
     /// One address on each subnet of the interface.
     fn new_snat_port(&self, router: &Name, interface: &Name) -> Result<ServerPort, Rejected> {
         let purpose = format!("the SNAT port of router {router}");
-        let subnets: Vec<&Name> = self
-            .router_port(interface)
-            .map(|port| self.subnets_at(&port).map(|(name, _)| name).collect())
-            .unwrap_or_default();
+        let port = self.router_port(interface).ok_or_else(|| {
+            Rejected::new(RejectedKind::InvalidInput, format!("{purpose}: there is no subnet or port {interface}"))
+        })?;
+        let subnets = self.subnets_at(&port).map(|(name, _)| name);
         let addresses: Vec<IpAddr> =
-            subnets.into_iter().map(|subnet| self.lowest_free(subnet, &purpose)).collect::<Result<_, _>>()?;
+            subnets.map(|subnet| self.lowest_free(subnet, &purpose)).collect::<Result<_, _>>()?;
         Ok(ServerPort { addresses, mac: Mac::derived("sg", interface.as_str()) })
     }
 

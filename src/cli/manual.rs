@@ -17,13 +17,13 @@ pub(super) fn man(name: Option<&str>) -> i32 {
     // Built first, so that a command's page has its whole name and the global arguments.
     let mut program = Arguments::command();
     program.build();
-    let page = match name {
-        None => Some(program),
-        Some(name) => program.find_subcommand(name).cloned(),
-    };
-    let Some(page) = page else {
-        err(&format!("error: there is no command `{}`\n", name.unwrap_or_default()));
-        return EXIT_BAD_INPUT;
+    let page = match name.map(|name| program.find_subcommand(name).cloned().ok_or(name)) {
+        None => program,
+        Some(Ok(page)) => page,
+        Some(Err(name)) => {
+            err(&format!("error: there is no command `{name}`\n"));
+            return EXIT_BAD_INPUT;
+        }
     };
     let mut text = Vec::new();
     if let Err(error) = Man::new(page).render(&mut text) {
