@@ -4,25 +4,15 @@ mod common;
 
 use dvrlab::ledger::Account;
 
-const SCENARIO: &str = "
+const HEADER: &str = "
 # Flows with a rate.
 #
 # Setup:   one router, one instance.
 # Change:  its floating IP; an address that nobody has is sent to.
 # Seen:    figures.
 # Mirrors: nothing.
-hosts:
-  net1: { mode: dvr_snat }
-  cmp1: { mode: dvr }
-networks:
-  public: { external: true }
-  red:    {}
-subnets:
-  public4: { network: public, cidr: 203.0.113.0/24 }
-  red4:    { network: red, cidr: 10.0.1.0/24 }
-routers:
-  r1: { interfaces: [red4], gateway: { network: public, address: 203.0.113.10 } }
-instances:
+";
+const REST: &str = "instances:
   vm1: { host: cmp1, network: red, address: 10.0.1.11 }
   vm2: { host: cmp1, network: red, address: 10.0.1.12 }
 outside:
@@ -47,7 +37,7 @@ fn a_clock_paces_what_has_a_rate() {
     if common::labs_are_skipped() {
         return;
     }
-    let record = common::record_of_text("paced.yaml", SCENARIO.to_owned());
+    let record = common::record_of_text("paced.yaml", [HEADER, common::ONE_ROUTER, REST].concat());
     assert_eq!(record.failures().map(|(_, failure)| failure.text.as_str()).collect::<Vec<_>>(), [""; 0]);
     let accounts: Vec<&Account> =
         record.steps.iter().filter(|step| step.number == 2).flat_map(|step| &step.flows).collect();

@@ -145,6 +145,31 @@ fn sentences_about_flows() {
     }
 }
 
+/// Who answers TTL by TTL, and what is said where somebody else does, or nobody.
+#[test]
+fn hops_are_judged_one_by_one() {
+    let told = |line: &str| {
+        let (flow, intent) = flow_line(line);
+        let report = |flow: Flow| {
+            let (verdict, by) = match flow.ttl {
+                Some(1) => (Verdict::Expired, Some("10.0.1.1".parse().unwrap())),
+                Some(2) => (Verdict::Dropped, None),
+                Some(_) | None => (Verdict::Delivered, None),
+            };
+            ProbeReport { verdict, by, at: None, ..arrived(flow, "203.0.113.10", "web") }
+        };
+        let reports: Vec<ProbeReport> = flow.flows(&intent).into_iter().map(report).collect();
+        flow.judge(&reports, &intent).into_iter().map(|mismatch| mismatch.sentence).collect::<Vec<_>>()
+    };
+    assert_eq!(told("vm1 -> web icmp: hops 10.0.1.1 * web"), [""; 0]);
+    assert_eq!(
+        told("vm1 -> web icmp: hops * 10.0.1.2 web"),
+        ["icmp vm1 -> web: hop 1: expired by 10.0.1.1, not *", "icmp vm1 -> web: hop 2: dropped, not 10.0.1.2",]
+    );
+    assert_eq!(told("vm1 -> web icmp: hops 10.0.1.1 web"), ["icmp vm1 -> web: hop 2: dropped, not the target"]);
+    assert!(told("vm1 -> web icmp: hops 10.0.1.1 * 203.0.113.1 web")[0].contains("hop 3: delivered"));
+}
+
 #[test]
 fn sentences_about_state() {
     let scenario = read(

@@ -14,6 +14,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use dvrlab::harness::{Job, Overrides, run_scenario};
 use dvrlab::record::Record;
 
+/// The part that many scenarios have in common: a router with one subnet, its gateway on `net1`, and a compute host.
+pub const ONE_ROUTER: &str = "hosts:
+  net1: { mode: dvr_snat }
+  cmp1: { mode: dvr }
+networks:
+  public: { external: true }
+  red:    {}
+subnets:
+  public4: { network: public, cidr: 203.0.113.0/24 }
+  red4:    { network: red, cidr: 10.0.1.0/24 }
+routers:
+  r1: { interfaces: [red4], gateway: { network: public, address: 203.0.113.10 } }
+";
+
 /// The built program.
 pub fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_dvrlab"))
