@@ -23,8 +23,12 @@ use bare::Objects;
 use reaped::Reaper;
 use world::{MATRIX, MEASURED, Standing, WHOLE, event_set};
 
-/// Set in the process that measures.
+/// Set in a process inside a sandbox: which part it has.
 const INSIDE: &str = "DVRLAB_BENCH_INSIDE";
+/// It measures.
+const MEASURE: &str = "measure";
+/// It waits until the kernel is done with the labs before it.
+const WAIT: &str = "wait";
 /// One lab a sample, and few samples: the kernel needs a quarter of a second to get rid of each.
 const SAMPLES: usize = 10;
 /// Short, so that criterion plans one iteration a sample where an iteration is a whole lab.
@@ -33,11 +37,26 @@ const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(2);
 
 fn main() {
-    if std::env::var_os(INSIDE).is_some() {
-        return measure();
+    match std::env::var_os(INSIDE) {
+        None => outside(),
+        Some(part) if part == WAIT => Reaper::default().wait(),
+        Some(_) => measure(),
     }
+}
+
+/// Measures in a sandbox what lives in one, and then what makes its own.
+fn outside() {
+    sandboxed(MEASURE);
+    // Not if criterion was told to list, to test, or which case it is to run.
+    if std::env::args().skip(1).all(|argument| argument == "--bench") {
+        program::measure(&|| sandboxed(WAIT));
+    }
+}
+
+/// Runs a part in a sandbox of its own.
+fn sandboxed(part: &str) {
     let program = std::env::current_exe().expect("a running program has a path");
-    let inside = format!("{INSIDE}=1");
+    let inside = format!("{INSIDE}={part}");
     let command = ["env", &inside, program.to_str().expect("the build directory's path is UTF-8")].map(str::to_owned);
     let command: Vec<String> = command.into_iter().chain(std::env::args().skip(1)).collect();
     let mut sandbox = Sandbox::run(Path::new(env!("CARGO_BIN_EXE_dvrlab")), &command).expect("a sandbox can be had");
@@ -46,10 +65,6 @@ fn main() {
     }
     let status = sandbox.finish().expect("the measuring process ends");
     assert!(status.success(), "the measuring process failed: {status}");
-    // Not if criterion was told to list, to test, or which case it is to run.
-    if std::env::args().skip(1).all(|argument| argument == "--bench") {
-        program::measure();
-    }
 }
 
 /// Runs all cases. The sandbox's only writable place takes what criterion keeps.

@@ -18,7 +18,7 @@ use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnsp
 
 use super::extack::NetlinkError;
 use super::netns::Netns;
-use super::request::{acknowledged, answers};
+use super::request::{acknowledged, answers, dump};
 use crate::name::DeviceName;
 use crate::net::Mac;
 
@@ -150,16 +150,20 @@ pub async fn port_flags(
     Ok(handle.link().set_port(port.build()).execute().await?)
 }
 
-/// Removes a device, and with a veth its other end.
-pub async fn delete(handle: &Handle, index: u32) -> Result<(), NetlinkError> {
-    acknowledged(handle, RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build()), 0).await
-}
-
 /// A request for devices without their counters, which are most of the answer's bytes.
 pub fn without_statistics() -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
     message
+}
+
+/// All devices.
+pub async fn all(handle: &Handle) -> Result<Vec<LinkMessage>, NetlinkError> {
+    let answers = dump(handle, RouteNetlinkMessage::GetLink(without_statistics())).await?;
+    let links = answers
+        .into_iter()
+        .filter_map(|answer| if let RouteNetlinkMessage::NewLink(link) = answer { Some(link) } else { None });
+    Ok(links.collect())
 }
 
 /// The device of that name.

@@ -22,6 +22,7 @@ pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
 pub mod print;
+pub mod removal;
 pub mod request;
 pub mod rules;
 pub mod sandbox;

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Lab, make};
+use super::{Lab, host, make};
 use crate::backend::RuleBackend;
 use crate::dataplane::{Around, DataplaneError, Standing};
 use crate::flow::Place;
@@ -29,6 +29,7 @@ impl Around for Lab {
         self.runtime.block_on(async {
             let mut state = observe_namespace(&netns, &self.baseline, self.rules).await.map_err(failed)?;
             without_ports(&netns, &mut state);
+            self.without_idle(place, &mut state);
             let resolved = neighbours::resolved(&netns).await.map_err(failed)?;
             Ok(Some(Standing { state, resolved }))
         })
@@ -53,6 +54,16 @@ impl Around for Lab {
 }
 
 impl Lab {
+    /// Leaves out what is kept on a host of networks that it has no part in any more.
+    fn without_idle(&self, place: &Place, state: &mut NamespaceState) {
+        let fabric = self.fabric.borrow();
+        let host = Name::new(place.name.as_str()).ok().and_then(|name| fabric.hosts.get(&HostName::from(name)));
+        for id in host.filter(|_| place.host.is_none()).iter().flat_map(|host| host.idle.keys()) {
+            state.links.remove(&host::bridge_name(id));
+            state.links.remove(&host::tunnel_name(id));
+        }
+    }
+
     /// The host that an instance runs on; a host's own name, and that of a machine outside, which no host has.
     fn owner(&self, name: &Name) -> HostName {
         let fabric = self.fabric.borrow();

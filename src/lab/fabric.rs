@@ -40,6 +40,9 @@ pub(super) struct Host {
     pub(super) port: u32,
     /// Tenant networks that have a bridge here.
     pub(super) networks: BTreeMap<Id, Network>,
+    /// Those that nothing is plugged into any more. They are kept as long as the host: the kernel waits long when it removes a
+    /// bridge (`rcu_barrier` in `br_multicast_dev_del`) or the last tunnel (`synchronize_rcu` in `udp_tunnel_sock_release`).
+    pub(super) idle: BTreeMap<Id, Network>,
     /// The layer-2 rules as they stand.
     pub(super) rules: Vec<NetdevChain>,
 }
@@ -50,6 +53,13 @@ pub(super) struct Network {
     pub(super) mtu: u32,
     pub(super) bridge: u32,
     pub(super) tunnel: Option<Tunnel>,
+}
+
+impl Network {
+    /// Indexes of its devices on the host.
+    pub(super) fn devices(&self) -> impl Iterator<Item = u32> + use<> {
+        self.tunnel.as_ref().map(|tunnel| tunnel.index).into_iter().chain([self.bridge])
+    }
 }
 
 /// A VXLAN port and its forwarding entries as they stand.

@@ -61,7 +61,7 @@ pub(super) async fn host(
         Ok::<u32, NetlinkError>(port)
     };
     let port = joined.await.map_err(failed(format!("put host {name} on the underlay")))?;
-    Ok(Host { netns, address, eth0, port, networks: BTreeMap::new(), rules: Vec::new() })
+    Ok(Host { netns, address, eth0, port, networks: BTreeMap::new(), idle: BTreeMap::new(), rules: Vec::new() })
 }
 
 /// Enters every host in every other's neighbour table, so that a tunnel never waits for ARP.
@@ -83,7 +83,7 @@ pub(super) async fn introduce(
     .map(drop)
 }
 
-/// Makes a host's networks match. Those to go have gone before.
+/// Makes a host's networks match. Those to go have gone before, or become idle: nothing goes into their tunnels any more.
 pub(super) async fn networks(
     indexes: &Indexes,
     topology: &Topology,
@@ -102,6 +102,12 @@ pub(super) async fn networks(
         }
     });
     host.networks = try_join_all(all).await?.into_iter().collect();
+    for (id, network) in &mut host.idle {
+        if let Some(tunnel) = &mut network.tunnel {
+            let silent = entries(&netns, tunnel, BTreeMap::new(), BTreeSet::new()).await;
+            silent.map_err(failed(format!("take network {id} off {name}")))?;
+        }
+    }
     rules(topology, name, host, wanted).map_err(failed(format!("set the layer-2 rules of {name}")))
 }
 
@@ -126,22 +132,21 @@ async fn network(
         network
     } else {
         let bridge = indexes.next();
-        let name = DeviceName::cut("br-", id.as_str());
-        links::bridge(handle, bridge_end(name.as_str(), bridge, want.mtu)).await?;
+        links::bridge(handle, bridge_end(bridge_name(id).as_str(), bridge, want.mtu)).await?;
         Network { vni: want.vni, mtu: want.mtu, bridge, tunnel: None }
     };
     if network.mtu != want.mtu {
-        let devices = network.tunnel.iter().map(|tunnel| tunnel.index).chain([network.bridge]);
-        try_join_all(devices.map(|i| links::set(handle, LinkUnspec::new_with_index(i).mtu(want.mtu).build()))).await?;
+        let set = |index| links::set(handle, LinkUnspec::new_with_index(index).mtu(want.mtu).build());
+        try_join_all(network.devices().map(set)).await?;
         network.mtu = want.mtu;
     }
-    if !want.peers.is_empty() {
-        let mut tunnel = match network.tunnel.take() {
-            Some(tunnel) => tunnel,
-            None => tunnel(indexes, uplink, id, &network).await?,
-        };
-        entries(topology, uplink.netns, &mut tunnel, want).await?;
-        network.tunnel = Some(tunnel);
+    if network.tunnel.is_none() && !want.peers.is_empty() {
+        network.tunnel = Some(tunnel(indexes, uplink, id, &network).await?);
+    }
+    if let Some(tunnel) = &mut network.tunnel {
+        let end = |host: &HostName| topology.hosts.get(host).map(|host| host.underlay);
+        let remote = want.remote_ports.iter().filter_map(|(mac, host)| Some((*mac, end(host)?))).collect();
+        entries(uplink.netns, tunnel, remote, want.peers.iter().filter_map(end).collect()).await?;
     }
     Ok(network)
 }
@@ -159,21 +164,23 @@ async fn tunnel(indexes: &Indexes, uplink: Uplink<'_>, id: &Id, network: &Networ
     Ok(Tunnel { index, remote: BTreeMap::new(), flood: BTreeSet::new() })
 }
 
-fn tunnel_name(id: &Id) -> DeviceName {
+/// What a network's bridge is called on a host.
+pub(super) fn bridge_name(id: &Id) -> DeviceName {
+    DeviceName::cut("br-", id.as_str())
+}
+
+/// What a network's tunnel is called on a host.
+pub(super) fn tunnel_name(id: &Id) -> DeviceName {
     DeviceName::cut("vx-", id.as_str())
 }
 
-/// Makes a tunnel's forwarding entries match.
+/// Makes a tunnel's forwarding entries match: which host a MAC is behind, and where broadcasts go.
 async fn entries(
-    topology: &Topology,
     netns: &Netns,
     tunnel: &mut Tunnel,
-    want: &NetworkTopology,
+    remote: BTreeMap<Mac, Ipv4Addr>,
+    flood: BTreeSet<Ipv4Addr>,
 ) -> Result<(), NetlinkError> {
-    let end = |host: &HostName| topology.hosts.get(host).map(|host| host.underlay);
-    let remote: BTreeMap<Mac, Ipv4Addr> =
-        want.remote_ports.iter().filter_map(|(mac, host)| Some((*mac, end(host)?))).collect();
-    let flood: BTreeSet<Ipv4Addr> = want.peers.iter().filter_map(end).collect();
     let (handle, index) = (netns.handle(), tunnel.index);
     let changed = |from: &BTreeMap<Mac, Ipv4Addr>, to: &BTreeMap<Mac, Ipv4Addr>| -> Vec<(Mac, Ipv4Addr)> {
         from.iter().filter(|(mac, end)| to.get(mac) != Some(end)).map(|(mac, end)| (*mac, *end)).collect()

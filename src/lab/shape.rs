@@ -1,23 +1,21 @@
 //! From the fabric that stands to the one that is wanted.
 //!
 //! In: a topology. Out: namespaces and devices. Never: a change to what is as wanted already. What goes, goes first and in
-//! one request a namespace: the kernel waits for a grace period at each removal, but only once for a group.
+//! one request a namespace, which is quicker than one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
-use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
-use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+use rtnetlink::LinkUnspec;
 use tokio::runtime;
 
 use super::fabric::{Fabric, Segment};
 use super::make::{Indexes, SWITCH_SYSCTLS, Stock, failed};
 use super::{host, node};
 use crate::dataplane::DataplaneError;
-use crate::kernel::extack::NetlinkError;
-use crate::kernel::request::acknowledged;
+use crate::kernel::removal::{self, RemovalError};
 use crate::kernel::watch::WatchPost;
 use crate::kernel::{NO_GROUP, Netns, Plug, links};
 use crate::name::{HostName, Id};
@@ -63,27 +61,19 @@ impl Doomed {
         devices.extend(indexes);
     }
 
-    async fn remove(self) -> Result<(), NetlinkError> {
-        let groups = self.0.into_values().filter(|(_, indexes)| !indexes.is_empty());
-        try_join_all(groups.map(|(netns, indexes)| remove_devices(netns, indexes))).await.map(drop)
-    }
-}
-
-/// A cable's two ends may be removed at once, so that one of them is not there any more.
-async fn remove_devices(netns: Rc<Netns>, indexes: BTreeSet<u32>) -> Result<(), NetlinkError> {
-    let handle = netns.handle();
-    let mark = |index| links::set(handle, LinkUnspec::new_with_index(index).link_group(DOOMED).build());
-    for index in indexes {
-        gone(mark(index).await)?;
-    }
-    let group = LinkMessageBuilder::<LinkUnspec>::new().link_group(DOOMED).build();
-    gone(acknowledged(handle, RouteNetlinkMessage::DelLink(group), 0).await)
-}
-
-fn gone(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
-    match result {
-        Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(()),
-        other => other,
+    async fn remove(self) -> Result<(), RemovalError> {
+        for (netns, indexes) in self.0.into_values() {
+            for index in indexes {
+                let mark = LinkUnspec::new_with_index(index).link_group(DOOMED).build();
+                match links::set(netns.handle(), mark).await {
+                    // Of a cable whose two ends are to go, one may be gone.
+                    Err(error) if error.errno() == Some(Errno::ENODEV) => {}
+                    other => other?,
+                }
+            }
+            removal::group(&netns, DOOMED).await?;
+        }
+        Ok(())
     }
 }
 
@@ -103,16 +93,15 @@ async fn remove(fabric: &mut Fabric, topology: &Topology) -> Result<(), Dataplan
         {
             doomed.add(&underlay.netns, [host.port]);
         }
-        host.networks.retain(|id, network| {
-            let want = wanted.and_then(|host| host.networks.get(id)).filter(|want| want.vni == network.vni);
-            if want.is_none_or(|want| want.peers.is_empty()) {
-                doomed.add(&host.netns, network.tunnel.take().map(|tunnel| tunnel.index));
+        let Some(wanted) = wanted else { continue };
+        let standing = std::mem::take(&mut host.networks);
+        for (id, network) in std::mem::take(&mut host.idle).into_iter().chain(standing) {
+            match wanted.networks.get(&id) {
+                Some(want) if want.vni == network.vni => drop(host.networks.insert(id, network)),
+                Some(_another) => doomed.add(&host.netns, network.devices()),
+                None => drop(host.idle.insert(id, network)),
             }
-            if want.is_none() {
-                doomed.add(&host.netns, [network.bridge]);
-            }
-            want.is_some()
-        });
+        }
     }
     doomed.remove().await.map_err(failed("remove devices"))?;
     unplug(fabric, topology).await.map_err(failed("unplug hosts from the provider segments"))?;
@@ -126,11 +115,10 @@ async fn remove(fabric: &mut Fabric, topology: &Topology) -> Result<(), Dataplan
 
 /// A host that goes takes all its ends of the segments along at once: nothing of it answers any more, long before the kernel
 /// has reaped its namespaces.
-async fn unplug(fabric: &Fabric, topology: &Topology) -> Result<(), NetlinkError> {
+async fn unplug(fabric: &Fabric, topology: &Topology) -> Result<(), RemovalError> {
     for (_, host) in fabric.hosts.iter().filter(|(name, _)| !topology.hosts.contains_key(*name)) {
         for segment in fabric.segments.values() {
-            let group = LinkMessageBuilder::<LinkUnspec>::new().link_group(host.group()).build();
-            gone(acknowledged(segment.plug.netns.handle(), RouteNetlinkMessage::DelLink(group), 0).await)?;
+            removal::group(&segment.plug.netns, host.group()).await?;
         }
     }
     Ok(())

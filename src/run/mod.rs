@@ -8,9 +8,11 @@ mod agents;
 mod announced;
 mod around;
 mod background;
+mod change;
 mod check;
 mod course;
 mod damage;
+mod end;
 mod exchange;
 mod exec;
 mod fault;
@@ -43,8 +45,7 @@ use crate::name::HostName;
 use crate::namespace::{self, HostState, Kind};
 use crate::net::Mac;
 use crate::record::{FORMAT, Failure, FailureKind, HostRecord, Line, OpRecord, Outcome, Record, Scene, StepRecord};
-use crate::router;
-use crate::scenario::{self, Expected, Hearing, Operation, Scenario, StatePlace, Step};
+use crate::scenario::{self, Expected, Operation, Scenario, StatePlace, Step};
 use crate::topology::Topology;
 use agents::Agents;
 use check::undesirable;
@@ -221,42 +222,6 @@ impl<'a> Driver<'a> {
         self.check(record);
     }
 
-    /// Brings the lab from what is in force to the last of `stages`: fabric first, then each host in turn as it hears of it,
-    /// then what fabric is no longer needed.
-    fn move_to(&mut self, stages: Vec<Intent>, hearings: &BTreeMap<HostName, Hearing>, record: &mut StepRecord) {
-        let unsaid = self.delivery.map_or(Hearing::Merged, |_| Hearing::Split);
-        let mail = self.agents.mail(&stages, hearings, unsaid);
-        let Some(next) = stages.into_iter().next_back() else { return };
-        self.links.retain(&next);
-        let mut topology = router::topology(&next);
-        self.links.adjust(&mut topology);
-        for node in topology.nodes.values_mut() {
-            node.listen.extend(&self.listen);
-        }
-        let concerned: Vec<HostName> = mail.keys().cloned().collect();
-        let deliveries = self.deliveries(mail, &next, hearings, record);
-        let before = std::mem::replace(&mut self.intent, next);
-        self.agents.retain(&self.intent);
-        self.statuses.retain(&self.intent);
-        let concerned: BTreeSet<HostName> = concerned.into_iter().chain(self.agents.behind(&self.intent)).collect();
-        if let Err(error) = self.dataplane.shape(&topology.while_leaving(&self.topology)) {
-            record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
-            return;
-        }
-        self.watch_change(&before, &concerned.iter().collect(), record);
-        self.ledger_shaped(record);
-        for (host, messages) in deliveries {
-            self.act(&host, messages, record);
-        }
-        // A segment that goes takes its counters along.
-        self.watch_read(record);
-        let topology = self.agents.keep(&topology, &self.topology, &self.intent);
-        if let Err(error) = self.dataplane.shape(&topology) {
-            record.failures.push(failure(FailureKind::OperationFailed, None, error.to_string()));
-        }
-        self.topology = topology;
-    }
-
     /// Reads what is there, works out what should be, does the difference. Says whether that went well.
     fn reconcile(&mut self, host: &HostName, record: &mut StepRecord) -> bool {
         let _span = info_span!("host", %host).entered();
@@ -380,32 +345,6 @@ impl<'a> Driver<'a> {
             }
         }
         record.failures.extend(failures);
-    }
-
-    /// Deletes everything but the hosts; nothing may be left in any of them.
-    fn take_down(&mut self, number: usize) -> StepRecord {
-        let mut record = blank(number, None, 0);
-        let _span = info_span!("step", number).entered();
-        self.faults.end();
-        self.ledger_end(&mut record);
-        self.watch_proof(&mut record);
-        let empty = Intent {
-            host_order: self.intent.host_order.clone(),
-            hosts: self.intent.hosts.clone(),
-            settings: self.intent.settings,
-            ..Intent::default()
-        };
-        self.agents.revive(&empty);
-        self.links = links::Links::default();
-        self.move_to(vec![self.intent.clone(), empty], &BTreeMap::new(), &mut record);
-        self.check(&mut record);
-        self.watch_judge(None, &mut record);
-        for (place, lines) in &record.state {
-            let mut left = failure(FailureKind::Residue, None, format!("{place} is left after everything was deleted"));
-            left.details = lines.iter().filter(|line| !line.constant).map(|line| line.text.clone()).collect();
-            record.failures.push(left);
-        }
-        record
     }
 }
 

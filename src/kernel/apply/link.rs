@@ -3,8 +3,6 @@
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
-use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkAttribute;
 use nix::errno::Errno;
 use rtnetlink::LinkUnspec;
@@ -12,7 +10,7 @@ use rtnetlink::LinkUnspec;
 use super::{ApplyFailure, address, gone, index};
 use crate::kernel::links::{self, End};
 use crate::kernel::netns::{LOOPBACK_INDEX, Netns};
-use crate::kernel::request::answers;
+use crate::kernel::removal;
 use crate::kernel::settle::settle;
 use crate::kernel::{Plug, Surroundings};
 use crate::name::{DeviceName, HostName, NamespaceName};
@@ -87,12 +85,12 @@ pub(super) async fn delete(
     let result = match index(netns, device).await {
         Ok(index) => {
             forget_other_end(surroundings, host, &netns.attachment(index));
-            links::delete(netns.handle(), index).await
+            removal::device(netns, index).await.map_err(ApplyFailure::from)
         }
-        Err(error) => Err(error),
+        Err(error) => gone(Err(error)),
     };
     netns.forget_device(device);
-    gone(result)
+    result
 }
 
 fn forget_other_end(surroundings: &dyn Surroundings, host: &HostName, attach: &Attach) {
@@ -107,24 +105,15 @@ fn forget_other_end(surroundings: &dyn Surroundings, host: &HostName, attach: &A
 /// descriptor is closed, and until then its devices would go on answering: so they go down now, and those whose other end
 /// is a device of another router are removed, since they must be gone from there.
 pub(super) async fn leave(surroundings: &dyn Surroundings, host: &HostName, netns: &Netns) -> Result<(), ApplyFailure> {
-    let dump = RouteNetlinkMessage::GetLink(links::without_statistics());
-    let mut indexes = Vec::new();
-    for answer in answers(netns.handle(), dump, NLM_F_DUMP).await? {
-        if let RouteNetlinkMessage::NewLink(message) = answer
-            && message.header.index != LOOPBACK_INDEX
-        {
-            indexes.push(message.header.index);
-        }
-    }
-    try_join_all(indexes.into_iter().map(|index| async move {
+    let all = links::all(netns.handle()).await?.into_iter().map(|link| link.header.index);
+    let indexes = all.filter(|index| *index != LOOPBACK_INDEX);
+    try_join_all(indexes.map(|index| async move {
         let attach = netns.attachment(index);
-        let result = if matches!(attach, Attach::Peer { .. }) {
+        if matches!(attach, Attach::Peer { .. }) {
             forget_other_end(surroundings, host, &attach);
-            links::delete(netns.handle(), index).await
-        } else {
-            links::set_up(netns, index, false).await
-        };
-        gone(result)
+            return Ok(removal::device(netns, index).await?);
+        }
+        gone(links::set_up(netns, index, false).await)
     }))
     .await?;
     Ok(())

@@ -31,6 +31,7 @@ use super::links;
 use super::netns::{Netns, NetnsError};
 use super::nfnetlink::NfnetlinkError;
 use super::nft::{self, NftError};
+use super::removal::RemovalError;
 use super::rules::{self, RulesError};
 use super::settle::SettleError;
 use super::sysctl::SysctlError;
@@ -58,6 +59,9 @@ pub enum ApplyFailure {
     /// Connection tracking could not be purged.
     #[error("purge connection tracking")]
     Conntrack(#[from] NfnetlinkError),
+    /// A device could not be removed.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
     /// Devices do not come to carry packets.
     #[error("wait for devices to come up")]
     Settle(#[from] SettleError),

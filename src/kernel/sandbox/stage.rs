@@ -34,6 +34,8 @@ const EX_OSERR: i32 = 71;
 const EX_IOERR: i32 = 74;
 /// What a shell adds to the number of the signal that ended a program.
 const SIGNALLED: i32 = 128;
+/// A descriptor just below the usual limit, which is 1024.
+const DESCRIPTORS: i32 = 1000;
 
 /// Lines that the parent told after the job.
 static TOLD: Mutex<Option<Receiver<String>>> = Mutex::new(None);
@@ -152,6 +154,7 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
     let children = child_signals().map_err(at(Step::Watch))?;
     say(&Hello::Ready { writable: writable.iter().map(PathBuf::from).collect() }).map_err(at(Step::Watch))?;
     let Some(text) = read_job().map_err(at(Step::Watch))? else { return Ok(EX_OSERR) };
+    make_room();
     let (tell, told) = mpsc::channel();
     *TOLD.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     thread::Builder::new()
@@ -166,6 +169,14 @@ fn stage2(mode: Mode, writable: &[OsString], job: impl FnOnce(&str, &mut dyn Wri
     };
     record.flush().map_err(at(Step::Watch))?;
     Ok(code)
+}
+
+/// Has the kernel make the table of descriptors large at once. Once threads share it, each time that it grows they wait for an RCU
+/// grace period (`expand_fdtable` in linux/fs/file.c). Where the limit is lower, it grows as it must.
+fn make_room() {
+    if let Err(error) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), DESCRIPTORS) {
+        tracing::debug!(%error, "the table of descriptors stays small");
+    }
 }
 
 /// Blocks the signal for every thread made later and gets it as something to wait for.
