@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("why", &["flow", "memory", "namespace"]),
     ("dataplane", &["flow", "ledger", "memory", "namespace", "packet", "plan", "topology", "watch", "why"]),
     ("capture", &["flow"]),
-    ("probe", &["flow", "ledger", "packet", "topology"]),
+    ("probe", &["flow", "ledger", "memory", "packet", "topology"]),
     ("kernel", &["backend", "dataplane", "flow", "memory", "namespace", "plan", "probe", "topology", "watch", "why"]),
     (
         "lab",

@@ -78,14 +78,14 @@ impl Lab {
         }
         let _excerpt = self.excerpt();
         let recorder = Recorder { wire: &self.wire, frames: RefCell::default() };
-        let reports = self.probe_over(&recorder, std::slice::from_ref(flow));
+        let run = self.probe_over(&recorder, std::slice::from_ref(flow));
         let mut witnesses = BTreeMap::new();
         for ((place, netns), tracer) in routers.into_iter().zip(tracers) {
             let events = tracer.end(&netns, family).map_err(failed)?;
             let witness = self.witness(netns, before.remove(&place).unwrap_or_default(), passes(events, &traits))?;
             witnesses.insert(place, witness);
         }
-        let report = reports.map_err(failed)?.pop().ok_or_else(|| DataplaneError::Probe("no report".to_owned()))?;
+        let report = run.map_err(failed)?.reports.pop().ok_or_else(|| DataplaneError::Probe("no report".to_owned()))?;
         self.forget_connections(&others)?;
         self.assemble(report, &recorder.seen(), &witnesses)
     }

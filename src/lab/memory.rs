@@ -8,16 +8,23 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use netlink_sys::Socket;
+
 use super::{Lab, make};
 use crate::dataplane::DataplaneError;
 use crate::flow::Place;
+use crate::kernel::nfnetlink::NfnetlinkError;
 use crate::kernel::{Netns, conntrack, neighbours};
 use crate::memory::{Cache, Connection, Detail, Tuple};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::net::host_net;
+use crate::probe::Run;
 
 /// How many connections a namespace tracks.
 const CONNECTIONS: &str = "net.netfilter.nf_conntrack_count";
+
+/// By router namespace how many connections it tracks.
+pub(super) type Counts = BTreeMap<(HostName, NamespaceName), u32>;
 
 /// By router namespace what it tracked when probes set out: zone and original tuple. Where nothing was, nothing stands here.
 pub(super) type Others = BTreeMap<(HostName, NamespaceName), BTreeSet<(u16, Tuple)>>;
@@ -80,6 +87,43 @@ impl Lab {
         Ok(others)
     }
 
+    /// How many connections each router namespace tracks.
+    pub(super) fn tracked_counts(&self) -> Result<Counts, DataplaneError> {
+        let routers = self.routers.borrow();
+        let counted = routers.iter().map(|(key, netns)| {
+            let place = super::router_place(&key.0, &key.1);
+            let count = conntrack::count(netns.nf()).map_err(failed(&place, "count connections"))?;
+            Ok((key.clone(), count))
+        });
+        counted.collect()
+    }
+
+    /// Has the routers forget the connections of a run: those that its packets belonged to where they came in. To look for them
+    /// would take a walk through the kernel's whole table, twice in each namespace; that is done where more is left than there
+    /// was: of another zone, say.
+    pub(super) fn forget_run(&self, before: &Counts, run: &Run) -> Result<(), DataplaneError> {
+        let doing = "forget the probes' connections";
+        for (key, netns) in &*self.routers.borrow() {
+            let place = super::router_place(&key.0, &key.1);
+            let refused = failed(&place, doing);
+            let count = || conntrack::count(netns.nf()).map_err(&refused);
+            let before = before.get(key).copied().unwrap_or(0);
+            match (before, count()?) {
+                (_, 0) => {}
+                (0, _) => conntrack::flush(netns.nf()).map_err(&refused)?,
+                _ => {
+                    for (_, tuple) in run.entered.iter().filter(|(at, _)| *at == place) {
+                        conntrack::delete(netns.nf(), 0, tuple).map_err(&refused)?;
+                    }
+                    if count()? > before {
+                        forget_tuples(netns.nf(), &run.tuples).map_err(&refused)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Has the routers forget what they did not track before: the probes' connections. Where there was nothing else, all goes
     /// at once, which is quicker than one by one.
     pub(super) fn forget_connections(&self, others: &Others) -> Result<(), DataplaneError> {
@@ -114,6 +158,25 @@ impl Lab {
             }
         }
         Ok(())
+    }
+}
+
+/// Deletes what has the source port or echo id of one of these, which nothing else in a lab has.
+fn forget_tuples(socket: &Socket, tuples: &[Tuple]) -> Result<(), NfnetlinkError> {
+    let known: BTreeSet<(u8, u16)> = tuples.iter().filter_map(identity).collect();
+    for entry in conntrack::dump(socket)? {
+        if identity(&entry.original).is_some_and(|own| known.contains(&own)) {
+            conntrack::delete(socket, entry.zone, &entry.original)?;
+        }
+    }
+    Ok(())
+}
+
+/// Protocol, and source port or echo id.
+fn identity(tuple: &Tuple) -> Option<(u8, u16)> {
+    match tuple.detail {
+        Detail::Ports(number, _) | Detail::Icmp { id: number, .. } => Some((tuple.protocol, number)),
+        Detail::None => None,
     }
 }
 

@@ -6,12 +6,13 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Lab, router_place};
+use super::{Lab, make, router_place};
+use crate::dataplane::DataplaneError;
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::name::DeviceName;
 use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, Volley};
-use crate::probe::{self, Frame, Lookup, Options, OwnedFrame, ProbeError, RouteAnswer, Wire, WireError};
+use crate::probe::{self, Frame, Lookup, Options, OwnedFrame, ProbeError, RouteAnswer, Run, Wire, WireError};
 
 /// Taps whose frames are kept for flows under way.
 struct Shared<'a> {
@@ -69,13 +70,29 @@ impl Wire for Shared<'_> {
 }
 
 impl Lab {
+    /// Runs the probes, and has the routers forget them.
+    pub(super) fn sent(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
+        let failed = |error: ProbeError| DataplaneError::Probe(make::reason(&error));
+        // One that is to look like another may be tracked as part of it.
+        if flows.iter().any(|flow| flow.source_port.is_some()) {
+            let others = self.connections_before()?;
+            let run = self.probe(flows).map_err(failed)?;
+            self.forget_connections(&others)?;
+            return Ok(run.reports);
+        }
+        let before = self.tracked_counts()?;
+        let run = self.probe(flows).map_err(failed)?;
+        self.forget_run(&before, &run)?;
+        Ok(run.reports)
+    }
+
     /// Runs the probes.
-    pub(super) fn probe(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+    pub(super) fn probe(&self, flows: &[Flow]) -> Result<Run, ProbeError> {
         self.probe_over(&self.wire, flows)
     }
 
     /// Runs the probes over the lab's taps, with somebody between who looks on.
-    pub(super) fn probe_over(&self, wire: &dyn Wire, flows: &[Flow]) -> Result<Vec<ProbeReport>, ProbeError> {
+    pub(super) fn probe_over(&self, wire: &dyn Wire, flows: &[Flow]) -> Result<Run, ProbeError> {
         self.tap_all()?;
         let mut nodes = self.nodes.borrow().clone();
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
@@ -86,7 +103,7 @@ impl Lab {
         let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
         let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
         self.label(taken, &attempts.collect());
-        Ok(run.reports)
+        Ok(run)
     }
 
     /// Sends packets made to order and looks for what is wanted.

@@ -13,10 +13,11 @@ use super::judge::{Judge, Ruling};
 use super::nodes::{Node, Nodes};
 use super::resolve::{Leg, Letter, Resolver, Step};
 use super::respond::{TTL, request};
-use super::token::{Counters, Token, Tuple};
+use super::token::{Counters, Token};
 use super::track::{Attempt, Conversation, Fault, Outcome, passage};
 use super::wire::{Wire, WireError};
 use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
+use crate::memory::Tuple;
 use crate::name::{DeviceName, Name};
 use crate::net::{Family, Mac};
 
@@ -48,8 +49,10 @@ impl Default for Options {
 pub struct Run {
     /// One for each flow, in their order.
     pub reports: Vec<ProbeReport>,
-    /// What was sent, first and second attempts, as the senders had it: for deleting conntrack entries.
+    /// What was sent, first and second attempts, as the senders had it.
     pub tuples: Vec<Tuple>,
+    /// How the packets looked where they came in, answers too: what conntrack there may remember of them.
+    pub entered: BTreeSet<(Place, Tuple)>,
     /// The number of each attempt, and the position of its flow.
     pub attempts: Vec<(u32, usize)>,
 }
@@ -429,9 +432,11 @@ impl<'a> Engine<'a> {
         let judge = self.judge();
         let decided = self.flows.iter().zip(best).filter_map(|(flow, attempt)| Some((flow, attempt?)));
         let reports = decided.map(|(flow, attempt)| judge.report(flow, attempt)).collect::<Result<_, _>>()?;
+        let entered = self.attempts.iter().flat_map(Attempt::entered);
         Ok(Run {
             reports,
             tuples: self.attempts.iter().filter_map(Attempt::tuple).collect(),
+            entered: entered.filter_map(|(tap, tuple)| Some((self.places.get(tap)?.clone(), tuple))).collect(),
             attempts: self.attempts.iter().map(|attempt| (attempt.token.number(), attempt.flow)).collect(),
         })
     }

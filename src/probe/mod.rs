@@ -33,5 +33,5 @@ pub use engine::{Options, ProbeError, Run, run};
 pub use exchange::{Routers, exchange};
 pub use glimpse::{Glimpse, Packet, Trait, glimpse, traits, whose};
 pub use nodes::{Node, Nodes, Port};
-pub use token::{Counters, Tuple};
+pub use token::Counters;
 pub use wire::{Frame, Lookup, RouteAnswer, Wire, WireError};

@@ -2,8 +2,6 @@
 //!
 //! In: numbers so far. Out: tokens, ports and echo ids; payloads with a token; from a segment, whose it is. Never: chance.
 
-use std::net::IpAddr;
-
 use pnet::packet::tcp::TcpFlags;
 
 use super::frame::Segment;
@@ -70,21 +68,6 @@ fn next_port(given: &mut u16) -> u16 {
     let port = FIRST_PORT + *given;
     *given = if port == LAST_PORT { 0 } else { *given + 1 };
     port
-}
-
-/// What conntrack may remember of a probe: addresses and ports as the sender had them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tuple {
-    /// IP protocol number: 1, 6, 17 or 58.
-    pub protocol: u8,
-    /// Source.
-    pub source: IpAddr,
-    /// Source port or echo id.
-    pub source_port: u16,
-    /// Destination.
-    pub destination: IpAddr,
-    /// Destination port; 0 for echo.
-    pub destination_port: u16,
 }
 
 /// Which way a frame of a probe goes.

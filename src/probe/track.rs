@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::frame::{Datagram, Ends, Refusal, Segment};
-use super::token::{Token, Tuple};
+use super::token::Token;
 use crate::flow::{Hop, Place, Protocol, Seen};
+use crate::memory::{Detail, ICMP, ICMPV6, TCP, Tuple, UDP};
 use crate::name::DeviceName;
 use crate::net::Mac;
 
@@ -89,27 +90,46 @@ pub(super) struct Passage {
     pub ends: Ends,
     /// Source port or echo id, as it was there.
     pub port: u16,
+    /// What else conntrack knows it by there.
+    pub detail: Detail,
     /// TTL or hop limit, as it was there.
     pub ttl: u8,
 }
 
+impl Passage {
+    /// By what conntrack may remember it there.
+    fn tuple(&self, protocol: Protocol) -> Option<Tuple> {
+        tuple(protocol, self.ends, self.detail)
+    }
+}
+
+/// Nothing of ARP, which nobody tracks.
+fn tuple(protocol: Protocol, ends: Ends, detail: Detail) -> Option<Tuple> {
+    let protocol = match (protocol, ends) {
+        (Protocol::Icmp, Ends::V4(..)) => ICMP,
+        (Protocol::Icmp, Ends::V6(..)) => ICMPV6,
+        (Protocol::Tcp(_), _) => TCP,
+        (Protocol::Udp(_), _) => UDP,
+        (Protocol::Arp, _) => return None,
+    };
+    Some(Tuple { protocol, source: ends.source(), destination: ends.destination(), detail })
+}
+
 impl Attempt {
-    /// What conntrack may remember of it; nothing of ARP.
+    /// What conntrack may remember of its request, as the sender had it.
     pub(super) fn tuple(&self) -> Option<Tuple> {
-        let (protocol, destination_port) = match (self.protocol, self.ends) {
-            (Protocol::Icmp, Ends::V4(..)) => (1, 0),
-            (Protocol::Icmp, Ends::V6(..)) => (58, 0),
-            (Protocol::Tcp(port), _) => (6, port),
-            (Protocol::Udp(port), _) => (17, port),
-            (Protocol::Arp, _) => return None,
+        let detail = match (self.protocol, self.ends) {
+            (Protocol::Icmp, ends) => echo(ends, false, self.port),
+            (Protocol::Tcp(port) | Protocol::Udp(port), _) => Detail::Ports(self.port, port),
+            (Protocol::Arp, _) => Detail::None,
         };
-        Some(Tuple {
-            protocol,
-            source: self.ends.source(),
-            source_port: self.port,
-            destination: self.ends.destination(),
-            destination_port,
-        })
+        tuple(self.protocol, self.ends, detail)
+    }
+
+    /// How its packets looked where they came in, by tap: whatever conntrack there remembers of them has one of these tuples.
+    pub(super) fn entered(&self) -> impl Iterator<Item = (usize, Tuple)> {
+        let passages = self.requests.iter().chain(&self.replies).filter(|passage| !passage.outgoing);
+        passages.filter_map(|passage| Some((passage.tap, passage.tuple(self.protocol)?)))
     }
 
     /// Whether nothing more can come of it that would change the verdict.
@@ -151,7 +171,23 @@ pub(super) fn source_port(segment: &Segment<'_>) -> Option<u16> {
 /// What a datagram looked like in a tap; nothing for an ICMP error.
 pub(super) fn passage(tap: usize, device: &Rc<DeviceName>, outgoing: bool, datagram: &Datagram<'_>) -> Option<Passage> {
     let port = source_port(&datagram.segment)?;
-    Some(Passage { tap, device: Rc::clone(device), outgoing, ends: datagram.ends, port, ttl: datagram.ttl })
+    let detail = match &datagram.segment {
+        Segment::Echo { reply, id, .. } => echo(datagram.ends, *reply, *id),
+        Segment::Udp { ports, .. } | Segment::Tcp { ports, .. } => Detail::Ports(ports.0, ports.1),
+        Segment::Error { .. } => Detail::None,
+    };
+    Some(Passage { tap, device: Rc::clone(device), outgoing, ends: datagram.ends, port, detail, ttl: datagram.ttl })
+}
+
+/// RFC 792 and RFC 4443.
+fn echo(ends: Ends, reply: bool, id: u16) -> Detail {
+    let kind = match (ends, reply) {
+        (Ends::V4(..), false) => 8,
+        (Ends::V4(..), true) => 0,
+        (Ends::V6(..), false) => 128,
+        (Ends::V6(..), true) => 129,
+    };
+    Detail::Icmp { kind, code: 0, id }
 }
 
 /// In the order of the way: a place that forwards takes one off the TTL, and between two places a packet leaves before it
@@ -185,7 +221,15 @@ mod tests {
 
     fn seen(tap: usize, device: &str, outgoing: bool, ttl: u8) -> Passage {
         let ends = Ends::V4([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        Passage { tap, device: Rc::new(DeviceName::new(device).unwrap()), outgoing, ends, port: 1, ttl }
+        Passage {
+            tap,
+            device: Rc::new(DeviceName::new(device).unwrap()),
+            outgoing,
+            ends,
+            port: 1,
+            detail: Detail::None,
+            ttl,
+        }
     }
 
     #[test]
