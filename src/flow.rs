@@ -57,6 +57,12 @@ pub struct Flow {
     /// Initial TTL or hop limit; 64 unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
+    /// Length of the IP packet in bytes; as short as it gets unless told otherwise. TCP has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u16>,
+    /// It may not be cut into fragments: IPv4's "don't fragment". IPv6 lets no router do so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub df: bool,
 }
 
 impl Flow {
@@ -66,6 +72,15 @@ impl Flow {
             Protocol::Arp if self.to.is_ipv6() => "nd".to_owned(),
             protocol @ (Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp) => protocol.to_string(),
         }
+    }
+
+    /// What else is asked for, as the language writes it behind the target: ` from 5555 ttl 3 size 1400 df`.
+    pub fn options(&self) -> String {
+        let port = self.source_port.map(|port| format!(" from {port}"));
+        let ttl = self.ttl.map(|ttl| format!(" ttl {ttl}"));
+        let size = self.size.map(|size| format!(" size {size}"));
+        let df = self.df.then(|| " df".to_owned());
+        [port, ttl, size, df].into_iter().flatten().collect()
     }
 
     /// What follows a target that is called by its name: nothing for IPv4, and nothing where the protocol says it.

@@ -157,6 +157,8 @@ fn flows() -> Vec<Flow> {
             protocol,
             source_port: None,
             ttl: None,
+            size: None,
+            df: false,
         })
     };
     ["vm1", "vm2"].into_iter().flat_map(of).collect()

@@ -125,6 +125,8 @@ fn probe(lab: &Lab, from: &str, to: &str) -> Vec<ProbeReport> {
         protocol,
         source_port: None,
         ttl: None,
+        size: None,
+        df: false,
     };
     lab.send(&[flow(Protocol::Udp(9000))]).unwrap()
 }
@@ -188,6 +190,8 @@ fn a_second_owner_is_seen() {
             protocol: Protocol::Arp,
             source_port: None,
             ttl: None,
+            size: None,
+            df: false,
         };
         built.lab.send(&[ask]).unwrap();
         let (counts, caught) = seen(&built.lab);

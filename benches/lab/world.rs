@@ -238,6 +238,8 @@ impl Standing {
                     protocol,
                     source_port: None,
                     ttl: None,
+                    size: None,
+                    df: false,
                 }));
             }
         }

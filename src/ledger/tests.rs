@@ -74,6 +74,8 @@ fn judged_after(past: &Past, demand: &Demand, packets: &[Packet], moments: &[Mom
         protocol: Protocol::Udp(9000),
         source_port: None,
         ttl: None,
+        size: None,
+        df: false,
     };
     let course = Course { number: 1, flow, quiet: false, pace: None };
     let tenants = [address(OWN)].into_iter().collect();

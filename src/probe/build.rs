@@ -24,9 +24,9 @@ use crate::net::Mac;
 
 const ETHERNET_HEADER: usize = 14;
 const ARP_LENGTH: usize = 28;
-const V4_HEADER: usize = 20;
-const V6_HEADER: usize = 40;
-const UDP_HEADER: usize = 8;
+pub(super) const V4_HEADER: usize = 20;
+pub(super) const V6_HEADER: usize = 40;
+pub(super) const UDP_HEADER: usize = 8;
 const TCP_HEADER: usize = 20;
 /// A solicitation or advertisement with one link-layer address option.
 const DISCOVERY_LENGTH: usize = 32;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use super::build::{asked_at, build};
 use super::frame::{Body, Ends, Neighbour, Packet, Refusal};
 use super::judge::{Judge, Ruling};
-use super::nodes::{Node, Nodes};
+use super::nodes::{Node, Nodes, Port};
+use super::pieces::{self, Pieces};
 use super::resolve::{Leg, Letter, Resolver, Step};
 use super::respond::{TTL, request};
 use super::token::{Counters, Token};
-use super::track::{Attempt, Conversation, Fault, Outcome, passage};
+use super::track::{Attempt, Fault, Outcome, passage};
 use super::wire::{Wire, WireError};
 use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use crate::memory::Tuple;
@@ -177,6 +178,7 @@ pub(super) struct Engine<'a> {
     /// Where the attempts of this round begin.
     round: usize,
     pub(super) resolver: Resolver,
+    pub(super) pieces: Pieces,
     /// What came of an earlier run: where, and its token.
     pub(super) stray: Option<(usize, Token)>,
 }
@@ -186,8 +188,8 @@ impl<'a> Engine<'a> {
         let places = wire.places();
         let at = |place: &Place| nodes.iter().map(|(_, node)| node).find(|node| node.place == *place);
         let stations = places.iter().map(at).collect();
-        let (attempts, resolver) = (Vec::with_capacity(flows.len()), Resolver::default());
-        Self { wire, nodes, flows, options, places, stations, first, attempts, round: 0, resolver, stray: None }
+        let (attempts, resolver, pieces) = (Vec::with_capacity(flows.len()), Resolver::default(), Pieces::default());
+        Self { wire, nodes, flows, options, places, stations, first, attempts, round: 0, resolver, pieces, stray: None }
     }
 
     /// Throws away what the taps saw since the last run; what they had no room for then does not matter.
@@ -226,19 +228,10 @@ impl<'a> Engine<'a> {
             Protocol::Arp => 0,
         });
         let attempt = Attempt {
-            flow: index,
-            token: counters.token(),
-            protocol: flow.protocol,
-            sender: tap,
-            ends,
-            port,
             ttl: flow.ttl.unwrap_or(TTL),
-            fault: None,
-            requests: Vec::new(),
-            replies: Vec::new(),
-            arrived: None,
-            outcome: None,
-            conversation: Conversation::default(),
+            size: flow.size,
+            df: flow.df,
+            ..Attempt::new(index, counters.token(), flow.protocol, tap, ends, port)
         };
         if let Some(datagram) = request(&attempt) {
             self.resolver.post(Letter { tap, attempt: self.attempts.len(), leg: Leg::Request, datagram });
@@ -258,10 +251,28 @@ impl<'a> Engine<'a> {
         Ok(self.wire.transmit(tap, device, &frame)?)
     }
 
+    /// A request as its flow wants it: cut into pieces, where it may be, that the sender's link takes.
+    fn shaped(
+        &self,
+        letter: &Letter,
+        device: &DeviceName,
+        frame: Vec<u8>,
+    ) -> Result<Result<Vec<Vec<u8>>, Fault>, ProbeError> {
+        let wanted = self.attempts.get(letter.attempt).filter(|attempt| attempt.size.is_some() || attempt.df);
+        match wanted.filter(|_| letter.leg == Leg::Request) {
+            Some(attempt) => Ok(pieces::shaped(&frame, attempt, self.port(letter.tap, device)?.mtu)),
+            None => Ok(Ok(vec![frame])),
+        }
+    }
+
     fn mac(&self, tap: usize, device: &DeviceName) -> Result<Mac, ProbeError> {
+        self.port(tap, device).map(|port| port.mac)
+    }
+
+    fn port(&self, tap: usize, device: &DeviceName) -> Result<&Port, ProbeError> {
         let port = self.stations.get(tap).copied().flatten().and_then(|node| node.port(device));
         match port {
-            Some(port) => Ok(port.mac),
+            Some(port) => Ok(port),
             None => Err(WireError::NoDevice { place: self.place(tap)?, device: device.to_string() }.into()),
         }
     }
@@ -287,8 +298,15 @@ impl<'a> Engine<'a> {
                 Some(Step::Send(letter, device, mac)) => {
                     let body = Body::Datagram(letter.datagram.clone());
                     let frame = build(&Packet { source: self.mac(letter.tap, &device)?, destination: mac, body });
-                    self.wire.transmit(letter.tap, &device, &frame)?;
-                    self.note_sent(&letter, &device);
+                    match self.shaped(&letter, &device, frame)? {
+                        Ok(frames) => {
+                            for frame in frames {
+                                self.wire.transmit(letter.tap, &device, &frame)?;
+                            }
+                            self.note_sent(&letter, &device);
+                        }
+                        Err(fault) => self.note_fault(&letter, fault),
+                    }
                 }
                 Some(Step::Fault(letter, fault)) => self.note_fault(&letter, fault),
                 Some(Step::Local(letter)) => self.refuse_local(&letter)?,

@@ -55,6 +55,7 @@ impl Judge<'_> {
             (None, Some(Fault::Prohibited)) => return Ok(at_sender(Verdict::Prohibited)),
             (None, Some(Fault::Blackhole)) => return Ok(at_sender(Verdict::Dropped)),
             (None, Some(Fault::NoNeighbour)) => return Ok(at_sender(Verdict::NoNeighbour)),
+            (None, Some(Fault::TooBig(mtu))) => return Ok(at_sender(Verdict::TooBig(mtu))),
             (None, None) => {}
         }
         if attempt.protocol == Protocol::Arp {

@@ -19,6 +19,7 @@ mod frame;
 mod glimpse;
 mod judge;
 mod nodes;
+mod pieces;
 mod receive;
 mod resolve;
 mod respond;

@@ -24,7 +24,9 @@ const UDP: u8 = 17;
 impl Engine<'_> {
     /// Takes note of a frame.
     pub(super) fn see(&mut self, frame: Frame<'_>) {
-        let Some(packet) = parse(frame.bytes) else { return };
+        let at_node = self.stations.get(frame.tap).is_some_and(Option::is_some);
+        let Some(bytes) = self.pieces.whole(&frame, at_node) else { return };
+        let Some(packet) = parse(&bytes) else { return };
         match packet.body {
             Body::Ask(question) if frame.outgoing => self.resolver.kernel_asked(frame.tap, &question),
             Body::Ask(_) => {}
@@ -214,24 +216,10 @@ mod tests {
     use crate::probe::frame::Ends;
     use crate::probe::respond::{request, udp_answer};
     use crate::probe::token::Counters;
-    use crate::probe::track::Conversation;
 
     fn attempt() -> Attempt {
-        Attempt {
-            flow: 0,
-            token: Counters::default().token(),
-            protocol: Protocol::Udp(9000),
-            sender: 0,
-            ends: Ends::V4([10, 0, 1, 11].into(), [203, 0, 113, 101].into()),
-            port: 20_000,
-            ttl: 64,
-            fault: None,
-            requests: Vec::new(),
-            replies: Vec::new(),
-            arrived: None,
-            outcome: None,
-            conversation: Conversation::default(),
-        }
+        let ends = Ends::V4([10, 0, 1, 11].into(), [203, 0, 113, 101].into());
+        Attempt::new(0, Counters::default().token(), Protocol::Udp(9000), 0, ends, 20_000)
     }
 
     #[test]

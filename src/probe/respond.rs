@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use pnet::packet::tcp::TcpFlags;
 
-use super::frame::{Datagram, Ends, Segment};
+use super::build::{UDP_HEADER, V4_HEADER, V6_HEADER};
+use super::frame::{Datagram, Ends, ICMP_HEADER, Segment};
 use super::token::{REQUEST_LENGTH, Token};
 use super::track::Attempt;
 use crate::flow::{Protocol, Seen};
@@ -21,13 +22,28 @@ pub(super) fn request(attempt: &Attempt) -> Option<Datagram<'static>> {
     let segment = match attempt.protocol {
         Protocol::Icmp => {
             // The token tells attempts apart; the number only makes the packets differ as `ping` makes them.
-            Segment::Echo { reply: false, id: attempt.port, sequence: 1, payload: token.request().into() }
+            Segment::Echo { reply: false, id: attempt.port, sequence: 1, payload: filled(attempt, ICMP_HEADER).into() }
         }
-        Protocol::Udp(port) => Segment::Udp { ports: (attempt.port, port), payload: token.request().into() },
+        Protocol::Udp(port) => {
+            Segment::Udp { ports: (attempt.port, port), payload: filled(attempt, UDP_HEADER).into() }
+        }
         Protocol::Tcp(port) => tcp((attempt.port, port), token.client_number(), 0, TcpFlags::SYN, Vec::new()),
         Protocol::Arp => return None,
     };
     Some(Datagram { ends: attempt.ends, ttl: attempt.ttl, segment })
+}
+
+/// A request's payload, as long as the packet is to be.
+fn filled(attempt: &Attempt, header: usize) -> Vec<u8> {
+    let mut payload = attempt.token.request();
+    let headers = header
+        + match attempt.ends {
+            Ends::V4(..) => V4_HEADER,
+            Ends::V6(..) => V6_HEADER,
+        };
+    let length = attempt.size.map_or(0, |size| usize::from(size).saturating_sub(headers));
+    payload.resize(length.max(payload.len()), 0);
+    payload
 }
 
 /// A UDP responder's answer.

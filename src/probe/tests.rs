@@ -73,7 +73,7 @@ fn nodes(machines: &[Machine]) -> Nodes {
 
 fn flow(from: &str, to: &str, protocol: Protocol) -> Flow {
     let from = Name::new(from).unwrap();
-    Flow { from, source: None, to: to.parse().unwrap(), protocol, source_port: None, ttl: None }
+    Flow { from, source: None, to: to.parse().unwrap(), protocol, source_port: None, ttl: None, size: None, df: false }
 }
 
 fn try_flows(machines: Vec<Machine>, flows: &[Flow]) -> Result<Run, ProbeError> {

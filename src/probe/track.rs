@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::frame::{Datagram, Ends, Refusal, Segment};
+use super::respond::TTL;
 use super::token::Token;
 use crate::flow::{Hop, Place, Protocol, Seen};
 use crate::memory::{Detail, ICMP, ICMPV6, TCP, Tuple, UDP};
@@ -28,6 +29,10 @@ pub(super) struct Attempt {
     pub port: u16,
     /// Initial TTL.
     pub ttl: u8,
+    /// Bytes of the IP packet, if it is to be so long.
+    pub size: Option<u16>,
+    /// It may not be cut.
+    pub df: bool,
     /// Why the sender could not send.
     pub fault: Option<Fault>,
     /// Where the request was seen.
@@ -53,6 +58,8 @@ pub(super) enum Fault {
     Blackhole,
     /// Its next hop did not answer.
     NoNeighbour,
+    /// Its link takes packets of so many bytes only.
+    TooBig(u32),
 }
 
 /// What a sender got back.
@@ -116,6 +123,27 @@ fn tuple(protocol: Protocol, ends: Ends, detail: Detail) -> Option<Tuple> {
 }
 
 impl Attempt {
+    /// One that has not begun, with nothing special.
+    pub(super) fn new(flow: usize, token: Token, protocol: Protocol, sender: usize, ends: Ends, port: u16) -> Self {
+        Self {
+            flow,
+            token,
+            protocol,
+            sender,
+            ends,
+            port,
+            ttl: TTL,
+            size: None,
+            df: false,
+            fault: None,
+            requests: Vec::new(),
+            replies: Vec::new(),
+            arrived: None,
+            outcome: None,
+            conversation: Conversation::default(),
+        }
+    }
+
     /// What conntrack may remember of its request, as the sender had it.
     pub(super) fn tuple(&self) -> Option<Tuple> {
         let detail = match (self.protocol, self.ends) {
@@ -134,7 +162,8 @@ impl Attempt {
 
     /// Whether nothing more can come of it that would change the verdict.
     pub(super) fn is_settled(&self) -> bool {
-        self.outcome.is_some() || matches!(self.fault, Some(Fault::NoRoute | Fault::Prohibited | Fault::Blackhole))
+        self.outcome.is_some()
+            || matches!(self.fault, Some(Fault::NoRoute | Fault::Prohibited | Fault::Blackhole | Fault::TooBig(_)))
     }
 
     /// Whether it was last seen to leave a place, and nowhere after: on its way, or gone on a link.

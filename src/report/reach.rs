@@ -168,7 +168,7 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     let (from, to) = ends(flow, owners);
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
     let ends = format!("{from} -> {to}");
-    let asked = flow.source.is_some() || flow.source_port.is_some() || flow.ttl.is_some();
+    let asked = flow.source.is_some() || !flow.options().is_empty();
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path), asked }
 }
 
@@ -179,12 +179,7 @@ pub fn ends(flow: &Flow, owners: &BTreeMap<IpAddr, String>) -> (String, String) 
         put!(from, "@{source}");
     }
     let mut to = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    if let Some(port) = flow.source_port {
-        put!(to, " from {port}");
-    }
-    if let Some(ttl) = flow.ttl {
-        put!(to, " ttl {ttl}");
-    }
+    to.push_str(&flow.options());
     if owners.contains_key(&flow.to) {
         to.push_str(flow.over());
     }

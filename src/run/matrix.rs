@@ -53,6 +53,8 @@ pub(super) fn flows(
                     protocol,
                     source_port: None,
                     ttl: None,
+                    size: None,
+                    df: false,
                 }));
             }
         }

@@ -27,6 +27,8 @@ pub fn flows(text: &str, intent: &Intent) -> Result<Vec<Flow>, Vec<Note>> {
             protocol: subject.protocol,
             source_port: subject.source_port,
             ttl: subject.ttl,
+            size: subject.size,
+            df: subject.df,
             family: subject.family,
             outcome: Outcome::Delivered(Delivery::default()),
         };

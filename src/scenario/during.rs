@@ -79,7 +79,7 @@ fn subject(entry: &Entry, (before, after): (&World, &World), notes: &mut Notes) 
         return after.running.flows.resolve(name, &entry.key_span, notes).then(|| Runs::Open(name.to_owned()));
     }
     let mut words = Words::of_key(entry);
-    let subject = subject::read(&mut words, before, notes)?;
+    let subject = subject::read_running(&mut words, before, notes)?;
     if subject.protocol == Some(Protocol::Arp) {
         notes
             .error(entry.key_span.clone(), "`arp` and `nd` are no flow that runs on")

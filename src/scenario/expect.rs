@@ -71,6 +71,8 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
         family: subject.family,
         source_port: subject.source_port,
         ttl: subject.ttl,
+        size: subject.size,
+        df: subject.df,
         outcome,
     };
     let sendable = check_running(&flow, entry, world, notes)

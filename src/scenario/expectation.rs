@@ -59,6 +59,10 @@ pub struct FlowExpectation {
     pub source_port: Option<u16>,
     /// `ttl N`.
     pub ttl: Option<u8>,
+    /// `size N`.
+    pub size: Option<u16>,
+    /// `df`.
+    pub df: bool,
     /// What must become of them.
     pub outcome: Outcome,
 }

@@ -123,6 +123,8 @@ impl FlowExpectation {
             protocol,
             source_port: self.source_port,
             ttl: self.ttl,
+            size: self.size,
+            df: self.df,
         };
         targets
             .into_iter()
@@ -181,7 +183,7 @@ fn range(first: IpAddr, last: IpAddr) -> Vec<IpAddr> {
 pub(super) fn title(pair: &Pair) -> String {
     let flow = &pair.flow;
     let target = pair.named.as_ref().map_or_else(|| flow.to.to_string(), |name| format!("{name}{}", flow.over()));
-    format!("{} {} -> {target}", flow.spoken(), flow.from)
+    format!("{} {} -> {target}{}", flow.spoken(), flow.from, flow.options())
 }
 
 fn joined<T: Display>(items: &[T]) -> String {

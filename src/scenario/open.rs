@@ -64,6 +64,8 @@ pub(super) fn flow_of(subject: Subject) -> FlowExpectation {
         family: subject.family,
         source_port: subject.source_port,
         ttl: subject.ttl,
+        size: subject.size,
+        df: subject.df,
         outcome: Outcome::Delivered(Delivery::default()),
     }
 }
@@ -96,7 +98,7 @@ impl Builder<'_> {
             return None;
         }
         let mut words = Words::of_flow(flow)?;
-        let subject = subject::read(&mut words, &self.world, &mut self.notes)?;
+        let subject = subject::read_running(&mut words, &self.world, &mut self.notes)?;
         let (protocol, pace) = (subject.protocol, subject.pace.as_ref().map(|(pace, _)| *pace));
         let asked = flow_of(subject);
         let count = asked.flows(&self.world.intent).len();

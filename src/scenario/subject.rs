@@ -28,15 +28,22 @@ pub(super) struct Subject {
     pub(super) family: Option<Family>,
     pub(super) source_port: Option<u16>,
     pub(super) ttl: Option<u8>,
+    pub(super) size: Option<u16>,
+    pub(super) df: bool,
+    /// Where `size` or `df` stands.
+    pub(super) shaped: Option<Span>,
     /// `at RATE`, `for TIME`, and where that stands.
     pub(super) pace: Option<(Pace, Span)>,
 }
 
 /// Words after the target, for suggestions.
-const AFTER_TARGET: [&str; 9] = ["icmp", "arp", "nd", "tcp", "udp", "from", "id", "ttl", "over"];
+const AFTER_TARGET: [&str; 11] = ["icmp", "arp", "nd", "tcp", "udp", "from", "id", "ttl", "size", "df", "over"];
+
+/// The shortest packet that a `size` may ask for, in bytes: headers, and what probes are told apart by.
+const SHORTEST: u32 = 80;
 
 /// Reads a subject. What is wrong is noted; `None` if it is not usable.
-pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
+fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
     let mut good = true;
     let mut sources = Vec::new();
     for word in ends(words, true, notes)? {
@@ -60,10 +67,31 @@ pub(super) fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Optio
             None => good = false,
         }
     }
-    let mut subject =
-        Subject { sources, targets, both, protocol: None, family: None, source_port: None, ttl: None, pace: None };
+    let mut subject = Subject {
+        sources,
+        targets,
+        both,
+        protocol: None,
+        family: None,
+        source_port: None,
+        ttl: None,
+        size: None,
+        df: false,
+        shaped: None,
+        pace: None,
+    };
     good &= options(words, &mut subject, world, notes);
     good.then_some(subject)
+}
+
+/// Reads a subject that runs on: its packets are as short as they get.
+pub(super) fn read_running(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
+    let subject = read(words, world, notes)?;
+    let Some(span) = &subject.shaped else { return Some(subject) };
+    notes
+        .error(span.clone(), "a flow that runs on has no say in how long its packets are")
+        .help("`size` and `df` are for flows below `expect`, and of `dvrlab why`");
+    None
 }
 
 /// Reads a subject of which one packet is sent: it has no rate.
@@ -200,6 +228,7 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
     while let Some(word) = words.take() {
         let done = match word.text.as_str() {
             "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
+            "size" | "df" => shape_option(&word, words, subject, notes),
             "at" | "for" => pace::read(&word, words, &mut subject.pace, notes),
             "over" => over(&word.span, words, subject, notes),
             _ if world.section_of(&word.text).is_some() => {
@@ -285,6 +314,36 @@ fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes:
     true
 }
 
+/// `size N` and `df`.
+fn shape_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
+    if !matches!(subject.protocol, Some(Protocol::Icmp | Protocol::Udp(_))) {
+        notes
+            .error(
+                option.span.clone(),
+                format!("`{}` is of one packet: it needs `icmp` or `udp` before it", option.text),
+            )
+            .help("write `udp size 1400 df`");
+        return false;
+    }
+    subject.shaped = Some(option.span.clone());
+    if option.text == "df" {
+        subject.df = true;
+        return true;
+    }
+    let Some(value) = words.take() else {
+        notes.error(option.span.clone(), "`size` needs a number").help("write `size 1400`: bytes of the IP packet");
+        return false;
+    };
+    match values::integer(&value.text, SHORTEST, u32::from(u16::MAX)) {
+        Ok(size) => subject.size = u16::try_from(size).ok(),
+        Err(wrong) => {
+            notes.error(value.span, wrong.message).help(wrong.help);
+            return false;
+        }
+    }
+    true
+}
+
 fn over(option: &Span, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
     let family = match words.peek_text() {
         Some("ipv4") => Family::V4,
@@ -339,7 +398,7 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
                 .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
             match nearest(name, AFTER_TARGET) {
                 Some(near) => note.help(format!("did you mean `{near}`?")),
-                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT`, `arp` and `nd`; options are `from PORT`, `id N` and `ttl N`"),
+                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT`, `arp` and `nd`; options are `from PORT`, `id N`, `ttl N`, `size N` and `df`"),
             };
             None
         }

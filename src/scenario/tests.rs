@@ -256,8 +256,8 @@ fn deliveries_are_judged() {
         ("vm1 -> web udp: reply ttl 60", "udp/9000 vm1 -> web: reply ttl 62, not 60"),
         ("vm1 -> web udp: reply via cmp1", "udp/9000 vm1 -> web: reply via net1, not cmp1"),
         ("vm1 -> web udp from 5555: port kept", ""),
-        ("vm1 -> web udp from 5556: port kept", "udp/9000 vm1 -> web: port 5555 at the far end, 5556 sent"),
-        ("vm1 -> web udp from 5555: port changed", "udp/9000 vm1 -> web: port 5555 at the far end, 5555 sent"),
+        ("vm1 -> web udp from 5556: port kept", "udp/9000 vm1 -> web from 5556: port 5555 at the far end, 5556 sent"),
+        ("vm1 -> web udp from 5555: port changed", "udp/9000 vm1 -> web from 5555: port 5555 at the far end, 5555 sent"),
         ("vm1 -> web udp: port 1-2", "udp/9000 vm1 -> web: port 5555 at the far end, unknown sent"),
         ("vm1, vm2 -> web udp: port distinct", "udp/9000 vm2 -> web: port 5555, the same as udp/9000 vm1 -> web"),
         (

@@ -112,6 +112,8 @@ impl Lab {
             protocol: *protocol,
             source_port: None,
             ttl: None,
+            size: None,
+            df: false,
         };
         let flows: Vec<Flow> = flows.iter().map(flow).collect();
         run(&self.wire, &self.nodes, &flows, &mut self.counters.borrow_mut(), &Options::default())

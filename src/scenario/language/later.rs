@@ -7,9 +7,7 @@ const LATER: &[(&str, &str)] = &[
     // keys of a step
     ("step", "within"),
     // flows
-    ("option", "size"),
     ("option", "bytes"),
-    ("option", "df"),
     ("option", "count"),
     ("subject", "underlay"),
     ("subject", "network"),
