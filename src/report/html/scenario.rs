@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::{badge, ledger, matrix, shown, state};
 use crate::record::{Record, Scene, StepRecord};
+use crate::report::reach::{claims, exchanged};
 use crate::report::{drawing, step_title};
 
 pub(super) fn page(record: &Record) -> Markup {
@@ -83,7 +84,23 @@ fn told(step: &StepRecord) -> Markup {
             @for finding in &step.watch {
                 @for (_, sentence) in finding.sentences() { p.finding { strong { "watch " } (sentence) } }
             }
+            (found(step))
             (ledger::flows(step))
+        }
+    }
+}
+
+/// What packets made to order came to, whose address is whose no longer, and hosts that have not heard of all.
+fn found(step: &StepRecord) -> Markup {
+    let exchanged: Vec<String> = exchanged(step).collect();
+    html! {
+        @if !exchanged.is_empty() { pre.found { (exchanged.join("\n")) } }
+        @for claim in claims(step) { p.finding { (claim) } }
+        @for (host, lines) in &step.stale {
+            details.stale {
+                summary { (host) " is stale: it differs from what is asked for by " (lines.len()) @if lines.len() == 1 { " line" } @else { " lines" } }
+                ol.lines { @for line in lines { li { (line) } } }
+            }
         }
     }
 }
