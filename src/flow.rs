@@ -51,6 +51,17 @@ pub struct Flow {
     pub to: IpAddr,
     /// How.
     pub protocol: Protocol,
+    /// What else is asked of its packets.
+    #[serde(flatten)]
+    pub options: PacketOptions,
+    /// Which one it is of several that are alike: 0 is the first.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub copy: u16,
+}
+
+/// What may be asked of the packets of a flow, beyond who sends what to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PacketOptions {
     /// Source port, or echo id; free unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
@@ -60,27 +71,43 @@ pub struct Flow {
     /// Length of the IP packet in bytes; as short as it gets unless told otherwise. TCP has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u16>,
+    /// Bytes to transfer over TCP; as few as it gets unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u32>,
     /// It may not be cut into fragments: IPv4's "don't fragment". IPv6 lets no router do so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub df: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_first(copy: &u16) -> bool {
+    *copy == 0
+}
+
+impl PacketOptions {
+    /// As the language writes them behind the target: ` from 5555 ttl 3 size 1400 df`.
+    pub fn suffix(&self) -> String {
+        let port = self.source_port.map(|port| format!(" from {port}"));
+        let ttl = self.ttl.map(|ttl| format!(" ttl {ttl}"));
+        let size = self.size.map(|size| format!(" size {size}"));
+        let bytes = self.bytes.map(|bytes| format!(" bytes {bytes}"));
+        let df = self.df.then(|| " df".to_owned());
+        [port, ttl, size, bytes, df].into_iter().flatten().collect()
+    }
+}
+
 impl Flow {
+    /// One of which nothing else is asked.
+    pub fn new(from: Name, to: IpAddr, protocol: Protocol) -> Self {
+        Self { from, source: None, to, protocol, options: PacketOptions::default(), copy: 0 }
+    }
+
     /// What it speaks, as the language writes it: `nd` is ARP's part in IPv6.
     pub fn spoken(&self) -> String {
         match self.protocol {
             Protocol::Arp if self.to.is_ipv6() => "nd".to_owned(),
             protocol @ (Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Arp) => protocol.to_string(),
         }
-    }
-
-    /// What else is asked for, as the language writes it behind the target: ` from 5555 ttl 3 size 1400 df`.
-    pub fn options(&self) -> String {
-        let port = self.source_port.map(|port| format!(" from {port}"));
-        let ttl = self.ttl.map(|ttl| format!(" ttl {ttl}"));
-        let size = self.size.map(|size| format!(" size {size}"));
-        let df = self.df.then(|| " df".to_owned());
-        [port, ttl, size, df].into_iter().flatten().collect()
     }
 
     /// What follows a target that is called by its name: nothing for IPv4, and nothing where the protocol says it.

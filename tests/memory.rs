@@ -61,16 +61,7 @@ fn send(built: &Built, intent: &Intent, port: u16) {
 
 fn probe(built: &Built) {
     let (from, to) = (Name::new("vm1").unwrap(), "198.51.100.2".parse().unwrap());
-    let flow = Flow {
-        from,
-        source: None,
-        to,
-        protocol: Protocol::Udp(9000),
-        source_port: None,
-        ttl: None,
-        size: None,
-        df: false,
-    };
+    let flow = Flow::new(from, to, Protocol::Udp(9000));
     assert_eq!(built.lab.send(&[flow]).unwrap()[0].verdict, Verdict::Delivered);
 }
 

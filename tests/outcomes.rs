@@ -120,7 +120,7 @@ fn host(text: &str) -> HostName {
 
 fn flow(to: [u8; 4], protocol: Protocol) -> Flow {
     let from = Name::new("vm1").unwrap();
-    Flow { from, source: None, to: IpAddr::from(to), protocol, source_port: None, ttl: None, size: None, df: false }
+    Flow::new(from, IpAddr::from(to), protocol)
 }
 
 /// A route that prohibits, put there behind the agent's back, is told as that, by the address that said so.

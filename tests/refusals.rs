@@ -150,16 +150,7 @@ fn id(text: &str) -> Id {
 /// Probes of both instances to the machine outside.
 fn flows() -> Vec<Flow> {
     let of = |from: &'static str| {
-        Protocol::MATRIX.map(|protocol| Flow {
-            from: Name::new(from).unwrap(),
-            source: None,
-            to: address("198.51.100.2"),
-            protocol,
-            source_port: None,
-            ttl: None,
-            size: None,
-            df: false,
-        })
+        Protocol::MATRIX.map(|protocol| Flow::new(Name::new(from).unwrap(), address("198.51.100.2"), protocol))
     };
     ["vm1", "vm2"].into_iter().flat_map(of).collect()
 }

@@ -118,16 +118,7 @@ fn seen_at_last(lab: &Lab) -> (BTreeMap<(String, Class), u64>, Vec<String>) {
 }
 
 fn probe(lab: &Lab, from: &str, to: &str) -> Vec<ProbeReport> {
-    let flow = |protocol| Flow {
-        from: name(from),
-        source: None,
-        to: to.parse().unwrap(),
-        protocol,
-        source_port: None,
-        ttl: None,
-        size: None,
-        df: false,
-    };
+    let flow = |protocol| Flow::new(name(from), to.parse().unwrap(), protocol);
     lab.send(&[flow(Protocol::Udp(9000))]).unwrap()
 }
 
@@ -183,16 +174,7 @@ fn a_second_owner_is_seen() {
         let before = intent(Deviation::DropInvalid, true);
         let built = Built::new(&before);
         built.lab.watch(&settled(&after(&before, "  - move_gateway: { router: r1, to: net2 }\n"))).unwrap();
-        let ask = Flow {
-            from: name("peer"),
-            source: None,
-            to: "203.0.113.10".parse().unwrap(),
-            protocol: Protocol::Arp,
-            source_port: None,
-            ttl: None,
-            size: None,
-            df: false,
-        };
+        let ask = Flow::new(name("peer"), "203.0.113.10".parse().unwrap(), Protocol::Arp);
         built.lab.send(&[ask]).unwrap();
         let (counts, caught) = seen(&built.lab);
         assert_eq!(counts.keys().filter(|(_, class)| class.is_violation()).count(), 1, "{counts:?}");

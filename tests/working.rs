@@ -73,16 +73,7 @@ fn reaches_upstream(path: &Path, step: usize) {
     lab.apply(&config.host, &plan, &mut |_op| {}).unwrap_or_else(|error| panic!("{file} step {step}: {error:?}"));
     assert_eq!(lab.observe(&config.host).unwrap(), wanted);
     let name: Name = "vm".parse().unwrap();
-    let to = |protocol| Flow {
-        from: name.clone(),
-        source: None,
-        to: upstream,
-        protocol,
-        source_port: None,
-        ttl: None,
-        size: None,
-        df: false,
-    };
+    let to = |protocol| Flow::new(name.clone(), upstream, protocol);
     let reports = lab.send(&[to(Protocol::Icmp), to(Protocol::Udp(9000)), to(Protocol::Tcp(80))]).unwrap();
     for report in reports {
         assert_eq!(report.verdict, Verdict::Delivered, "{file} step {step}: {report:?}");

@@ -231,16 +231,7 @@ impl Standing {
         let mut flows = Vec::new();
         for from in addresses.keys() {
             for to in addresses.iter().filter(|(name, _)| *name != from).flat_map(|(_, addresses)| addresses) {
-                flows.extend(Protocol::MATRIX.map(|protocol| Flow {
-                    from: (*from).clone(),
-                    source: None,
-                    to: *to,
-                    protocol,
-                    source_port: None,
-                    ttl: None,
-                    size: None,
-                    df: false,
-                }));
+                flows.extend(Protocol::MATRIX.map(|protocol| Flow::new((*from).clone(), *to, protocol)));
             }
         }
         flows

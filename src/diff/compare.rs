@@ -117,7 +117,10 @@ fn answered(step: &StepRecord) -> Vec<String> {
 /// The ends and the protocol of a flow, by which it is known on both sides.
 fn known(report: &ProbeReport, step: &StepRecord) -> (String, String, String) {
     let (from, to) = ends(&report.flow, &step.owners);
-    (from, to, report.flow.spoken())
+    let spoken = report.flow.spoken();
+    // One of several that are sent alike.
+    let spoken = if report.flow.copy == 0 { spoken } else { format!("{spoken} (number {})", report.flow.copy + 1) };
+    (from, to, spoken)
 }
 
 /// Flows of a step that the other side's has not, one line a pair of ends.

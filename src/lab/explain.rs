@@ -85,9 +85,14 @@ impl Lab {
             let witness = self.witness(netns, before.remove(&place).unwrap_or_default(), passes(events, &traits))?;
             witnesses.insert(place, witness);
         }
-        let report = run.map_err(failed)?.reports.pop().ok_or_else(|| DataplaneError::Probe("no report".to_owned()))?;
+        let mut run = run.map_err(failed)?;
+        // The last attempt is the one that was judged. What closes a long transfer has numbers that look like another's.
+        let judged = run.attempts.last().map(|(number, _)| *number);
+        let report = run.reports.pop().ok_or_else(|| DataplaneError::Probe("no report".to_owned()))?;
         self.forget_connections(&others)?;
-        self.assemble(report, &recorder.seen(), &witnesses)
+        let seen =
+            recorder.seen().into_iter().filter(|frame| Some(frame.glimpse.attempt) == judged).collect::<Vec<_>>();
+        self.assemble(report, judged, &seen, &witnesses)
     }
 
     fn witness(&self, netns: Rc<Netns>, before: Vec<Connection>, passes: Vec<Pass>) -> Result<Witness, DataplaneError> {
@@ -101,12 +106,11 @@ impl Lab {
     fn assemble(
         &self,
         report: ProbeReport,
+        attempt: Option<u32>,
         frames: &[Seen],
         witnesses: &BTreeMap<Place, Witness>,
     ) -> Result<Explanation, DataplaneError> {
-        // The last attempt is the one that was judged.
-        let attempt = frames.iter().map(|frame| frame.glimpse.attempt).max();
-        let frames: Vec<&Seen> = frames.iter().filter(|frame| Some(frame.glimpse.attempt) == attempt).collect();
+        let frames: Vec<&Seen> = frames.iter().collect();
         let there = self.way(&report.path, Packet::Request, &frames, witnesses, report.flow.protocol)?;
         let back = self.way(&report.reply_path, Packet::Answer, &frames, witnesses, report.flow.protocol)?;
         let about: Vec<&Seen> = frames.iter().filter(|frame| frame.glimpse.part == Packet::Error).copied().collect();

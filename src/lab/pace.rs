@@ -15,7 +15,7 @@ use tokio::runtime;
 
 use super::{Lab, make};
 use crate::dataplane::DataplaneError;
-use crate::flow::{Flow, Place};
+use crate::flow::{Flow, PacketOptions, Place};
 use crate::kernel::wire::LinuxWire;
 use crate::kernel::{Netns, now};
 use crate::ledger::{Course, Pace, Paced};
@@ -72,7 +72,8 @@ impl Lab {
         let counters = &mut *self.counters.borrow_mut();
         let apart = paced.into_iter().map(|course| {
             let source_port = Some(counters.free(course.flow.protocol));
-            Course { flow: Flow { source_port, ..course.flow }, quiet: true, ..course }
+            let options = PacketOptions { source_port, ..course.flow.options };
+            Course { flow: Flow { options, ..course.flow }, quiet: true, ..course }
         });
         let begin = Order::Begin(apart.collect());
         let mut standing = self.pacer.borrow_mut();

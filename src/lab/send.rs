@@ -74,7 +74,7 @@ impl Lab {
     pub(super) fn sent(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
         let failed = |error: ProbeError| DataplaneError::Probe(make::reason(&error));
         // One that is to look like another may be tracked as part of it.
-        if flows.iter().any(|flow| flow.source_port.is_some()) {
+        if flows.iter().any(|flow| flow.options.source_port.is_some()) {
             let others = self.connections_before()?;
             let run = self.probe(flows).map_err(failed)?;
             self.forget_connections(&others)?;

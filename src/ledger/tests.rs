@@ -67,16 +67,7 @@ fn judged(demand: &Demand, packets: &[Packet], moments: &[Moment]) -> Vec<String
 }
 
 fn judged_after(past: &Past, demand: &Demand, packets: &[Packet], moments: &[Moment]) -> Vec<String> {
-    let flow = Flow {
-        from: Name::new("vm1").expect("a name"),
-        source: None,
-        to: address("198.51.100.2"),
-        protocol: Protocol::Udp(9000),
-        source_port: None,
-        ttl: None,
-        size: None,
-        df: false,
-    };
+    let flow = Flow::new(Name::new("vm1").expect("a name"), address("198.51.100.2"), Protocol::Udp(9000));
     let course = Course { number: 1, flow, quiet: false, pace: None };
     let tenants = [address(OWN)].into_iter().collect();
     demand.judge(&account(&course, past, packets, moments, &tenants), Some(address(OWN)))

@@ -27,7 +27,7 @@ const ARP_LENGTH: usize = 28;
 pub(super) const V4_HEADER: usize = 20;
 pub(super) const V6_HEADER: usize = 40;
 pub(super) const UDP_HEADER: usize = 8;
-const TCP_HEADER: usize = 20;
+pub(super) const TCP_HEADER: usize = 20;
 /// A solicitation or advertisement with one link-layer address option.
 const DISCOVERY_LENGTH: usize = 32;
 /// RFC 4861: what neighbour discovery carries as hop limit, so that nobody beyond the link can forge it.

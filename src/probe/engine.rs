@@ -16,6 +16,7 @@ use super::resolve::{Leg, Letter, Resolver, Step};
 use super::respond::{TTL, request};
 use super::token::{Counters, Token};
 use super::track::{Attempt, Fault, Outcome, passage};
+use super::transfer::Transfer;
 use super::wire::{Wire, WireError};
 use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use crate::memory::Tuple;
@@ -221,16 +222,17 @@ impl<'a> Engine<'a> {
             return Err(ProbeError::ForeignSource { node: flow.from.clone(), source_address: from });
         }
         let ends = Ends::new(from, flow.to).ok_or(ProbeError::MixedFamilies { from, to: flow.to })?;
-        let port = flow.source_port.unwrap_or_else(|| match flow.protocol {
+        let port = flow.options.source_port.unwrap_or_else(|| match flow.protocol {
             Protocol::Icmp => counters.echo_id(),
             Protocol::Tcp(_) => counters.tcp_port(),
             Protocol::Udp(_) => counters.udp_port(),
             Protocol::Arp => 0,
         });
         let attempt = Attempt {
-            ttl: flow.ttl.unwrap_or(TTL),
-            size: flow.size,
-            df: flow.df,
+            ttl: flow.options.ttl.unwrap_or(TTL),
+            size: flow.options.size,
+            df: flow.options.df || flow.options.bytes.is_some(),
+            transfer: flow.options.bytes.map(Transfer::new),
             ..Attempt::new(index, counters.token(), flow.protocol, tap, ends, port)
         };
         if let Some(datagram) = request(&attempt) {
@@ -259,7 +261,10 @@ impl<'a> Engine<'a> {
         frame: Vec<u8>,
     ) -> Result<Result<Vec<Vec<u8>>, Fault>, ProbeError> {
         let wanted = self.attempts.get(letter.attempt).filter(|attempt| attempt.size.is_some() || attempt.df);
-        match wanted.filter(|_| letter.leg == Leg::Request) {
+        let its_own = |attempt: &&Attempt| {
+            letter.leg == Leg::Request || (attempt.transfer.is_some() && letter.tap == attempt.sender)
+        };
+        match wanted.filter(its_own) {
             Some(attempt) => Ok(pieces::shaped(&frame, attempt, self.port(letter.tap, device)?.mtu)),
             None => Ok(Ok(vec![frame])),
         }
@@ -269,7 +274,7 @@ impl<'a> Engine<'a> {
         self.port(tap, device).map(|port| port.mac)
     }
 
-    fn port(&self, tap: usize, device: &DeviceName) -> Result<&Port, ProbeError> {
+    pub(super) fn port(&self, tap: usize, device: &DeviceName) -> Result<&Port, ProbeError> {
         let port = self.stations.get(tap).copied().flatten().and_then(|node| node.port(device));
         match port {
             Some(port) => Ok(port),

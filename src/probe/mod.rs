@@ -27,6 +27,7 @@ mod respond;
 mod tests;
 mod token;
 mod track;
+mod transfer;
 mod wire;
 
 pub use drive::{ALONG, CLOCK, Drive, OwnedFrame, PACED};

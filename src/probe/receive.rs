@@ -3,17 +3,16 @@
 //! In: frames. Out: notes in the attempts and the resolver, and the packets that come next. Never: a frame sent (the engine
 //! does that between sweeps).
 
-use std::net::IpAddr;
-
 use pnet::packet::tcp::TcpFlags;
 
 use super::engine::Engine;
-use super::frame::{Body, Datagram, Neighbour, Refusal, Segment, parse};
+use super::frame::{Body, Datagram, Ends, Neighbour, Refusal, Segment, parse};
 use super::nodes::Node;
 use super::resolve::{Leg, Letter};
-use super::respond::{accept, hang_up, speak, tcp_answer, udp_answer};
+use super::respond::{accept, hang_up, say, speak, tcp_answer, udp_answer};
 use super::token::{Mark, Part, mark, statement};
 use super::track::{Attempt, Outcome, passage, source_port};
+use super::transfer::{Taken, next_batch};
 use super::wire::Frame;
 use crate::flow::{Protocol, Seen};
 
@@ -58,7 +57,8 @@ impl Engine<'_> {
         let Some(index) = self.find(&quoted.segment, mark) else { return };
         let Some(attempt) = self.attempts.get_mut(index) else { return };
         if !frame.outgoing && frame.tap == attempt.sender {
-            refuse(attempt, datagram, refusal, quoted);
+            let next = refuse(attempt, datagram, refusal, quoted);
+            self.post(frame.tap, index, next);
         }
     }
 
@@ -70,7 +70,7 @@ impl Engine<'_> {
         let Some(index) = self.find(&datagram.segment, mark) else { return };
         let station = self.stations.get(frame.tap).copied().flatten();
         let Some(attempt) = self.attempts.get_mut(index) else { return };
-        if counts_for_the_way(&datagram.segment, mark.part) {
+        if counts_for_the_way(attempt, &datagram.segment, mark.part) {
             let way = match mark.part {
                 Part::Request => &mut attempt.requests,
                 Part::Answer => &mut attempt.replies,
@@ -82,11 +82,18 @@ impl Engine<'_> {
         }
         let next = match (mark.part, station) {
             (Part::Request, Some(node)) if node.owns(datagram.ends.destination()) => arrive(attempt, node, datagram),
-            (Part::Answer, Some(_)) if frame.tap == attempt.sender => come_back(attempt, datagram),
-            (Part::Request | Part::Answer, _) => None,
+            (Part::Answer, Some(node)) if frame.tap == attempt.sender => {
+                let mtu = node.port(frame.device).map_or(u32::MAX, |port| port.mtu);
+                come_back(attempt, datagram, mtu)
+            }
+            (Part::Request | Part::Answer, _) => Vec::new(),
         };
-        if let Some((leg, datagram)) = next {
-            self.resolver.post(Letter { tap: frame.tap, attempt: index, leg, datagram });
+        self.post(frame.tap, index, next);
+    }
+
+    fn post(&mut self, tap: usize, attempt: usize, next: Next) {
+        for (leg, datagram) in next {
+            self.resolver.post(Letter { tap, attempt, leg, datagram });
         }
     }
 
@@ -109,9 +116,17 @@ impl Engine<'_> {
     }
 }
 
-/// Of a TCP conversation the SYN and what answers it show the way; the rest follows it.
-fn counts_for_the_way(segment: &Segment<'_>, part: Part) -> bool {
+/// Of a TCP conversation the SYN and what answers it show the way; the rest follows it. Of a transfer it is the first byte of
+/// each end: a handshake passes where long segments do not.
+fn counts_for_the_way(attempt: &Attempt, segment: &Segment<'_>, part: Part) -> bool {
+    let transfer = attempt.transfer.as_ref().filter(|_| attempt.conversation.spoken);
     match (segment, part) {
+        (Segment::Tcp { sequence, payload, .. }, Part::Request) if let Some(transfer) = transfer => {
+            *sequence == attempt.token.client_number().wrapping_add(1) && transfer.begins_with(payload.len())
+        }
+        (Segment::Tcp { sequence, payload, .. }, Part::Answer) if transfer.is_some() => {
+            *sequence == attempt.token.server_number().wrapping_add(1) && !payload.is_empty()
+        }
         (Segment::Tcp { flags, .. }, Part::Request) => flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN,
         (Segment::Tcp { flags, .. }, Part::Answer) => flags & (TcpFlags::SYN | TcpFlags::RST) != 0,
         (Segment::Echo { .. } | Segment::Udp { .. }, _) => true,
@@ -120,7 +135,7 @@ fn counts_for_the_way(segment: &Segment<'_>, part: Part) -> bool {
 }
 
 /// What is sent next, and what part of the attempt that is.
-type Next = Option<(Leg, Datagram<'static>)>;
+type Next = Vec<(Leg, Datagram<'static>)>;
 
 /// A request has come to a node that owns its destination.
 fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
@@ -135,78 +150,139 @@ fn arrive(attempt: &mut Attempt, node: &Node, datagram: &Datagram<'_>) -> Next {
     match &datagram.segment {
         Segment::Echo { .. } => {
             attempt.arrived = Some(seen);
-            None
+            Vec::new()
         }
         Segment::Udp { ports, .. } => {
             let answers = node.answers(UDP, ports.1);
             let first = !std::mem::replace(&mut attempt.conversation.answered, true);
             let answer = (answers && first).then(|| (Leg::Reply, udp_answer(token, ends, *ports, &seen)));
             attempt.arrived = Some(seen);
-            answer
+            answer.into_iter().collect()
         }
-        Segment::Tcp { ports, flags, payload, .. } => {
+        Segment::Tcp { ports, flags, sequence, payload, .. } => {
             let answers = node.answers(TCP, ports.1);
             if flags & TcpFlags::RST != 0 {
-                None
+                Vec::new()
             } else if flags & TcpFlags::SYN != 0 {
                 let first = !std::mem::replace(&mut attempt.conversation.answered, true);
                 attempt.arrived.get_or_insert(seen);
-                (answers && first).then(|| (Leg::Reply, accept(token, ends, *ports)))
+                (answers && first).then(|| (Leg::Reply, accept(token, ends, *ports))).into_iter().collect()
+            } else if attempt.transfer.is_some() {
+                let segment = (*sequence, payload.len(), flags & TcpFlags::PSH != 0);
+                take(attempt, seen, (ends, *ports), segment).filter(|_| answers).into_iter().collect()
             } else {
                 let first = !payload.is_empty() && !std::mem::replace(&mut attempt.conversation.replied, true);
                 let answer = (answers && first).then(|| (Leg::Further, tcp_answer(token, ends, *ports, &seen)));
                 attempt.arrived = Some(seen);
-                answer
+                answer.into_iter().collect()
             }
         }
-        Segment::Error { .. } => None,
+        Segment::Error { .. } => Vec::new(),
     }
+}
+
+/// A segment of a transfer has come: sequence number, length, and whether it ends a batch. What is said to it.
+fn take(
+    attempt: &mut Attempt,
+    seen: Seen,
+    (ends, ports): (Ends, (u16, u16)),
+    (sequence, length, last): (u32, usize, bool),
+) -> Option<(Leg, Datagram<'static>)> {
+    let (token, transfer) = (attempt.token, attempt.transfer.as_mut()?);
+    let offset = sequence.wrapping_sub(token.client_number().wrapping_add(1));
+    let payload = match transfer.take(offset, length, last) {
+        Taken::More => return None,
+        Taken::Batch => token.answer_start(),
+        Taken::All => {
+            let payload = token.answer(&seen);
+            attempt.arrived = Some(seen);
+            payload
+        }
+    };
+    let numbers = transfer.answer((token.server_number(), token.client_number()), payload.len());
+    let flags = TcpFlags::PSH | TcpFlags::ACK;
+    // The first of them is the answer whose way counts.
+    let leg = if numbers.0 == token.server_number().wrapping_add(1) { Leg::Reply } else { Leg::Further };
+    Some((leg, say(ends.reversed(), (ports.1, ports.0), numbers, flags, payload)))
 }
 
 /// An error has come to the attempt's sender. It counts only if it quotes the packet as it was sent: a sender's kernel would
 /// not take any other to be its own.
-fn refuse(attempt: &mut Attempt, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) {
-    if datagram.ends.destination() == attempt.ends.source() && quoted.ends == attempt.ends {
-        attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+///
+/// Who transfers over TCP does not give up where a link takes less: it sends shorter segments (RFC 1191).
+fn refuse(attempt: &mut Attempt, datagram: &Datagram<'_>, refusal: Refusal, quoted: &Datagram<'_>) -> Next {
+    if datagram.ends.destination() != attempt.ends.source() || quoted.ends != attempt.ends {
+        return Vec::new();
     }
+    if let (Some(transfer), Refusal::TooBig(mtu), Segment::Tcp { ports, .. }) =
+        (&mut attempt.transfer, refusal, &quoted.segment)
+    {
+        let shorter = transfer.fit(mtu, attempt.ends);
+        return if shorter { next_batch(attempt, *ports) } else { Vec::new() };
+    }
+    attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+    Vec::new()
 }
 
 /// An answer has come to the attempt's sender. It counts only if it comes from where the request went to: a sender's kernel
 /// would not take any other to be its own.
-fn come_back(attempt: &mut Attempt, datagram: &Datagram<'_>) -> Next {
+fn come_back(attempt: &mut Attempt, datagram: &Datagram<'_>, mtu: u32) -> Next {
     if datagram.ends != attempt.ends.reversed() || attempt.outcome.is_some() {
-        return None;
+        return Vec::new();
     }
     match (&datagram.segment, attempt.protocol) {
+        (Segment::Tcp { ports, .. }, Protocol::Tcp(port)) if *ports == (port, attempt.port) => {
+            told(attempt, datagram, (attempt.port, port), mtu)
+        }
+        (Segment::Echo { .. } | Segment::Udp { .. }, _) => {
+            attempt.outcome = answered(attempt, datagram);
+            Vec::new()
+        }
+        (Segment::Tcp { .. } | Segment::Error { .. }, _) => Vec::new(),
+    }
+}
+
+/// What an echo reply or a datagram answers.
+fn answered(attempt: &Attempt, datagram: &Datagram<'_>) -> Option<Outcome> {
+    match (&datagram.segment, attempt.protocol) {
         (Segment::Echo { id, .. }, Protocol::Icmp) if *id == attempt.port => {
-            attempt.outcome = Some(Outcome::Answered(None, datagram.ttl));
-            None
+            Some(Outcome::Answered(None, datagram.ttl))
         }
         (Segment::Udp { ports, payload }, Protocol::Udp(port)) if *ports == (port, attempt.port) => {
-            let seen = statement(payload)?;
-            attempt.outcome = Some(Outcome::Answered(Some(seen), datagram.ttl));
-            None
-        }
-        (Segment::Tcp { ports, flags, sequence, payload, .. }, Protocol::Tcp(port))
-            if *ports == (port, attempt.port) =>
-        {
-            let own = (attempt.port, port);
-            if flags & TcpFlags::RST != 0 {
-                let by: IpAddr = datagram.ends.source();
-                attempt.outcome = Some(Outcome::Refused(Refusal::Refused, by));
-                None
-            } else if flags & TcpFlags::SYN != 0 {
-                let first = !std::mem::replace(&mut attempt.conversation.spoken, true);
-                first.then(|| (Leg::Further, speak(attempt, own)))
-            } else {
-                let seen = statement(payload)?;
-                let end = sequence.wrapping_add(u32::try_from(payload.len()).ok()?);
-                attempt.outcome = Some(Outcome::Answered(Some(seen), datagram.ttl));
-                Some((Leg::Further, hang_up(attempt, own, end)))
-            }
+            Some(Outcome::Answered(Some(statement(payload)?), datagram.ttl))
         }
         (Segment::Echo { .. } | Segment::Udp { .. } | Segment::Tcp { .. } | Segment::Error { .. }, _) => None,
     }
+}
+
+/// What a segment from the far end leads to. `own` are the ports as the sender has them, `mtu` is its link's.
+fn told(attempt: &mut Attempt, datagram: &Datagram<'_>, own: (u16, u16), mtu: u32) -> Next {
+    let Segment::Tcp { flags, sequence, acknowledgement, payload, .. } = &datagram.segment else { return Vec::new() };
+    if flags & TcpFlags::RST != 0 {
+        attempt.outcome = Some(Outcome::Refused(Refusal::Refused, datagram.ends.source()));
+        return Vec::new();
+    }
+    if flags & TcpFlags::SYN != 0 {
+        let first = !std::mem::replace(&mut attempt.conversation.spoken, true);
+        return match &mut attempt.transfer {
+            _ if !first => Vec::new(),
+            Some(transfer) => {
+                transfer.fit(mtu, attempt.ends);
+                next_batch(attempt, own)
+            }
+            None => vec![(Leg::Further, speak(attempt, own))],
+        };
+    }
+    if let Some(seen) = statement(payload) {
+        let end = sequence.wrapping_add(u32::try_from(payload.len()).unwrap_or(u32::MAX));
+        attempt.outcome = Some(Outcome::Answered(Some(seen), datagram.ttl));
+        return vec![(Leg::Further, hang_up(attempt, own, end))];
+    }
+    if let Some(transfer) = &mut attempt.transfer {
+        transfer.acknowledge(*acknowledgement, attempt.token.client_number());
+        return next_batch(attempt, own);
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -231,7 +307,7 @@ mod tests {
         let answer = udp_answer(attempt.token, attempt.ends, (20_000, 9000), &seen);
         let outcome = |datagram: &Datagram<'_>| {
             let mut attempt = attempt.clone();
-            come_back(&mut attempt, datagram);
+            come_back(&mut attempt, datagram, 1500);
             attempt.outcome
         };
         assert_eq!(outcome(&answer), Some(Outcome::Answered(Some(seen.clone()), 64)));

@@ -11,6 +11,7 @@ use super::build::{UDP_HEADER, V4_HEADER, V6_HEADER};
 use super::frame::{Datagram, Ends, ICMP_HEADER, Segment};
 use super::token::{REQUEST_LENGTH, Token};
 use super::track::Attempt;
+use super::transfer::Transfer;
 use crate::flow::{Protocol, Seen};
 
 /// Initial TTL of everything that a harness's end sends unless told otherwise; Linux's default.
@@ -70,14 +71,25 @@ pub(super) fn speak(attempt: &Attempt, ports: (u16, u16)) -> Datagram<'static> {
 /// A TCP responder's answer to the payload.
 pub(super) fn tcp_answer(token: Token, ends: Ends, ports: (u16, u16), seen: &Seen) -> Datagram<'static> {
     let flags = TcpFlags::PSH | TcpFlags::ACK;
-    let acknowledgement = token.client_number() + 1 + REQUEST_LENGTH;
-    let segment = tcp((ports.1, ports.0), token.server_number() + 1, acknowledgement, flags, token.answer(seen));
-    Datagram { ends: ends.reversed(), ttl: TTL, segment }
+    let numbers = (token.server_number() + 1, token.client_number() + 1 + REQUEST_LENGTH);
+    say(ends.reversed(), (ports.1, ports.0), numbers, flags, token.answer(seen))
+}
+
+/// A segment within a connection; `numbers` are those of sequence and acknowledgement.
+pub(super) fn say(
+    ends: Ends,
+    ports: (u16, u16),
+    numbers: (u32, u32),
+    flags: u8,
+    payload: Vec<u8>,
+) -> Datagram<'static> {
+    Datagram { ends, ttl: TTL, segment: tcp(ports, numbers.0, numbers.1, flags, payload) }
 }
 
 /// The sender's reset, which ends the connection wherever it is tracked. `end` is the sequence number after the answer.
 pub(super) fn hang_up(attempt: &Attempt, ports: (u16, u16), end: u32) -> Datagram<'static> {
-    let number = attempt.token.client_number() + 1 + REQUEST_LENGTH;
+    let sent = attempt.transfer.as_ref().map_or(REQUEST_LENGTH, Transfer::length);
+    let number = attempt.token.client_number().wrapping_add(1).wrapping_add(sent);
     let segment = tcp(ports, number, end, TcpFlags::RST | TcpFlags::ACK, Vec::new());
     Datagram { ends: attempt.ends, ttl: attempt.ttl, segment }
 }

@@ -10,7 +10,7 @@ use super::nodes::Nodes;
 use super::token::Counters;
 use super::wire::{RouteAnswer, Wire as _};
 use super::{Options, ProbeError, Run, run};
-use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
+use crate::flow::{Flow, PacketOptions, Place, ProbeReport, Protocol, Verdict};
 use crate::name::{Id, Name};
 use crate::net::Mac;
 use crate::topology::{NodeAttach, NodePort, NodeTopology, Topology};
@@ -73,7 +73,7 @@ fn nodes(machines: &[Machine]) -> Nodes {
 
 fn flow(from: &str, to: &str, protocol: Protocol) -> Flow {
     let from = Name::new(from).unwrap();
-    Flow { from, source: None, to: to.parse().unwrap(), protocol, source_port: None, ttl: None, size: None, df: false }
+    Flow::new(from, to.parse().unwrap(), protocol)
 }
 
 fn try_flows(machines: Vec<Machine>, flows: &[Flow]) -> Result<Run, ProbeError> {
@@ -174,7 +174,8 @@ fn who_says_no_is_named(
 
 #[test]
 fn time_exceeded_is_expired() {
-    let report = probe(machines(), Flow { ttl: Some(1), ..flow("vm1", "203.0.113.2", Protocol::Icmp) });
+    let options = PacketOptions { ttl: Some(1), ..PacketOptions::default() };
+    let report = probe(machines(), Flow { options, ..flow("vm1", "203.0.113.2", Protocol::Icmp) });
     assert_eq!((report.verdict, report.by), (Verdict::Expired, Some(address("10.0.1.1"))));
 }
 
@@ -313,7 +314,8 @@ fn all_at_once_each_gets_its_own() {
 
 #[test]
 fn flows_of_one_tuple_are_told_apart() {
-    let twin = Flow { source_port: Some(20_500), ..flow("vm1", "10.0.1.12", UDP) };
+    let options = PacketOptions { source_port: Some(20_500), ..PacketOptions::default() };
+    let twin = Flow { options, ..flow("vm1", "10.0.1.12", UDP) };
     let run = try_flows(machines(), &[twin.clone(), twin]).unwrap();
     assert!(run.reports.iter().all(|report| report.verdict == Verdict::Delivered));
 }

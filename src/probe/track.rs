@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::frame::{Datagram, Ends, Refusal, Segment};
 use super::respond::TTL;
 use super::token::Token;
+use super::transfer::Transfer;
 use crate::flow::{Hop, Place, Protocol, Seen};
 use crate::memory::{Detail, ICMP, ICMPV6, TCP, Tuple, UDP};
 use crate::name::DeviceName;
@@ -33,6 +34,8 @@ pub(super) struct Attempt {
     pub size: Option<u16>,
     /// It may not be cut.
     pub df: bool,
+    /// What it is to carry over TCP, if that is more than the handshake and a word each way.
+    pub transfer: Option<Transfer>,
     /// Why the sender could not send.
     pub fault: Option<Fault>,
     /// Where the request was seen.
@@ -135,6 +138,7 @@ impl Attempt {
             ttl: TTL,
             size: None,
             df: false,
+            transfer: None,
             fault: None,
             requests: Vec::new(),
             replies: Vec::new(),
@@ -156,7 +160,8 @@ impl Attempt {
 
     /// How its packets looked where they came in, by tap: whatever conntrack there remembers of them has one of these tuples.
     pub(super) fn entered(&self) -> impl Iterator<Item = (usize, Tuple)> {
-        let passages = self.requests.iter().chain(&self.replies).filter(|passage| !passage.outgoing);
+        let earlier = self.transfer.iter().flat_map(|transfer| &transfer.earlier);
+        let passages = self.requests.iter().chain(&self.replies).chain(earlier).filter(|passage| !passage.outgoing);
         passages.filter_map(|passage| Some((passage.tap, passage.tuple(self.protocol)?)))
     }
 

@@ -41,7 +41,9 @@ impl Driver<'_> {
     /// Holds what became of the pings against the ways before and after.
     pub(super) fn background_judge(&mut self, step: &Step, accounts: &[Account], record: &mut StepRecord) {
         let echo = |report: &&ProbeReport| {
-            report.verdict == Verdict::Delivered && report.flow.protocol == Protocol::Icmp && report.flow.ttl.is_none()
+            report.verdict == Verdict::Delivered
+                && report.flow.protocol == Protocol::Icmp
+                && report.flow.options.ttl.is_none()
         };
         let now: Vec<ProbeReport> = record.probes.iter().filter(echo).cloned().collect();
         let before = std::mem::replace(&mut self.ledger.background.answered, now);

@@ -46,16 +46,7 @@ pub(super) fn flows(
         let targets = others.filter(|(name, _)| name != from).flat_map(|(_, addresses)| addresses.iter().copied());
         for to in targets.chain(shared.iter().copied()) {
             if own.iter().any(|address| Family::of(*address) == Family::of(to)) {
-                flows.extend(Protocol::MATRIX.map(|protocol| Flow {
-                    from: from.clone(),
-                    source: None,
-                    to,
-                    protocol,
-                    source_port: None,
-                    ttl: None,
-                    size: None,
-                    df: false,
-                }));
+                flows.extend(Protocol::MATRIX.map(|protocol| Flow::new(from.clone(), to, protocol)));
             }
         }
     }

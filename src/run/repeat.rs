@@ -55,7 +55,10 @@ fn unlike(first: &StepRecord, again: &StepRecord) -> Vec<String> {
 type Fared = (Verdict, Option<(Place, std::net::IpAddr)>, Option<std::net::IpAddr>, Option<Place>);
 
 fn fared(step: &StepRecord) -> BTreeMap<String, Fared> {
-    let name = |flow: &Flow| format!("{} {} -> {}{}", flow.spoken(), flow.from, flow.to, flow.options());
+    let name = |flow: &Flow| {
+        let copy = if flow.copy == 0 { String::new() } else { format!(", number {}", flow.copy + 1) };
+        format!("{} {} -> {}{}{copy}", flow.spoken(), flow.from, flow.to, flow.options.suffix())
+    };
     let one = |report: &ProbeReport| {
         let seen = report.seen.as_ref().map(|seen| (seen.responder.clone(), seen.source));
         (name(&report.flow), (report.verdict.clone(), seen, report.by, report.at.clone()))

@@ -25,10 +25,8 @@ pub fn flows(text: &str, intent: &Intent) -> Result<Vec<Flow>, Vec<Note>> {
             targets: subject.targets,
             both: subject.both,
             protocol: subject.protocol,
-            source_port: subject.source_port,
-            ttl: subject.ttl,
-            size: subject.size,
-            df: subject.df,
+            options: subject.options,
+            count: subject.count,
             family: subject.family,
             outcome: Outcome::Delivered(Delivery::default()),
         };

@@ -69,10 +69,8 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
         both: subject.both,
         protocol: subject.protocol,
         family: subject.family,
-        source_port: subject.source_port,
-        ttl: subject.ttl,
-        size: subject.size,
-        df: subject.df,
+        options: subject.options,
+        count: subject.count,
         outcome,
     };
     let sendable = check_running(&flow, entry, world, notes)
@@ -176,14 +174,14 @@ fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes:
                     "write `reaches NAME`, or use another protocol",
                 );
             }
-            if !delivery.hops.is_empty() && flow.ttl.is_some() {
+            if !delivery.hops.is_empty() && flow.options.ttl.is_some() {
                 return wrong(
                     place("hops"),
                     "`hops` sends the flow with every TTL up to the target's".to_owned(),
                     "remove `ttl N` before the `:`",
                 );
             }
-            if matches!(delivery.port, Some(SeenPort::Kept | SeenPort::Changed)) && flow.source_port.is_none() {
+            if matches!(delivery.port, Some(SeenPort::Kept | SeenPort::Changed)) && flow.options.source_port.is_none() {
                 return wrong(
                     place("port"),
                     "this needs a known source port".to_owned(),

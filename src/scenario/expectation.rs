@@ -6,7 +6,7 @@ use super::announced::AnnouncedExpectation;
 use super::hops::HopAnswer;
 use super::note::Span;
 use super::status::StatusExpectation;
-use crate::flow::{Flow, Place, Protocol};
+use crate::flow::{Flow, PacketOptions, Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
 use crate::net::Family;
@@ -55,14 +55,10 @@ pub struct FlowExpectation {
     pub protocol: Option<Protocol>,
     /// `over ipv4`, `over ipv6`, or what the protocol or an address says. None: IPv4 where both ends have it.
     pub family: Option<Family>,
-    /// `from PORT` or `id N`.
-    pub source_port: Option<u16>,
-    /// `ttl N`.
-    pub ttl: Option<u8>,
-    /// `size N`.
-    pub size: Option<u16>,
-    /// `df`.
-    pub df: bool,
+    /// `from PORT` or `id N`, `ttl N`, `size N`, `bytes N`, `df`.
+    pub options: PacketOptions,
+    /// `count N`: how many are sent alike.
+    pub count: u16,
     /// What must become of them.
     pub outcome: Outcome,
 }

@@ -12,7 +12,7 @@ use super::outcome::Reader;
 use super::subject::NODES;
 use super::words::Word;
 use crate::api::Intent;
-use crate::flow::{Flow, ProbeReport, Verdict};
+use crate::flow::{Flow, PacketOptions, ProbeReport, Verdict};
 use crate::name::Name;
 
 /// Who answers at one TTL.
@@ -36,7 +36,7 @@ impl fmt::Display for HopAnswer {
 /// The same flow with each TTL up to the target's.
 pub(super) fn traced<'a>(flow: &'a Flow, hops: &[HopAnswer]) -> impl Iterator<Item = Flow> + use<'a> {
     let last = u8::try_from(hops.len()).unwrap_or(u8::MAX);
-    (1..=last).map(|ttl| Flow { ttl: Some(ttl), ..flow.clone() })
+    (1..=last).map(|ttl| Flow { options: PacketOptions { ttl: Some(ttl), ..flow.options.clone() }, ..flow.clone() })
 }
 
 /// What does not hold of one flow; `find` gives what became of it with a TTL.

@@ -29,6 +29,7 @@ mod objects;
 mod open;
 mod outcome;
 mod pace;
+mod packet_options;
 mod pattern;
 mod profile;
 mod reference;
@@ -232,8 +233,8 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
     let ports = running().filter_map(|flow| flow.protocol);
     // A sender's kernel must not see what comes back to a port that a sentence chose, either.
     let own = running().filter_map(|flow| match flow.protocol? {
-        Protocol::Tcp(_) => Some((values::TCP, flow.source_port?)),
-        Protocol::Udp(_) => Some((values::UDP, flow.source_port?)),
+        Protocol::Tcp(_) => Some((values::TCP, flow.options.source_port?)),
+        Protocol::Udp(_) => Some((values::UDP, flow.options.source_port?)),
         Protocol::Icmp | Protocol::Arp => None,
     });
     named.chain(Protocol::MATRIX).chain(ports).filter_map(port).chain(inside).chain(own).collect()

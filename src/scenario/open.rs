@@ -62,10 +62,8 @@ pub(super) fn flow_of(subject: Subject) -> FlowExpectation {
         both: subject.both,
         protocol: subject.protocol,
         family: subject.family,
-        source_port: subject.source_port,
-        ttl: subject.ttl,
-        size: subject.size,
-        df: subject.df,
+        options: subject.options,
+        count: subject.count,
         outcome: Outcome::Delivered(Delivery::default()),
     }
 }

@@ -7,11 +7,12 @@ use super::judge::{addresses_of, range_length};
 use super::language;
 use super::note::{Notes, Span, nearest};
 use super::pace;
+use super::packet_options;
 use super::values;
 use super::words::{Word, Words};
 use super::world::World;
 use crate::api::Section;
-use crate::flow::Protocol;
+use crate::flow::{PacketOptions, Protocol};
 use crate::ledger::Pace;
 use crate::name::Name;
 use crate::net::Family;
@@ -26,21 +27,18 @@ pub(super) struct Subject {
     pub(super) both: bool,
     pub(super) protocol: Option<Protocol>,
     pub(super) family: Option<Family>,
-    pub(super) source_port: Option<u16>,
-    pub(super) ttl: Option<u8>,
-    pub(super) size: Option<u16>,
-    pub(super) df: bool,
-    /// Where `size` or `df` stands.
-    pub(super) shaped: Option<Span>,
+    pub(super) options: PacketOptions,
+    /// How many are sent alike.
+    pub(super) count: u16,
+    /// Where an option stands that only single packets have: `size`, `bytes`, `df`, `count`.
+    pub(super) single: Option<Span>,
     /// `at RATE`, `for TIME`, and where that stands.
     pub(super) pace: Option<(Pace, Span)>,
 }
 
 /// Words after the target, for suggestions.
-const AFTER_TARGET: [&str; 11] = ["icmp", "arp", "nd", "tcp", "udp", "from", "id", "ttl", "size", "df", "over"];
-
-/// The shortest packet that a `size` may ask for, in bytes: headers, and what probes are told apart by.
-const SHORTEST: u32 = 80;
+const AFTER_TARGET: [&str; 13] =
+    ["icmp", "arp", "nd", "tcp", "udp", "from", "id", "ttl", "size", "bytes", "df", "count", "over"];
 
 /// Reads a subject. What is wrong is noted; `None` if it is not usable.
 fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
@@ -73,11 +71,9 @@ fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> 
         both,
         protocol: None,
         family: None,
-        source_port: None,
-        ttl: None,
-        size: None,
-        df: false,
-        shaped: None,
+        options: PacketOptions::default(),
+        count: 1,
+        single: None,
         pace: None,
     };
     good &= options(words, &mut subject, world, notes);
@@ -87,10 +83,10 @@ fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> 
 /// Reads a subject that runs on: its packets are as short as they get.
 pub(super) fn read_running(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
     let subject = read(words, world, notes)?;
-    let Some(span) = &subject.shaped else { return Some(subject) };
+    let Some(span) = &subject.single else { return Some(subject) };
     notes
-        .error(span.clone(), "a flow that runs on has no say in how long its packets are")
-        .help("`size` and `df` are for flows below `expect`, and of `dvrlab why`");
+        .error(span.clone(), "a flow that runs on has no say in how many packets it has and how long they are")
+        .help("`size`, `bytes`, `df` and `count` are for flows below `expect`, and of `dvrlab why`");
     None
 }
 
@@ -227,8 +223,9 @@ fn options(words: &mut Words, subject: &mut Subject, world: &World, notes: &mut 
     let mut good = true;
     while let Some(word) = words.take() {
         let done = match word.text.as_str() {
-            "from" | "id" | "ttl" => number_option(&word, words, subject, notes),
-            "size" | "df" => shape_option(&word, words, subject, notes),
+            "from" | "id" | "ttl" | "size" | "bytes" | "df" | "count" => {
+                packet_options::read(&word, words, subject, notes)
+            }
             "at" | "for" => pace::read(&word, words, &mut subject.pace, notes),
             "over" => over(&word.span, words, subject, notes),
             _ if world.section_of(&word.text).is_some() => {
@@ -272,76 +269,6 @@ fn speaks(word: &Word, subject: &mut Subject, notes: &mut Notes) -> bool {
     }
     subject.family = Some(family);
     agrees
-}
-
-fn number_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
-    let Some(value) = words.take() else {
-        notes
-            .error(option.span.clone(), format!("`{}` needs a number", option.text))
-            .help(format!("write `{} 5555`", option.text));
-        return false;
-    };
-    let limit = if option.text == "ttl" { 255 } else { 65535 };
-    let number = match values::integer(&value.text, 1, limit) {
-        Ok(number) => number,
-        Err(wrong) => {
-            notes.error(value.span, wrong.message).help(wrong.help);
-            return false;
-        }
-    };
-    let icmp = subject.protocol == Some(Protocol::Icmp);
-    let ports = matches!(subject.protocol, Some(Protocol::Tcp(_) | Protocol::Udp(_)));
-    match option.text.as_str() {
-        "ttl" if subject.protocol == Some(Protocol::Arp) => {
-            notes.error(option.span.clone(), "`arp` and `nd` have no ttl").help("remove it");
-            return false;
-        }
-        "ttl" => subject.ttl = u8::try_from(number).ok(),
-        "from" if !ports => {
-            notes
-                .error(option.span.clone(), "`from` is a source port: it needs `tcp` or `udp` before it")
-                .help("write `udp/9000 from 5555`; for icmp the id is `icmp id 5555`");
-            return false;
-        }
-        "id" if !icmp => {
-            notes
-                .error(option.span.clone(), "`id` is the echo id: it needs `icmp` before it")
-                .help("write `icmp id 77`; the source port of tcp and udp is `from`");
-            return false;
-        }
-        _ => subject.source_port = u16::try_from(number).ok(),
-    }
-    true
-}
-
-/// `size N` and `df`.
-fn shape_option(option: &Word, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
-    if !matches!(subject.protocol, Some(Protocol::Icmp | Protocol::Udp(_))) {
-        notes
-            .error(
-                option.span.clone(),
-                format!("`{}` is of one packet: it needs `icmp` or `udp` before it", option.text),
-            )
-            .help("write `udp size 1400 df`");
-        return false;
-    }
-    subject.shaped = Some(option.span.clone());
-    if option.text == "df" {
-        subject.df = true;
-        return true;
-    }
-    let Some(value) = words.take() else {
-        notes.error(option.span.clone(), "`size` needs a number").help("write `size 1400`: bytes of the IP packet");
-        return false;
-    };
-    match values::integer(&value.text, SHORTEST, u32::from(u16::MAX)) {
-        Ok(size) => subject.size = u16::try_from(size).ok(),
-        Err(wrong) => {
-            notes.error(value.span, wrong.message).help(wrong.help);
-            return false;
-        }
-    }
-    true
 }
 
 fn over(option: &Span, words: &mut Words, subject: &mut Subject, notes: &mut Notes) -> bool {
@@ -398,7 +325,7 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
                 .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));
             match nearest(name, AFTER_TARGET) {
                 Some(near) => note.help(format!("did you mean `{near}`?")),
-                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT`, `arp` and `nd`; options are `from PORT`, `id N`, `ttl N`, `size N` and `df`"),
+                None => note.help("protocols are `icmp`, `tcp/PORT`, `udp/PORT`, `arp` and `nd`; options are `from PORT`, `id N`, `ttl N`, `size N`, `bytes N`, `df` and `count N`"),
             };
             None
         }

@@ -43,8 +43,8 @@ fn flow_line(line: &str) -> (FlowExpectation, Intent) {
 fn flows(line: &str) -> Vec<String> {
     let (flow, intent) = flow_line(line);
     let text = |flow: &Flow| {
-        let port = flow.source_port.map_or_else(String::new, |port| format!(" from {port}"));
-        let ttl = flow.ttl.map_or_else(String::new, |ttl| format!(" ttl {ttl}"));
+        let port = flow.options.source_port.map_or_else(String::new, |port| format!(" from {port}"));
+        let ttl = flow.options.ttl.map_or_else(String::new, |ttl| format!(" ttl {ttl}"));
         let source = flow.source.map_or_else(String::new, |source| format!("@{source}"));
         format!("{} {}{source} {}{port}{ttl}", flow.protocol, flow.from, flow.to)
     };
@@ -151,7 +151,7 @@ fn hops_are_judged_one_by_one() {
     let told = |line: &str| {
         let (flow, intent) = flow_line(line);
         let report = |flow: Flow| {
-            let (verdict, by) = match flow.ttl {
+            let (verdict, by) = match flow.options.ttl {
                 Some(1) => (Verdict::Expired, Some("10.0.1.1".parse().unwrap())),
                 Some(2) => (Verdict::Dropped, None),
                 Some(_) | None => (Verdict::Delivered, None),
@@ -257,7 +257,10 @@ fn deliveries_are_judged() {
         ("vm1 -> web udp: reply via cmp1", "udp/9000 vm1 -> web: reply via net1, not cmp1"),
         ("vm1 -> web udp from 5555: port kept", ""),
         ("vm1 -> web udp from 5556: port kept", "udp/9000 vm1 -> web from 5556: port 5555 at the far end, 5556 sent"),
-        ("vm1 -> web udp from 5555: port changed", "udp/9000 vm1 -> web from 5555: port 5555 at the far end, 5555 sent"),
+        (
+            "vm1 -> web udp from 5555: port changed",
+            "udp/9000 vm1 -> web from 5555: port 5555 at the far end, 5555 sent",
+        ),
         ("vm1 -> web udp: port 1-2", "udp/9000 vm1 -> web: port 5555 at the far end, unknown sent"),
         ("vm1, vm2 -> web udp: port distinct", "udp/9000 vm2 -> web: port 5555, the same as udp/9000 vm1 -> web"),
         (

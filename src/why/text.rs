@@ -41,7 +41,7 @@ pub fn short(explanations: &[Explanation], names: &Names) -> Vec<String> {
             stops.extend(passed.iter().map(|stop| format!("  {word:<5} {}", page.stop_in_short(way, stop))));
         }
         let flow = &explanation.report.flow;
-        let spoken = format!("{}{}", flow.spoken(), flow.options());
+        let spoken = format!("{}{}", flow.spoken(), flow.options.suffix());
         match told.iter_mut().find(|one| (&one.0, &one.2, &one.3) == (&ends, &fate, &stops)) {
             Some((_, protocols, ..)) => protocols.push(spoken),
             None => told.push((ends, vec![spoken], fate, stops)),
@@ -85,7 +85,7 @@ impl<'a> Page<'a> {
     /// `vm1 -> web udp/9000: delivered as 203.0.113.10 via net1`
     fn headline(&self, explanation: &Explanation) -> String {
         let flow = &explanation.report.flow;
-        format!("{} {}{}: {}", self.ends(explanation), flow.spoken(), flow.options(), self.fate(explanation))
+        format!("{} {}{}: {}", self.ends(explanation), flow.spoken(), flow.options.suffix(), self.fate(explanation))
     }
 
     /// `vm1 -> web`

@@ -105,15 +105,8 @@ fn hide_ports(netns: &Netns) {
 
 impl Lab {
     fn try_send(&self, flows: &[(&str, &str, Protocol)]) -> Result<Run, ProbeError> {
-        let flow = |(from, to, protocol): &(&str, &str, Protocol)| Flow {
-            from: Name::new(*from).unwrap(),
-            source: None,
-            to: to.parse().unwrap(),
-            protocol: *protocol,
-            source_port: None,
-            ttl: None,
-            size: None,
-            df: false,
+        let flow = |(from, to, protocol): &(&str, &str, Protocol)| {
+            Flow::new(Name::new(*from).unwrap(), to.parse().unwrap(), *protocol)
         };
         let flows: Vec<Flow> = flows.iter().map(flow).collect();
         run(&self.wire, &self.nodes, &flows, &mut self.counters.borrow_mut(), &Options::default())

@@ -265,7 +265,7 @@ impl Live {
                 kind: Kind::Request,
                 along: self.course.quiet,
             };
-            let ttl = self.course.flow.ttl.unwrap_or(TTL);
+            let ttl = self.course.flow.options.ttl.unwrap_or(TTL);
             let segment = self.near.data(self.ports(), mark);
             said.push((name.clone(), Datagram { ends: datagram.ends.reversed(), ttl, segment }));
         }

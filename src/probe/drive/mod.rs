@@ -318,7 +318,7 @@ fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
     let flow = &course.flow;
     let node = nodes.get(&flow.from);
     let from = flow.source.or_else(|| node?.first_address(Family::of(flow.to)));
-    let port = flow.source_port.unwrap_or_else(|| counters.free(flow.protocol));
+    let port = flow.options.source_port.unwrap_or_else(|| counters.free(flow.protocol));
     Live {
         course: course.clone(),
         ends: from.and_then(|from| Ends::new(from, flow.to)),
@@ -361,7 +361,7 @@ impl Live {
             Protocol::Tcp(_) => self.near.speak(ports, mark)?,
             Protocol::Arp => return None,
         };
-        let ttl = self.course.flow.ttl.unwrap_or(TTL);
+        let ttl = self.course.flow.options.ttl.unwrap_or(TTL);
         Some((self.course.flow.from.clone(), Datagram { ends, ttl, segment }))
     }
 

@@ -7,8 +7,6 @@ const LATER: &[(&str, &str)] = &[
     // keys of a step
     ("step", "within"),
     // flows
-    ("option", "bytes"),
-    ("option", "count"),
     ("subject", "underlay"),
     ("subject", "network"),
     // state
