@@ -125,8 +125,7 @@ pub(super) fn running(step: &StepRecord) -> impl Iterator<Item = String> {
 /// `udp/9000 vm2 -> web`; of an open flow `ssh (tcp/22 web -> 203.0.113.101)`.
 pub(super) fn flow_title(step: &StepRecord, account: &Account) -> String {
     let flow = &account.flow;
-    let to = step.owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    let what = format!("{} {} -> {to}", flow.spoken(), flow.from);
+    let what = format!("{} {} -> {}", flow.spoken(), flow.from, called(flow.to, &step.owners));
     account.name.as_ref().map_or_else(|| what.clone(), |name| format!("{name} ({what})"))
 }
 
@@ -168,8 +167,15 @@ fn row(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> Row {
     let (from, to) = ends(flow, owners);
     let path: Vec<String> = through(&report.path).into_iter().map(ToString::to_string).collect();
     let ends = format!("{from} -> {to}");
-    let asked = flow.source.is_some() || !flow.options().is_empty();
+    let asked = flow.source.is_some() || !flow.options.suffix().is_empty();
     Row { protocols: protocol, ends, outcome: outcome_text(report, owners), path: folded(&path), asked }
+}
+
+/// Whose an address is, `vm1`; where it is one of several of that family, `vm1@10.0.5.11`; as it stands where it is nobody's.
+fn called(address: IpAddr, owners: &BTreeMap<IpAddr, String>) -> String {
+    let Some(name) = owners.get(&address) else { return address.to_string() };
+    let own = owners.iter().filter(|(other, owner)| *owner == name && other.is_ipv6() == address.is_ipv6());
+    if own.count() > 1 { format!("{name}@{address}") } else { name.clone() }
 }
 
 /// A flow's two ends as a scenario writes them: `vm1` and `web`, `vm1@10.0.1.100` and `203.0.113.101 from 5555`.
@@ -178,8 +184,8 @@ pub fn ends(flow: &Flow, owners: &BTreeMap<IpAddr, String>) -> (String, String) 
     if let Some(source) = flow.source {
         put!(from, "@{source}");
     }
-    let mut to = owners.get(&flow.to).cloned().unwrap_or_else(|| flow.to.to_string());
-    to.push_str(&flow.options());
+    let mut to = called(flow.to, owners);
+    to.push_str(&flow.options.suffix());
     if owners.contains_key(&flow.to) {
         to.push_str(flow.over());
     }
