@@ -45,6 +45,18 @@ fn golden(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
+/// Of a node with several addresses each is a target of its own, though all have one name.
+#[test]
+fn a_record_differs_in_nothing_from_itself() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let kept = tempfile::tempdir().expect("a directory");
+    let record = record(kept.path(), "record.json", "scenarios/ports/several.yaml", &[]);
+    let (code, told) = told(&record, &record, &[]);
+    assert_eq!(code, Some(0), "{told}");
+}
+
 /// A leak that is gained, in each form; and lost the other way round.
 #[test]
 fn a_leak_comes_first() {
