@@ -153,6 +153,9 @@ pub trait Dataplane {
 
     /// How running flows stand, by the flow's number: for packets that are made beside them.
     fn under_way(&self) -> BTreeMap<u32, UnderWay>;
+
+    /// Does nothing for so long, while the lab goes on by itself.
+    fn let_be(&self, time: Duration);
 }
 
 /// An object that was deleted or written anew.

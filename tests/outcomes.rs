@@ -217,6 +217,10 @@ impl Dataplane for Careless<'_> {
         self.lab.under_way()
     }
 
+    fn let_be(&self, time: std::time::Duration) {
+        self.lab.let_be(time);
+    }
+
     fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
         self.lab.pace(courses)
     }

@@ -257,6 +257,10 @@ impl Dataplane for Meddled {
         self.lab.under_way()
     }
 
+    fn let_be(&self, time: std::time::Duration) {
+        self.lab.let_be(time);
+    }
+
     fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
         self.lab.pace(courses)
     }

@@ -336,6 +336,10 @@ impl Dataplane for Around<'_> {
         self.lab.under_way()
     }
 
+    fn let_be(&self, time: Duration) {
+        self.lab.let_be(time);
+    }
+
     fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {
         self.lab.pace(courses)
     }

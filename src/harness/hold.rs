@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Said, say};
 use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
@@ -94,6 +95,10 @@ impl Dataplane for HoldAt<'_, '_> {
 
     fn under_way(&self) -> BTreeMap<u32, UnderWay> {
         self.lab.under_way()
+    }
+
+    fn let_be(&self, time: Duration) {
+        self.lab.let_be(time);
     }
 
     fn pace(&self, courses: &[Course]) -> Result<(), DataplaneError> {

@@ -314,6 +314,10 @@ impl Dataplane for Lab {
         self.running.borrow().under_way()
     }
 
+    fn let_be(&self, time: Duration) {
+        self.runtime.block_on(pace::pass(time));
+    }
+
     fn counted(&self) -> Result<Vec<Count>, DataplaneError> {
         self.watch.counted(&self.fabric.borrow())
     }

@@ -29,6 +29,7 @@ mod scene;
 mod status;
 mod watch;
 mod why;
+mod within;
 
 pub use order::{Delivery, Orders};
 pub use why::{names, stand, why};
@@ -189,10 +190,7 @@ impl<'a> Driver<'a> {
         self.read_around(step, &mut record);
         self.exchanges(step, &mut record);
         self.profile(step, &mut record);
-        self.probe(step, &mut record);
-        self.judge_state(step, &mut record);
-        self.judge_course(step, &mut record);
-        self.judge_status(step, &mut record);
+        self.look_until_true(step, &mut record);
         self.ledger_judge(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record

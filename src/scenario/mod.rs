@@ -48,6 +48,7 @@ mod words;
 mod world;
 mod yaml;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use announced::{AnnouncedExpectation, Announcer};
@@ -136,6 +137,8 @@ pub struct Step {
     pub during: Vec<During>,
     /// What must be seen afterwards.
     pub expectations: Vec<Expectation>,
+    /// How long that may take to become true.
+    pub within: Option<Duration>,
 }
 
 impl Step {

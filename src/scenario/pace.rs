@@ -5,9 +5,8 @@ use super::values;
 use super::words::{Word, Words};
 use crate::ledger::{AFTER, Pace};
 
-/// The highest rate and the longest time, in milliseconds.
+/// The highest rate.
 const FASTEST: u32 = 10_000;
-const LONGEST: u32 = 60_000;
 
 /// Reads what follows `at` or `for`. What is wrong is noted.
 pub(super) fn read(option: &Word, words: &mut Words, pace: &mut Option<(Pace, Span)>, notes: &mut Notes) -> bool {
@@ -17,7 +16,7 @@ pub(super) fn read(option: &Word, words: &mut Words, pace: &mut Option<(Pace, Sp
         notes.error(option.span.clone(), format!("`{}` needs a value", option.text)).help(format!("write `{example}`"));
         return false;
     };
-    let number = if option.text == "at" { rate(&value.text) } else { time(&value.text) };
+    let number = if option.text == "at" { rate(&value.text) } else { values::milliseconds(&value.text) };
     let Some(number) = number else {
         let limit = if option.text == "at" { "a rate is `1/s` to `10000/s`" } else { "a time is `1ms` to `60s`" };
         notes.error(value.span, format!("`{}` does not go with `{}`", value.text, option.text)).help(limit);
@@ -43,12 +42,4 @@ pub(super) fn read(option: &Word, words: &mut Words, pace: &mut Option<(Pace, Sp
 /// Packets a second.
 fn rate(text: &str) -> Option<u32> {
     values::integer(text.strip_suffix("/s")?, 1, FASTEST).ok()
-}
-
-/// Milliseconds.
-fn time(text: &str) -> Option<u32> {
-    match text.strip_suffix("ms") {
-        Some(number) => values::integer(number, 1, LONGEST).ok(),
-        None => values::integer(text.strip_suffix('s')?, 1, LONGEST / 1_000).ok().map(|seconds| seconds * 1_000),
-    }
 }

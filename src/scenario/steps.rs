@@ -1,5 +1,7 @@
 //! Steps: their operations as calls to the API, each against what exists then, and what must be seen.
 
+use core::time::Duration;
+
 use super::build::{Builder, Call, numbered};
 use super::deeds::listed;
 use super::during::{self, During};
@@ -45,6 +47,7 @@ impl Builder<'_> {
             .get("probe")
             .map(|list| exchange::Reader::new(self.source, &self.world, &mut self.notes).read(list))
             .unwrap_or_default();
+        let within = self.within(node);
         self.world.running.pass(number, name.as_deref());
         let profile =
             node.get("nat_profile").and_then(|node| profile::read(node, self.source, &self.world, &mut self.notes));
@@ -69,7 +72,20 @@ impl Builder<'_> {
             profile,
             during,
             expectations,
+            within,
         }
+    }
+
+    /// How long `expect` may take.
+    fn within(&mut self, node: &Node) -> Option<Duration> {
+        let entry = node.entries().iter().find(|entry| entry.key == "within")?;
+        if node.get("expect").is_none() && !self.notes.errors_in(&node.span) {
+            self.notes
+                .error(entry.key_span.clone(), "`within` is about `expect`, and this step has none")
+                .help("write what may take that long below `expect`, or remove it");
+        }
+        let milliseconds = entry.value.text().and_then(values::milliseconds)?;
+        Some(Duration::from_millis(milliseconds.into()))
     }
 
     /// The flows that run through the change, if there is one.

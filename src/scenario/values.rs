@@ -34,6 +34,17 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
     }
 }
 
+/// The longest time that a file may ask for, in milliseconds.
+const LONGEST: u32 = 60_000;
+
+/// Milliseconds of `50ms` or `2s`; none if it is no time, or longer than a minute.
+pub(super) fn milliseconds(text: &str) -> Option<u32> {
+    match text.strip_suffix("ms") {
+        Some(number) => integer(number, 1, LONGEST).ok(),
+        None => integer(text.strip_suffix('s')?, 1, LONGEST / 1_000).ok().map(|seconds| seconds * 1_000),
+    }
+}
+
 /// A whole number between `min` and `max`.
 pub(super) fn integer(text: &str, min: u32, max: u32) -> Result<u32, Wrong> {
     let range = format!("write a whole number from {min} to {max}");

@@ -4,8 +4,6 @@
 const LATER: &[(&str, &str)] = &[
     // attributes
     ("instances", "behind"),
-    // keys of a step
-    ("step", "within"),
     // flows
     ("subject", "underlay"),
     ("subject", "network"),

@@ -10,8 +10,9 @@ use super::sections::{
     ADDRESS_SCOPE, ADDRESS_SCOPES, ALSO, CLOSED, FLOATING_IPS, HOSTS, INSTANCES, MODES, NETWORKS, OUTSIDE,
     PORT_FORWARDINGS, PORTS, ROUTER_OF_FORWARDINGS, ROUTERS, SETTINGS, SUBNETS,
 };
-use super::{Choice, Key, Need, Record, Table, Type};
+use super::{Choice, Form, Key, Need, Record, Table, Type};
 use crate::api::Section;
+use crate::scenario::values::{self, Wrong};
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
     Key { name, ty, need, doc }
@@ -26,6 +27,18 @@ const REFUSED: Key = key(
     Need::Optional,
     "The API must refuse the operation with this `NeutronError` type, and no host may change.",
 );
+
+static TIME: Form = Form { noun: "a time", check: time, pattern: "^[1-9][0-9]*(ms|s)$" };
+
+fn time(text: &str) -> Result<(), Wrong> {
+    match values::milliseconds(text) {
+        Some(_) => Ok(()),
+        None => Err(Wrong {
+            message: format!("`{text}` is no time"),
+            help: "write `1ms` to `60s`: `within: 2s`".to_owned(),
+        }),
+    }
+}
 
 /// The keys of a step that are no operation.
 pub(in crate::scenario) static STEP: Record = Record {
@@ -71,6 +84,7 @@ pub(in crate::scenario) static STEP: Record = Record {
             Need::Optional,
             "What kind of translator stands before an instance; only the keys given are compared, all are recorded.",
         ),
+        key("within", Type::Form(&TIME), Need::Default("at once"), "`expect` may take that long to become true."),
         key("expect", Type::Expect, Need::Optional, "What must be seen: a flow or a place, and a sentence about it."),
         key(
             "times",
