@@ -52,6 +52,23 @@ fn a_mistake_in_a_file_ends_with_2_and_starts_nothing() {
     assert!(output.stdout.is_empty());
 }
 
+/// Before anything is built, so that no run is lost to it.
+#[test]
+fn what_cannot_be_written_ends_with_2_and_starts_nothing() {
+    let kept = tempfile::tempdir().expect("a directory");
+    let file = kept.path().join("file");
+    std::fs::write(&file, "stays").expect("written");
+    let inside = file.join("below").to_string_lossy().into_owned();
+    for option in ["--json", "--junit", "--markdown", "--pcap", "--bundle"] {
+        let output = dvrlab(&["run", option, &inside, "scenarios/snat/basic.yaml"]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{option}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(told, format!("error: {option} {inside}: Not a directory (os error 20)\n"));
+    }
+    assert_eq!(std::fs::read_dir(kept.path()).expect("a directory").count(), 1);
+    assert_eq!(std::fs::read_to_string(&file).expect("read"), "stays");
+}
+
 #[test]
 fn nothing_selected_ends_with_4() {
     let output = dvrlab(&["run", "--filter", "no-such-thing", "scenarios"]);

@@ -158,7 +158,7 @@ fn write(file: Option<&Path>, steps: &[Replayed]) -> Option<i32> {
         Ok(()) => None,
         Err(error) => {
             err(&format!("error: {}: {error}\n", file.display()));
-            Some(EXIT_BUG)
+            Some(EXIT_BAD_INPUT)
         }
     }
 }

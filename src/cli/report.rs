@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{EXIT_BAD_INPUT, EXIT_BUG, EXIT_OK, err, out, records};
+use super::{EXIT_BAD_INPUT, EXIT_OK, err, out, records};
 use crate::report;
 
 /// Arguments of `report`.
@@ -40,7 +40,7 @@ pub(super) fn report(arguments: &Arguments) -> i32 {
         }
         Err(error) => {
             err(&format!("error: {}: {error}\n", arguments.output.display()));
-            EXIT_BUG
+            EXIT_BAD_INPUT
         }
     }
 }

@@ -3,6 +3,7 @@
 mod again;
 mod bundle;
 mod orders;
+mod outputs;
 mod pause;
 mod pcap;
 mod print;
@@ -105,6 +106,10 @@ pub(super) fn run(arguments: &Arguments, color: Color) -> i32 {
         err(
             "error: snapshots are not accepted under CI=true: run with --accept on your own machine and commit the result\n",
         );
+        return super::EXIT_BAD_INPUT;
+    }
+    if let Err(told) = outputs::check(arguments) {
+        err(&format!("error: {told}\n"));
         return super::EXIT_BAD_INPUT;
     }
     if arguments.watch_files {

@@ -55,8 +55,12 @@ impl Files {
         }
     }
 
+    /// Says it once: what cannot be written cannot be for every frame.
     fn complain(&mut self, told: &str) {
-        self.complaints.push(format!("{}: {told}", self.scenario));
+        let complaint = format!("{}: {told}", self.scenario);
+        if !self.complaints.contains(&complaint) {
+            self.complaints.push(complaint);
+        }
     }
 
     fn file(&mut self, place: &Place) -> Option<&mut (Section, File)> {

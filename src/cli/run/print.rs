@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::files::Loaded;
-use super::super::{Color, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, out};
+use super::super::{Color, EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_NO_LAB, EXIT_OK, err, out};
 use super::bundle::Bundle;
 use super::work::{Ended, News};
 use super::{Arguments, chain, orders, worse};
@@ -231,7 +231,7 @@ impl<'a> Printer<'a> {
             return;
         }
         let untouched = matches!(proof, Proof::Untouched(_));
-        self.code = worse(self.code, if untouched { super::super::EXIT_BAD_INPUT } else { EXIT_FAILED });
+        self.code = worse(self.code, if untouched { EXIT_BAD_INPUT } else { EXIT_FAILED });
         let mut lines = text.lines().map(|line| line.trim_start().to_owned());
         let text = lines.next().unwrap_or_default();
         entry.troubles.push(Trouble { text, details: lines.collect(), broken: false });
@@ -250,7 +250,7 @@ impl<'a> Printer<'a> {
             }
             orders::Outcome::TooMany(count, step) => {
                 let text = format!("{step} has {count} orders of notifications: try `--orders pairs`, or a number");
-                (super::super::EXIT_BAD_INPUT, text, Vec::new())
+                (EXIT_BAD_INPUT, text, Vec::new())
             }
             orders::Outcome::Differs { usual, other } => {
                 let text = format!("{} ends otherwise in another order of notifications", other.step);
@@ -376,7 +376,7 @@ impl<'a> Printer<'a> {
         for (file, result) in written {
             if let Err(error) = result {
                 err(&format!("error: {}: {error}\n", file.display()));
-                self.code = worse(self.code, EXIT_BUG);
+                self.code = worse(self.code, EXIT_BAD_INPUT);
             }
         }
     }
