@@ -2,7 +2,7 @@
 
 mod around;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,10 +13,9 @@ use crate::ledger::{Course, Paced, Packet};
 use crate::memory::{Cache, Connection};
 use crate::name::{HostName, Id, NamespaceName};
 use crate::namespace::{HostState, Kind};
-use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
-use crate::topology::Topology;
+use crate::topology::{Segment, Topology};
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
@@ -100,12 +99,12 @@ pub trait Dataplane {
     /// [`DataplaneError::Observe`].
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError>;
 
-    /// What was announced on provider segments since this was last asked. Nobody listens before this is asked for the first
-    /// time, nor on a segment that is new since then.
+    /// What was on these segments since this was last asked. Nobody listens before this is asked for the first time, nor on a
+    /// segment that it was not last asked of, or that is new since then.
     ///
     /// # Errors
     /// [`DataplaneError::Watch`].
-    fn announced(&self) -> Result<Announced, DataplaneError>;
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError>;
 
     /// Has a namespace forget what it remembers of packets, or only what has that address.
     ///
@@ -286,22 +285,33 @@ pub enum DataplaneError {
     Probe(String),
 }
 
-/// Announcements on provider segments.
+/// Frames on segments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Announced {
-    /// In the order of segments, and of each in the order they came.
-    pub frames: Vec<Announcement>,
-    /// How many frames of any kind there was no room for: announcements may be among them.
+pub struct Frames {
+    /// In the order they came, but for what is on several segments, or comes in at several hosts.
+    pub frames: Vec<SegmentFrame>,
+    /// How many there was no room for.
     pub missed: u32,
 }
 
-/// A gratuitous ARP packet, or an unsolicited neighbour advertisement.
+/// A frame on a segment, told once however many ports it passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// What it says where to find.
-    pub address: IpAddr,
-    /// Where it says that is.
-    pub mac: Mac,
-    /// An ARP reply: it tells those who do not listen to requests what a request tells the others.
-    pub reply: bool,
+pub struct SegmentFrame {
+    /// On which.
+    pub on: Segment,
+    /// On the underlay: whose tunnel it is in.
+    pub tunnelled: Option<Tunnelled>,
+    /// Its beginning, from the Ethernet header on; in a tunnel the inner one's.
+    pub bytes: Vec<u8>,
+}
+
+/// A tunnel between two hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tunnelled {
+    /// Who sends.
+    pub from: HostName,
+    /// To whom.
+    pub to: HostName,
+    /// The network inside.
+    pub network: Id,
 }

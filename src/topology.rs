@@ -121,3 +121,12 @@ impl Topology {
         both
     }
 }
+
+/// A segment as a whole, to look at the frames on it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Segment {
+    /// A network: its provider segment, or its bridges on all hosts.
+    Network(Id),
+    /// What joins the hosts: frames of tenant networks in their tunnels.
+    Underlay,
+}

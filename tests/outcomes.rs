@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use built::{Built, intent_after, scenario};
-use dvrlab::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Frames, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
 use dvrlab::kernel::Surroundings as _;
 use dvrlab::lab::Lab;
@@ -21,7 +21,7 @@ use dvrlab::namespace::HostState;
 use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::record::{FailureKind, Record};
-use dvrlab::topology::Topology;
+use dvrlab::topology::{Segment, Topology};
 use dvrlab::watch::{Captured, Classification, Count};
 use dvrlab::why::Explanation;
 use dvrlab::{report, run};
@@ -245,8 +245,8 @@ impl Dataplane for Careless<'_> {
         self.lab.around()
     }
 
-    fn announced(&self) -> Result<Announced, DataplaneError> {
-        self.lab.announced()
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError> {
+        self.lab.frames(on)
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -5,11 +5,11 @@ mod common;
 mod inside;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::process::{Command, Output};
 
-use dvrlab::dataplane::{Announced, Around, Bench, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Around, Bench, Dataplane, DataplaneError, ExecError, Executed, Frames, Touched};
 use dvrlab::flow::{Flow, Place, ProbeReport};
 use dvrlab::lab::Lab;
 use dvrlab::ledger::{Course, Paced, Packet};
@@ -19,7 +19,7 @@ use dvrlab::namespace::HostState;
 use dvrlab::packet::{Exchanged, Sighted, UnderWay, Volley};
 use dvrlab::plan::{Op, Plan};
 use dvrlab::replay::{Recording, Replayed, Unsaid, parse, replay};
-use dvrlab::topology::Topology;
+use dvrlab::topology::{Segment, Topology};
 use dvrlab::watch::{Captured, Classification, Count};
 use dvrlab::why::Explanation;
 use inside::inside;
@@ -221,8 +221,8 @@ impl Dataplane for Meddled {
         self.lab.around()
     }
 
-    fn announced(&self) -> Result<Announced, DataplaneError> {
-        self.lab.announced()
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError> {
+        self.lab.frames(on)
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

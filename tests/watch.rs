@@ -6,13 +6,13 @@ mod built;
 mod inside;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use built::Built;
 use dvrlab::api::Intent;
-use dvrlab::dataplane::{Announced, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use dvrlab::dataplane::{Dataplane, DataplaneError, ExecError, Executed, Frames, Touched};
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::{Flow, Place, ProbeReport, Protocol};
 use dvrlab::lab::Lab;
@@ -26,7 +26,7 @@ use dvrlab::probe::craft::{Content, Crafted};
 use dvrlab::record::{FailureKind, Record};
 use dvrlab::run;
 use dvrlab::scenario::parse;
-use dvrlab::topology::Topology;
+use dvrlab::topology::{Segment, Topology};
 use dvrlab::watch::{Captured, Class, Classification, Count, Rule, classification, decode, proofs};
 use dvrlab::why::Explanation;
 use inside::inside;
@@ -300,8 +300,8 @@ impl Dataplane for Around<'_> {
         self.lab.around()
     }
 
-    fn announced(&self) -> Result<Announced, DataplaneError> {
-        self.lab.announced()
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError> {
+        self.lab.frames(on)
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {
@@ -379,9 +379,8 @@ fn no_rule_can_be_missing() {
             }
         }
         assert_eq!(prove(None).unproved, [""; 0]);
-        let classes =
-            |rules: &Vec<Rule>| rules.iter().map(|rule| rule.class).collect::<std::collections::BTreeSet<_>>();
-        let used: std::collections::BTreeSet<Class> = public.values().flat_map(classes).collect();
+        let classes = |rules: &Vec<Rule>| rules.iter().map(|rule| rule.class).collect::<BTreeSet<_>>();
+        let used: BTreeSet<Class> = public.values().flat_map(classes).collect();
         assert_eq!(used.into_iter().collect::<Vec<_>>(), Class::ALL);
     });
 }

@@ -3,13 +3,13 @@
 //! In: after how many operations and matrices. Out: the lab's own answers until then. Never: an answer of its own.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Said, say};
-use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, Touched};
+use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Frames, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::lab::Lab;
 use crate::ledger::{Course, Paced, Packet};
@@ -18,7 +18,7 @@ use crate::name::{HostName, Id};
 use crate::namespace::HostState;
 use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Op, Plan};
-use crate::topology::Topology;
+use crate::topology::{Segment, Topology};
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
@@ -125,8 +125,8 @@ impl Dataplane for HoldAt<'_, '_> {
         self.lab.around()
     }
 
-    fn announced(&self) -> Result<Announced, DataplaneError> {
-        self.lab.announced()
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError> {
+        self.lab.frames(on)
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

@@ -178,6 +178,18 @@ pub async fn named(handle: &Handle, device: &DeviceName) -> Result<LinkMessage, 
     Err(NetlinkError::of(Errno::ENODEV))
 }
 
+/// A device's name, and the bridge that it is a port of.
+pub fn name_and_bridge(link: &LinkMessage) -> (Option<DeviceName>, Option<u32>) {
+    let name = link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute { DeviceName::new(name.as_str()).ok() } else { None }
+    });
+    let bridge = link
+        .attributes
+        .iter()
+        .find_map(|attribute| if let LinkAttribute::Controller(bridge) = attribute { Some(*bridge) } else { None });
+    (name, bridge)
+}
+
 /// The MAC in an attribute, if that is what it holds.
 pub fn mac_of(attribute: &LinkAttribute) -> Option<Mac> {
     if let LinkAttribute::Address(bytes) = attribute {

@@ -227,6 +227,9 @@ impl Wire for Overheard<'_> {
 
     fn sweep(&self, see: &mut dyn FnMut(probe::Frame<'_>)) -> Result<usize, WireError> {
         self.lab.look(None);
+        if let Err(error) = self.lab.hear_frames() {
+            tracing::debug!(%error, "frames on segments are read again when somebody asks for them");
+        }
         self.wire.sweep(see)
     }
 

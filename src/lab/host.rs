@@ -24,14 +24,16 @@ use crate::net::{Ipv4Net, Mac, TABLE_MAIN};
 use crate::topology::{HostTopology, NetworkTopology, Topology};
 
 /// The device on the underlay.
-const UPLINK: &str = "eth0";
+pub(super) const UPLINK: &str = "eth0";
+/// The bridge that joins the hosts, in its namespace.
+pub(super) const UNDERLAY_BRIDGE: &str = "underlay";
 /// MTU of the underlay: an Ethernet frame of 1500 bytes and a VXLAN header fit.
 const UNDERLAY_MTU: u32 = 1600;
 
 /// The namespace and bridge that join the hosts.
 pub(super) async fn underlay(stock: &Stock<'_>, indexes: &Indexes) -> Result<Plug, DataplaneError> {
     let netns = stock.namespace("underlay", &SWITCH_SYSCTLS)?;
-    let end = bridge_end("underlay", indexes.next(), UNDERLAY_MTU);
+    let end = bridge_end(UNDERLAY_BRIDGE, indexes.next(), UNDERLAY_MTU);
     links::bridge(netns.handle(), end).await.map_err(failed("make the underlay"))?;
     Ok(Plug { netns, bridge: end.index, group: NO_GROUP })
 }

@@ -17,7 +17,7 @@ use tracing::{info, info_span, warn};
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed, router_place};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Announced, Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Touched};
+use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Frames, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
 use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
@@ -33,11 +33,10 @@ use crate::net::Mac;
 use crate::packet::{Exchanged, Sighted, UnderWay, Volley};
 use crate::plan::{Action, Op, Plan};
 use crate::probe::{Counters, Frame, Nodes, Wire, WireError};
-use crate::topology::Topology;
+use crate::topology::{Segment, Topology};
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
-mod announced;
 mod around;
 mod bench;
 mod capture;
@@ -45,6 +44,7 @@ mod drive;
 mod events;
 mod explain;
 mod fabric;
+mod frames;
 mod host;
 mod layer2;
 mod make;
@@ -88,7 +88,7 @@ pub struct Lab {
     capturing: capture::Capturing,
     /// Who listens to what happens, once that was asked for.
     ears: events::Ears,
-    heralds: announced::Heralds,
+    wiretaps: frames::Wiretaps,
 }
 
 impl Lab {
@@ -128,7 +128,7 @@ impl Lab {
             taps: RefCell::default(),
             capturing: capture::Capturing::default(),
             ears: events::Ears::default(),
-            heralds: announced::Heralds::default(),
+            wiretaps: frames::Wiretaps::default(),
         })
     }
 
@@ -208,7 +208,7 @@ impl Dataplane for Lab {
             settle(&fabric).await
         });
         self.ears.retain(|host| fabric.hosts.contains_key(host));
-        self.heralds.retain(&fabric);
+        self.wiretaps.retain(&fabric);
         self.routers.borrow_mut().retain(|(host, _), _| fabric.hosts.contains_key(host));
         self.macs.borrow_mut().retain(|(host, _, _), _| fabric.hosts.contains_key(host));
         self.fabric.replace(fabric);
@@ -334,8 +334,8 @@ impl Dataplane for Lab {
         self
     }
 
-    fn announced(&self) -> Result<Announced, DataplaneError> {
-        self.heralds.heard(&self.fabric.borrow())
+    fn frames(&self, on: &BTreeSet<Segment>) -> Result<Frames, DataplaneError> {
+        self.frames_on(on)
     }
 
     fn touched(&self) -> Result<BTreeMap<Place, Vec<Touched>>, DataplaneError> {

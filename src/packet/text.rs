@@ -1,7 +1,6 @@
 //! A frame in a line, in the words of `tcpdump`.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use super::{Body, Content, ErrorKind, Frame, Neighbour, NeighbourKind, Packet};
 
@@ -45,27 +44,21 @@ impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.source.is_ipv4() { "ip" } else { "ip6" };
         let (from, to) = (self.source, self.destination);
-        let end = |address: IpAddr, port: u16| match address {
-            IpAddr::V4(address) => format!("{address}:{port}"),
-            IpAddr::V6(address) => format!("[{address}]:{port}"),
-        };
+        write!(f, "{name} {from} > {to} ")?;
         match &self.content {
-            Content::Udp { ports, .. } => write!(f, "{name} {} > {} udp", end(from, ports.0), end(to, ports.1))?,
-            Content::Tcp { ports, flags, .. } => {
-                write!(f, "{name} {} > {} tcp {}", end(from, ports.0), end(to, ports.1), letters(*flags))?;
-            }
+            Content::Udp { ports: (from, to), .. } => write!(f, "udp {from} > {to}")?,
+            Content::Tcp { ports: (from, to), flags, .. } => write!(f, "tcp {from} > {to} {}", letters(*flags))?,
             Content::Echo { reply, id, .. } => {
-                let what = if *reply { "echo-reply" } else { "echo-request" };
-                write!(f, "{name} {from} > {to} icmp {what} id {id}")?;
+                write!(f, "icmp {} id {id}", if *reply { "echo-reply" } else { "echo-request" })?;
             }
             Content::Error(kind, quoted) => {
-                write!(f, "{name} {from} > {to} icmp {kind}")?;
+                write!(f, "icmp {kind}")?;
                 if let Some(quoted) = quoted {
                     write!(f, " about {quoted}")?;
                 }
             }
-            Content::RouterAdvert => write!(f, "{name} {from} > {to} icmp router-advert")?,
-            Content::Other(protocol, _) => write!(f, "{name} {from} > {to} protocol {protocol}")?,
+            Content::RouterAdvert => write!(f, "icmp router-advert")?,
+            Content::Other(protocol, _) => write!(f, "protocol {protocol}")?,
         }
         match &self.fragment {
             Some(fragment) => write!(f, " fragment {}{}", fragment.offset, if fragment.more { "+" } else { "" }),

@@ -1,65 +1,28 @@
 //! Who announced which address in a step.
 //!
 //! In: what is heard on provider segments while a step makes its change. Out: whether sentences about announcements hold.
-//! Never: anybody listening where no sentence asks for it, and never a verdict on what was not heard to its end.
+//! Never: a verdict on what was not heard to its end.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::frames::Announcement;
 use super::{Driver, dataplane_failure, failure};
-use crate::dataplane::{Announced, DataplaneError};
 use crate::record::{FailureKind, StepRecord};
-use crate::scenario::{Announcer, Expected, Scenario, Step};
-
-/// What was heard in a step.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    /// Some sentence asks for it.
-    wanted: bool,
-    heard: RefCell<Announced>,
-}
-
-impl Heard {
-    pub(super) fn new(scenario: &Scenario) -> Self {
-        let mut all = scenario.steps.iter().flat_map(|step| &step.expectations);
-        Self { wanted: all.any(|one| matches!(one.what, Expected::Announced(_))), ..Self::default() }
-    }
-}
+use crate::scenario::{Announcer, Expected, Step};
 
 impl Driver<'_> {
-    /// A step begins: what was announced up to now is none of it.
-    pub(super) fn hear_anew(&self, record: &mut StepRecord) {
-        if let Err(error) = self.hear() {
-            record.failures.push(dataplane_failure(&error));
-        }
-        self.announced.heard.take();
-    }
-
-    /// Takes what was announced up to now. To be asked often: a socket holds a few hundred frames.
-    pub(super) fn hear(&self) -> Result<(), DataplaneError> {
-        if self.announced.wanted {
-            let more = self.dataplane.announced()?;
-            let mut heard = self.announced.heard.borrow_mut();
-            heard.frames.extend(more.frames);
-            heard.missed += more.missed;
-        }
-        Ok(())
-    }
-
     /// The change of a step is done: holds what was announced meanwhile against the sentences about it.
     pub(super) fn judge_announced(&self, step: &Step, record: &mut StepRecord) {
         if let Err(error) = self.hear() {
             record.failures.push(dataplane_failure(&error));
         }
-        let heard = self.announced.heard.take();
+        let heard = self.announced_so_far();
         for expectation in &step.expectations {
             let Expected::Announced(expected) = &expectation.what else { continue };
-            let told = self.announcers(&heard, expected.address);
-            let wrong = if heard.missed > 0 {
-                Some(format!("{} frames were missed, so it is not known who announced it", heard.missed))
-            } else {
-                unlike(expected.by.as_ref(), &told)
+            let wrong = match &heard {
+                Ok(all) => unlike(expected.by.as_ref(), &self.announcers(all, expected.address)),
+                Err(missed) => Some(format!("{missed} frames were missed, so it is not known who announced it")),
             };
             if let Some(wrong) = wrong {
                 let text = format!("`{}`: {wrong}", expectation.text);
@@ -69,9 +32,9 @@ impl Driver<'_> {
     }
 
     /// Who announced an address, and how often: a request and a reply are one announcement, told to two kinds of listeners.
-    fn announcers(&self, heard: &Announced, address: IpAddr) -> BTreeMap<String, usize> {
+    fn announcers(&self, heard: &[Announcement], address: IpAddr) -> BTreeMap<String, usize> {
         let mut told: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for one in heard.frames.iter().filter(|one| one.address == address) {
+        for one in heard.iter().filter(|one| one.address == address) {
             let owner = self.macs.get(&one.mac).map_or_else(|| one.mac.to_string(), Clone::clone);
             let (requests, replies) = told.entry(owner).or_default();
             *(if one.reply { replies } else { requests }) += 1;

@@ -22,7 +22,8 @@ pub(super) fn followed(scenario: &Scenario) -> BTreeSet<String> {
         | Expected::State(_)
         | Expected::Watch(_)
         | Expected::Status(_)
-        | Expected::Announced(_) => None,
+        | Expected::Announced(_)
+        | Expected::Frames(_) => None,
     });
     nodes.collect()
 }
@@ -42,7 +43,8 @@ impl Driver<'_> {
                 | Expected::Flow(_)
                 | Expected::Watch(_)
                 | Expected::Status(_)
-                | Expected::Announced(_) => None,
+                | Expected::Announced(_)
+                | Expected::Frames(_) => None,
             })
             .collect();
         let hosts = self.observed.keys().map(ToString::to_string);

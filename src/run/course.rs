@@ -40,7 +40,8 @@ impl Past {
             | Expected::State(_)
             | Expected::Watch(_)
             | Expected::Status(_)
-            | Expected::Announced(_) => None,
+            | Expected::Announced(_)
+            | Expected::Frames(_) => None,
         });
         let wanted = wanted.into_iter().any(|what| matches!(what, Course::Unchanged(_) | Course::Keeps { .. }));
         Self { wanted, nodes: around::followed(scenario), steps: BTreeMap::new() }

@@ -20,8 +20,11 @@ pub(super) fn mac_owners(topology: &Topology, hosts: &BTreeMap<HostName, HostSta
             owners.entry(port.mac).or_default().insert((name.to_string(), name.to_string()));
         }
     }
-    for name in topology.hosts.keys() {
-        owners.entry(Mac::uplink(name.as_str())).or_default().insert((name.to_string(), name.to_string()));
+    for (name, host) in &topology.hosts {
+        // What other hosts see as the source of what its routers send is the host's, too.
+        for mac in [Mac::uplink(name.as_str()), host.dvr_mac] {
+            owners.entry(mac).or_default().insert((name.to_string(), name.to_string()));
+        }
     }
     for (host, state) in hosts {
         for (namespace, content) in &state.namespaces {

@@ -52,7 +52,8 @@ impl Driver<'_> {
                 | Expected::Flow(_)
                 | Expected::Watch(_)
                 | Expected::Status(_)
-                | Expected::Announced(_) => None,
+                | Expected::Announced(_)
+                | Expected::Frames(_) => None,
             })
             .collect();
         if asked.is_empty() {

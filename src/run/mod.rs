@@ -16,6 +16,7 @@ mod end;
 mod exchange;
 mod exec;
 mod fault;
+mod frames;
 mod ledger;
 mod lines;
 mod links;
@@ -131,7 +132,7 @@ struct Driver<'a> {
     past: course::Past,
     links: links::Links,
     statuses: status::Statuses,
-    announced: announced::Heard,
+    heard: frames::Heard,
     /// Who owns which MAC, or did when it was last seen.
     macs: BTreeMap<Mac, String>,
     ledger: ledger::Ledger,
@@ -156,7 +157,7 @@ impl<'a> Driver<'a> {
             past: course::Past::new(scenario),
             links: links::Links::default(),
             statuses: status::Statuses::new(scenario),
-            announced: announced::Heard::new(scenario),
+            heard: frames::Heard::default(),
             macs: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             options,
@@ -181,7 +182,7 @@ impl<'a> Driver<'a> {
         let mut record = blank(step.number, step.name.clone(), step.line);
         let _span = info_span!("step", number = step.number).entered();
         self.listen(&mut record);
-        self.hear_anew(&mut record);
+        self.hear_anew(step, &mut record);
         self.ledger_begin(step, &mut record);
         self.change(step, &mut record);
         self.judge_announced(step, &mut record);
@@ -191,6 +192,7 @@ impl<'a> Driver<'a> {
         self.exchanges(step, &mut record);
         self.profile(step, &mut record);
         self.look_until_true(step, &mut record);
+        self.judge_frames(step, &mut record);
         self.ledger_judge(step, &mut record);
         self.watch_judge(Some(step), &mut record);
         record

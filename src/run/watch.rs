@@ -133,8 +133,11 @@ impl Driver<'_> {
 fn expectations(step: &Step) -> impl Iterator<Item = (&Expectation, &WatchExpectation)> {
     step.expectations.iter().filter_map(|one| match &one.what {
         Expected::Watch(expected) => Some((one, expected)),
-        Expected::Flow(_) | Expected::State(_) | Expected::Course(_) | Expected::Status(_) | Expected::Announced(_) => {
-            None
-        }
+        Expected::Flow(_)
+        | Expected::State(_)
+        | Expected::Course(_)
+        | Expected::Status(_)
+        | Expected::Announced(_)
+        | Expected::Frames(_) => None,
     })
 }

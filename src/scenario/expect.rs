@@ -8,7 +8,7 @@ use super::note::{Notes, Span, position};
 use super::words::Words;
 use super::world::World;
 use super::yaml::{Entry, Node, Value};
-use super::{announced, course, outcome, state, status, subject, watch};
+use super::{announced, course, frames, outcome, state, status, subject, watch};
 use crate::flow::{Flow, Protocol};
 use crate::net::Family;
 
@@ -29,6 +29,9 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
                     status::read(about, words, world, notes).map(Expected::Status)
                 }
             }));
+        } else if let Some(segment) = frames::segment(entry, world) {
+            let read = |words, notes: &mut Notes| frames::read(&segment, words, notes).map(Expected::Frames);
+            all.extend(sentences(entry, source, notes, read));
         } else {
             all.extend(states(entry, source, world, notes));
         }

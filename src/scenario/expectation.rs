@@ -10,6 +10,7 @@ use crate::flow::{Flow, PacketOptions, Place, Protocol};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::namespace::Kind;
 use crate::net::Family;
+use crate::topology::Segment;
 use crate::watch::Class;
 
 /// One sentence below `expect`.
@@ -40,6 +41,8 @@ pub enum Expected {
     Status(StatusExpectation),
     /// Who announces an address.
     Announced(AnnouncedExpectation),
+    /// Frames on a segment.
+    Frames(FrameExpectation),
 }
 
 /// What becomes of the flows of a line.
@@ -192,6 +195,17 @@ pub struct StateExpectation {
     /// Of which kind.
     pub kind: Kind,
     /// Words that occur in the printed line, in this order, gaps allowed; may be empty.
+    pub pattern: Vec<String>,
+}
+
+/// What must be seen, or not be seen, on a segment in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameExpectation {
+    /// Where.
+    pub on: Segment,
+    /// How many.
+    pub quantity: Quantity,
+    /// Words that occur in the printed frame, in this order, gaps allowed; may be empty.
     pub pattern: Vec<String>,
 }
 

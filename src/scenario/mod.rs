@@ -17,6 +17,7 @@ mod expect;
 mod expectation;
 mod failure;
 mod fault;
+mod frames;
 mod header;
 mod hops;
 mod judge;
@@ -57,8 +58,9 @@ pub use deed::{AgentDeed, Crash, CrashPoint, Damage, Deed, Hearing, LinkSetting,
 pub use during::{During, Runs};
 pub use exchange::{Arrivals, Beside, Exchange, Facts, MacsOf, Pattern, ToSend, UnderWays, Unready};
 pub use expectation::{
-    Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, Mismatch, Outcome, Quantity,
-    Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target, WatchExpectation,
+    Course, CourseExpectation, Delivery, Expectation, Expected, Failure, FlowExpectation, FrameExpectation, Mismatch,
+    Outcome, Quantity, Reason, SeenAs, SeenPort, Source, Speaker, StateExpectation, StatePlace, Target,
+    WatchExpectation,
 };
 pub use fault::{Fault, Mutation, Tamper};
 pub use header::Story;
@@ -221,7 +223,8 @@ pub fn ports_named(scenario: &Scenario) -> BTreeSet<(u8, u16)> {
         | Expected::Course(_)
         | Expected::Watch(_)
         | Expected::Status(_)
-        | Expected::Announced(_) => None,
+        | Expected::Announced(_)
+        | Expected::Frames(_) => None,
     });
     let events = scenario.steps.iter().flat_map(|step| step.operations.iter().flat_map(|operation| &operation.events));
     let forwarded = scenario.initial.iter().chain(events).filter_map(|event| {

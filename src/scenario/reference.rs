@@ -277,7 +277,9 @@ fn kinds(text: &mut String) {
     text.push_str(
         "### Kinds\n\nAn expectation about a place, `sabotage` and `faults` name what stands there by its kind: ",
     );
-    text.push_str(&[&listed, ".\n\nObjects are made in this order: ", &sections, ".\n"].concat());
+    text.push_str(
+        &[&listed, ". On a segment there is `frame`.\n\nObjects are made in this order: ", &sections, ".\n"].concat(),
+    );
 }
 
 #[cfg(test)]

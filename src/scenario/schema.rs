@@ -139,7 +139,7 @@ fn expect() -> Value {
     });
     let fact = json!({ "type": "string", "pattern": r"^\s*((has|no|keeps)\s|stale\s*$|in\s+sync\s*$|unchanged(\s+since\s+\S+)?\s*$)" });
     let place = json!({
-        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node or `all`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`, `keeps KIND TEXT` \
+        "description": "A place: `HOST`, `HOST/NAMESPACE`, a node, `all`, or a segment (a network, `underlay`), where the only KIND is `frame`. `has KIND TEXT`, `has N KIND TEXT`, `no KIND TEXT`, `keeps KIND TEXT` \
             and `unchanged`, both with `since STEP`; of hosts `stale`, `in sync`; one or a list.",
         "anyOf": [fact, { "type": "array", "items": fact, "minItems": 1 }]
     });

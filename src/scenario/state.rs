@@ -5,7 +5,7 @@ use super::note::{Notes, Span, listed, nearest};
 use super::words::{Word, Words};
 use super::world::World;
 use super::yaml::Entry;
-use super::{course, language};
+use super::{course, frames, language};
 use crate::api::Section;
 use crate::flow::Place;
 use crate::name::{HostName, Name, NamespaceName};
@@ -33,6 +33,9 @@ pub(super) const KINDS: [(&str, Kind); 18] = [
     ("sysctl", Kind::Sysctl),
 ];
 
+/// What a subject says that is every host.
+pub(super) const EVERYWHERE: &str = "all";
+
 /// Namespace prefixes with the section of what follows.
 const NAMESPACES: [(&str, Section); 3] =
     [("qrouter-", Section::Routers), ("snat-", Section::Routers), ("fip-", Section::Networks)];
@@ -40,26 +43,18 @@ const NAMESPACES: [(&str, Section); 3] =
 /// Reads the subject of a state line. What is wrong is noted.
 pub(super) fn place(entry: &Entry, world: &World, notes: &mut Notes) -> Option<StatePlace> {
     let (key, span) = (entry.key.as_str(), &entry.key_span);
-    if key == "all" {
+    if key == EVERYWHERE {
         return Some(StatePlace::All);
     }
-    if language::is_later("subject", key) {
-        notes.later(span.clone(), &format!("the subject `{key}`"));
-        return None;
-    }
     if key.contains(char::is_whitespace) {
-        notes
-            .error(span.clone(), format!("`{key}` is neither a flow nor a place"))
-            .help("a flow is `SOURCE -> TARGET`, a place is `HOST`, `HOST/NAMESPACE`, a node or `all`");
+        notes.error(span.clone(), format!("`{key}` is neither a flow nor a place")).help(
+            "a flow is `SOURCE -> TARGET`, a place is `HOST`, `HOST/NAMESPACE`, a node, a network, `underlay` or `all`",
+        );
         return None;
     }
     if let Some((host, inside)) = key.split_once('/') {
         return namespace(host, inside, span, world, notes)
             .map(|(host, namespace)| StatePlace::Namespace(host, namespace));
-    }
-    if world.section_of(key) == Some(Section::Networks) && language::is_later("subject", "network") {
-        notes.later(span.clone(), "an expectation about a network");
-        return None;
     }
     if NAMESPACES.iter().any(|(prefix, _)| key.starts_with(prefix)) && world.section_of(key).is_none() {
         notes.error(span.clone(), format!("`{key}` is on which host?")).help(format!("write `HOST/{key}`, or `all`"));
@@ -117,23 +112,9 @@ pub(super) fn namespace(
 /// Reads one sentence about a place. What is wrong is noted.
 pub(super) fn read(place: &StatePlace, mut words: Words, notes: &mut Notes) -> Option<StateExpectation> {
     let verb = words.take()?;
-    let quantity = match verb.text.as_str() {
-        "has" => match words.peek_text().map(str::parse::<usize>) {
-            Some(Ok(0)) => {
-                notes.error(words.place(), "`has 0` is `no`").help("write `no KIND TEXT`");
-                return None;
-            }
-            Some(Ok(number)) => {
-                words.take();
-                Quantity::Exactly(number)
-            }
-            Some(Err(_)) | None => Quantity::Some,
-        },
-        "no" => Quantity::None,
-        _ => {
-            unknown(&verb, notes);
-            return None;
-        }
+    let Some(quantity) = quantity(&verb, &mut words, notes)? else {
+        unknown(&verb, notes);
+        return None;
     };
     let kind = kind(&verb, &mut words, notes)?;
     if let (StatePlace::Node(node), true) = (place, kind == Kind::Namespace) {
@@ -142,6 +123,25 @@ pub(super) fn read(place: &StatePlace, mut words: Words, notes: &mut Notes) -> O
     }
     let pattern = words.rest().into_iter().map(|word| word.text).collect();
     Some(StateExpectation { place: place.clone(), quantity, kind, pattern })
+}
+
+/// How many a sentence wants, by its first words: `has`, `has N` or `no`; within `Some` nothing if the verb is none of these.
+pub(super) fn quantity(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Option<Quantity>> {
+    Some(match verb.text.as_str() {
+        "has" => match words.peek_text().map(str::parse::<usize>) {
+            Some(Ok(0)) => {
+                notes.error(words.place(), "`has 0` is `no`").help("write `no KIND TEXT`");
+                return None;
+            }
+            Some(Ok(number)) => {
+                words.take();
+                Some(Quantity::Exactly(number))
+            }
+            Some(Err(_)) | None => Some(Quantity::Some),
+        },
+        "no" => Some(Quantity::None),
+        _ => None,
+    })
 }
 
 fn unknown(verb: &Word, notes: &mut Notes) {
@@ -173,8 +173,10 @@ pub(super) fn kind(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<
     if let Some((_, kind)) = KINDS.iter().find(|(text, _)| *text == word.text) {
         return Some(*kind);
     }
-    if language::is_later("kind", &word.text) {
-        notes.later(word.span, &format!("the kind `{}`", word.text));
+    if word.text == frames::KIND {
+        notes.error(word.span, "frames are on segments, not at this place").help(
+            "name a network or `underlay` before the `:`; the packets of one namespace are seen by `probe` and `why`",
+        );
         return None;
     }
     let note = notes.error(word.span, format!("`{}` is no kind of object", word.text));

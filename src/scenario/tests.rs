@@ -34,7 +34,8 @@ fn flow_line(line: &str) -> (FlowExpectation, Intent) {
         | Expected::Course(_)
         | Expected::Watch(_)
         | Expected::Status(_)
-        | Expected::Announced(_) => {
+        | Expected::Announced(_)
+        | Expected::Frames(_) => {
             panic!("{line} is no flow")
         }
     }
@@ -184,7 +185,8 @@ fn sentences_about_state() {
             | Expected::Course(_)
             | Expected::Watch(_)
             | Expected::Status(_)
-            | Expected::Announced(_) => {
+            | Expected::Announced(_)
+            | Expected::Frames(_) => {
                 panic!("no flow here")
             }
         })

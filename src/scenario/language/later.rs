@@ -4,11 +4,6 @@
 const LATER: &[(&str, &str)] = &[
     // attributes
     ("instances", "behind"),
-    // flows
-    ("subject", "underlay"),
-    ("subject", "network"),
-    // state
-    ("kind", "frame"),
 ];
 
 /// Whether `word` belongs to the language at that place, but to a later version of dvrlab.
