@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
-use tracing::{info, info_span, warn};
 
 use self::fabric::{Fabric, Node};
 use self::make::{Indexes, failed, router_place};
 use crate::backend::RuleBackend;
-use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, FailedOp, Frames, Touched};
+use crate::dataplane::{Around, Dataplane, DataplaneError, ExecError, Executed, Frames, Touched};
 use crate::flow::{Flow, Place, ProbeReport};
-use crate::kernel::apply::apply_op;
 use crate::kernel::iptables::{self, Unavailable};
 use crate::kernel::observe::{Baseline, observe_namespace};
 use crate::kernel::settle::{self, settle_groups};
@@ -37,6 +35,7 @@ use crate::topology::{Segment, Topology};
 use crate::watch::{Captured, Classification, Count};
 use crate::why::Explanation;
 
+mod apply;
 mod around;
 mod bench;
 mod capture;
@@ -242,29 +241,7 @@ impl Dataplane for Lab {
     }
 
     fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
-        let mut failed: Vec<FailedOp> = Vec::new();
-        for op in &plan.ops {
-            if failed.iter().any(|other| other.op.namespace == op.namespace) {
-                continue;
-            }
-            let _namespace = info_span!("namespace", name = %op.namespace).entered();
-            let _op = info_span!("op", command = %op).entered();
-            match self.carry_out(host, op) {
-                Ok(()) => {
-                    info!("done");
-                    after(op);
-                }
-                Err(reason) => {
-                    warn!(%reason, "refused");
-                    failed.push(FailedOp { op: op.clone(), reason });
-                }
-            }
-        }
-        if failed.is_empty() {
-            self.runtime.block_on(self.settle_routers(host))
-        } else {
-            Err(DataplaneError::Apply { host: host.clone(), failed })
-        }
+        self.applied(host, plan, after)
     }
 
     fn send(&self, flows: &[Flow]) -> Result<Vec<ProbeReport>, DataplaneError> {
@@ -352,19 +329,6 @@ impl Dataplane for Lab {
 }
 
 impl Lab {
-    fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
-        self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
-        self.note_mac(host, op);
-        self.look_after(host, op);
-        // What the agent leaves to the machine, and the harness does not: every refusal is answered.
-        match (&op.action, self.namespace(host, &op.namespace)) {
-            (Action::NamespaceAdd, Some(netns)) => {
-                make::set_sysctls(&netns, &make::ICMP_SYSCTLS).map_err(|error| make::reason(&error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Taps what is not tapped yet.
     fn tap_all(&self) -> Result<(), WireError> {
         let mut taps = self.taps.borrow_mut();
@@ -462,17 +426,6 @@ impl Lab {
             }
             stays
         });
-    }
-
-    /// Waits for the devices that a plan has made, and for the ports that they are plugged into.
-    async fn settle_routers(&self, host: &HostName) -> Result<(), DataplaneError> {
-        let routers = self.routers.borrow().clone();
-        let own = routers.into_iter().filter(|((owner, _), _)| owner == host);
-        let routers = own.map(|((_, name), netns)| (name.to_string(), netns));
-        let bridges = self.host(host).map(|netns| (host.to_string(), netns));
-        let mut all: Vec<(String, Rc<Netns>)> = routers.chain(bridges).collect();
-        all.extend(self.fabric.borrow().segments());
-        settle_all(&all).await
     }
 }
 
