@@ -32,14 +32,15 @@ pub(super) fn segment(entry: &Entry, world: &World) -> Option<Segment> {
 pub(super) fn read(on: &Segment, mut words: Words, notes: &mut Notes) -> Option<FrameExpectation> {
     let form = "write `has frame TEXT`, `has N frame TEXT` or `no frame TEXT`";
     let verb = words.take()?;
-    let Some(quantity) = state::quantity(&verb, &mut words, notes)? else {
+    if !state::counts(&verb) {
         let note = notes.error(verb.span, format!("`{}` begins no sentence about a segment", verb.text));
         match nearest(&verb.text, ["has", "no"]) {
             Some(near) => note.help(format!("did you mean `{near}`?")),
             None => note.help(form),
         };
         return None;
-    };
+    }
+    let quantity = state::quantity(&verb, &mut words, notes)?;
     let Some(kind) = words.take() else {
         notes.error(verb.span.clone(), format!("`{}` what?", verb.text)).help(form);
         return None;
@@ -100,18 +101,12 @@ fn listed(lines: &[&String]) -> String {
             None => counts.push((line, 1)),
         }
     }
-    let mut text = String::new();
-    for (line, count) in counts.iter().take(SHOWN) {
-        text.push_str("\n  ");
-        text.push_str(line);
-        if *count > 1 {
-            text.push_str(&format!(" ({count} times)"));
-        }
-    }
-    if counts.len() > SHOWN {
-        text.push_str(&format!("\n  and {} more", counts.len() - SHOWN));
-    }
-    text
+    let shown = counts.iter().take(SHOWN).map(|(line, count)| match count {
+        1 => format!("\n  {line}"),
+        _ => format!("\n  {line} ({count} times)"),
+    });
+    let rest = counts.len().saturating_sub(SHOWN);
+    shown.chain((rest > 0).then(|| format!("\n  and {rest} more"))).collect()
 }
 
 #[cfg(test)]

@@ -112,10 +112,11 @@ pub(super) fn namespace(
 /// Reads one sentence about a place. What is wrong is noted.
 pub(super) fn read(place: &StatePlace, mut words: Words, notes: &mut Notes) -> Option<StateExpectation> {
     let verb = words.take()?;
-    let Some(quantity) = quantity(&verb, &mut words, notes)? else {
+    if !counts(&verb) {
         unknown(&verb, notes);
         return None;
-    };
+    }
+    let quantity = quantity(&verb, &mut words, notes)?;
     let kind = kind(&verb, &mut words, notes)?;
     if let (StatePlace::Node(node), true) = (place, kind == Kind::Namespace) {
         notes.error(verb.span, format!("`{node}` has no router namespaces")).help("write a host instead");
@@ -125,23 +126,27 @@ pub(super) fn read(place: &StatePlace, mut words: Words, notes: &mut Notes) -> O
     Some(StateExpectation { place: place.clone(), quantity, kind, pattern })
 }
 
-/// How many a sentence wants, by its first words: `has`, `has N` or `no`; within `Some` nothing if the verb is none of these.
-pub(super) fn quantity(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Option<Quantity>> {
-    Some(match verb.text.as_str() {
-        "has" => match words.peek_text().map(str::parse::<usize>) {
-            Some(Ok(0)) => {
-                notes.error(words.place(), "`has 0` is `no`").help("write `no KIND TEXT`");
-                return None;
-            }
-            Some(Ok(number)) => {
-                words.take();
-                Some(Quantity::Exactly(number))
-            }
-            Some(Err(_)) | None => Some(Quantity::Some),
-        },
-        "no" => Some(Quantity::None),
-        _ => None,
-    })
+/// Whether a sentence that begins thus says how many there are of something.
+pub(super) fn counts(verb: &Word) -> bool {
+    ["has", "no"].contains(&verb.text.as_str())
+}
+
+/// How many a sentence wants that begins `has`, `has N` or `no`. What is wrong is noted.
+pub(super) fn quantity(verb: &Word, words: &mut Words, notes: &mut Notes) -> Option<Quantity> {
+    if verb.text == "no" {
+        return Some(Quantity::None);
+    }
+    match words.peek_text().map(str::parse::<usize>) {
+        Some(Ok(0)) => {
+            notes.error(words.place(), "`has 0` is `no`").help("write `no KIND TEXT`");
+            None
+        }
+        Some(Ok(number)) => {
+            words.take();
+            Some(Quantity::Exactly(number))
+        }
+        Some(Err(_)) | None => Some(Quantity::Some),
+    }
 }
 
 fn unknown(verb: &Word, notes: &mut Notes) {
