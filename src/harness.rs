@@ -177,7 +177,8 @@ pub enum HarnessError {
     Garbled(#[source] serde_json::Error),
 }
 
-/// Runs a scenario in a sandbox made by `program` (the `dvrlab` binary), telling each step as it is done.
+/// Runs a scenario in a sandbox made by `program` (the `dvrlab` binary), telling each step as it is done. When it returns the
+/// lab is about to end, which the kernel does by itself.
 ///
 /// # Errors
 /// [`HarnessError`] if there is no record; a scenario that fails has one.
@@ -212,7 +213,10 @@ pub fn run_captured(
         }
     }
     match record {
-        Some(record) => Ok(record),
+        Some(record) => {
+            sandbox.leave();
+            Ok(record)
+        }
         None => Err(HarnessError::Ended { exit: Some(sandbox.finish().map_err(HarnessError::Pipe)?) }),
     }
 }

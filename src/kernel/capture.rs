@@ -18,6 +18,7 @@ use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Netns;
+use super::aside::ClosedAside;
 use super::netns::{LOOPBACK_INDEX, NetnsError};
 use super::wire::{ETH_P_ALL, LONGEST_FRAME, PacketStatistics, RECEIVE_BUFFER};
 use crate::name::DeviceName;
@@ -52,8 +53,7 @@ pub struct Sighting {
 /// A capture of one namespace.
 pub struct Listener {
     netns: Rc<Netns>,
-    /// Taken only when dropped.
-    socket: Option<Socket>,
+    socket: ClosedAside<Socket>,
     /// A name once known stays right: an index is never given twice in a lab.
     names: RefCell<BTreeMap<u32, DeviceName>>,
 }
@@ -72,7 +72,7 @@ impl Listener {
             Ok(socket)
         })?;
         let socket = opened.map_err(CaptureError::Open)?;
-        Ok(Self { netns: Rc::clone(netns), socket: Some(socket), names: RefCell::default() })
+        Ok(Self { netns: Rc::clone(netns), socket: ClosedAside::new(socket), names: RefCell::default() })
     }
 
     /// The inode of the namespace: one of the same name may be another.
@@ -85,7 +85,7 @@ impl Listener {
     /// # Errors
     /// [`CaptureError::Read`].
     pub fn read(&self) -> Result<(Vec<Sighting>, u32), CaptureError> {
-        let Some(socket) = &self.socket else { return Ok((Vec::new(), 0)) };
+        let socket = &*self.socket;
         let mut buffer = vec![0; LONGEST_FRAME];
         let mut frames = Vec::new();
         loop {
@@ -123,18 +123,6 @@ impl Listener {
                 name
             }
             None => DeviceName::cut("if", &index.to_string()),
-        }
-    }
-}
-
-impl Drop for Listener {
-    /// Closing a packet socket may wait for an RCU grace period, so it is done on a thread that nobody waits for.
-    fn drop(&mut self) {
-        let socket = self.socket.take();
-        match std::thread::Builder::new().spawn(move || drop(socket)) {
-            Ok(thread) => drop(thread),
-            // Without a thread the socket has gone with the closure: closed here, only slower.
-            Err(error) => tracing::debug!(%error, "no thread to close a packet socket on"),
         }
     }
 }

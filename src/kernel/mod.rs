@@ -8,6 +8,7 @@ use crate::backend::RuleBackend;
 use crate::name::{HostName, Id, NamespaceName};
 
 pub mod apply;
+mod aside;
 pub mod capture;
 pub mod command;
 pub mod conntrack;

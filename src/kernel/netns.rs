@@ -8,7 +8,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
@@ -22,6 +21,7 @@ use rtnetlink::proto::Connection;
 use rtnetlink::{Handle, LinkUnspec};
 use rustix::fs::{Mode, OFlags};
 
+use super::aside::ClosedAside;
 use super::extack::NetlinkError;
 use super::sysctl::{SysctlDirs, SysctlError};
 use crate::name::DeviceName;
@@ -114,7 +114,7 @@ impl Netns {
             file,
             inode,
             handle,
-            nf: ClosedAside(Some(nf)),
+            nf: ClosedAside::new(nf),
             sysctls,
             announcer: OnceCell::new(),
             attachments: RefCell::default(),
@@ -180,7 +180,7 @@ impl Netns {
 
     /// Keeps one that was opened inside. It stays open, since closing a packet socket waits for an RCU grace period.
     pub(super) fn set_announcer(&self, socket: OwnedFd) {
-        self.announcer.get_or_init(|| ClosedAside(Some(socket)));
+        self.announcer.get_or_init(|| ClosedAside::new(socket));
     }
 
     /// Notes a device that was made, with what it leads to.
@@ -332,29 +332,6 @@ fn loopback_up() -> Result<(), NetnsError> {
         return Err(NetnsError::Loopback(rtnetlink::Error::NetlinkError(error).into()));
     }
     Ok(())
-}
-
-/// Something whose closing may block; it is closed on a thread of its own.
-#[derive(Debug)]
-struct ClosedAside<T: Send + 'static>(Option<T>);
-
-impl<T: Send + 'static> Deref for ClosedAside<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.0.as_ref().expect("the value is taken only when it is dropped")
-    }
-}
-
-impl<T: Send + 'static> Drop for ClosedAside<T> {
-    fn drop(&mut self) {
-        let value = self.0.take();
-        match std::thread::Builder::new().spawn(move || drop(value)) {
-            Ok(thread) => drop(thread),
-            // Without a thread the value has gone with the closure: closed here, only slower.
-            Err(error) => tracing::debug!(%error, "no thread to close a socket on"),
-        }
-    }
 }
 
 #[cfg(test)]

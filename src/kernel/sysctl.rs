@@ -67,10 +67,16 @@ impl SysctlDirs {
     ///
     /// The thread must be in the namespace, here and for [`Self::set`].
     pub fn get(&self, key: &str) -> Result<String, SysctlError> {
-        let mut value = String::new();
-        self.file(key, OFlags::RDONLY)?.read_to_string(&mut value).map_err(|error| refused(key, &error))?;
-        value.truncate(value.trim_end().len());
-        Ok(value)
+        let mut file = self.file(key, OFlags::RDONLY)?;
+        // One read gives the whole of a value, unless there is no room for it; a run reads thousands.
+        let mut room = [0; 128];
+        let read = file.read(&mut room).map_err(|error| refused(key, &error))?;
+        let mut value = room.get(..read).unwrap_or_default().to_vec();
+        if read == room.len() {
+            file.read_to_end(&mut value).map_err(|error| refused(key, &error))?;
+        }
+        let text = String::from_utf8(value).map_err(|error| refused(key, &io::Error::other(error)))?;
+        Ok(text.trim_end().to_owned())
     }
 
     /// Writes `value`.

@@ -20,6 +20,8 @@ const LAST: std::time::Duration = std::time::Duration::from_millis(5);
 pub(super) struct Running {
     drive: Drive,
     others: Option<memory::Others>,
+    /// Some have ended, and routers still track them.
+    ended: bool,
 }
 
 impl Running {
@@ -48,18 +50,28 @@ impl Lab {
         match running.others.take() {
             // A twin that a clock paces may still run: what it leaves goes with it.
             Some(others) if running.drive.is_idle() && self.pacer.borrow().is_none() => {
+                running.ended = false;
                 self.forget_connections(&others)
             }
             others => {
-                let stay = running.drive.ports();
-                let forgotten = match &others {
-                    Some(others) if ended => self.forget_connections_but(others, &stay),
-                    Some(_) | None => Ok(()),
-                };
+                // To find them beside those that go on takes a walk through the kernel's whole table, 10 ms: not before
+                // somebody asks what is tracked.
+                running.ended |= ended && others.is_some();
                 running.others = others;
-                forgotten
+                Ok(())
             }
         }
+    }
+
+    /// Before anybody looks at what routers track: has them forget what has ended while something else goes on.
+    pub(super) fn forget_what_ended(&self) -> Result<(), DataplaneError> {
+        let mut running = self.running.borrow_mut();
+        match &running.others {
+            Some(others) if running.ended => self.forget_connections_but(others, &running.drive.ports())?,
+            Some(_) | None => {}
+        }
+        running.ended = false;
+        Ok(())
     }
 
     pub(super) fn one_beat(&self) -> Result<(), DataplaneError> {

@@ -49,6 +49,7 @@ impl Lab {
 
     /// What a place tracks.
     pub(super) fn tracked(&self, place: &Place) -> Result<Vec<Connection>, DataplaneError> {
+        self.forget_what_ended()?;
         let Some(netns) = self.netns(place) else { return Ok(Vec::new()) };
         conntrack::dump(netns.nf()).map_err(failed(place, "read connections"))
     }

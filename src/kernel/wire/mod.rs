@@ -19,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use self::questions::{Found, Questions};
 use super::Netns;
+use super::aside::ClosedAside;
 use super::netns::LOOPBACK_INDEX;
 use crate::flow::Place;
 use crate::name::DeviceName;
@@ -64,8 +65,7 @@ impl Default for LinuxWire {
 struct Tap {
     place: Place,
     netns: Rc<Netns>,
-    /// Taken only when dropped.
-    packets: Option<Socket>,
+    packets: ClosedAside<Socket>,
     questions: Questions,
     /// Device names by index. An index is never given twice in a lab, so a name once known stays right.
     names: RefCell<BTreeMap<u32, Rc<DeviceName>>>,
@@ -101,8 +101,8 @@ impl LinuxWire {
     /// The taps that have frames, after waiting for the first one as long as that.
     fn readable(taps: &[Tap], limit: Duration) -> Result<Vec<(usize, &Tap)>, WireError> {
         let Some(any) = taps.first() else { return Ok(Vec::new()) };
-        let wait = |tap| PollFd::new(Tap::packets(tap).as_fd(), PollFlags::POLLIN);
-        let mut waits: Vec<PollFd<'_>> = taps.iter().map(wait).collect();
+        let mut waits: Vec<PollFd<'_>> =
+            taps.iter().map(|tap| PollFd::new(tap.packets.as_fd(), PollFlags::POLLIN)).collect();
         match poll(&mut waits, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(any.failed("wait for frames", errno)),
@@ -168,7 +168,7 @@ impl Wire for LinuxWire {
     fn missed(&self) -> Result<Vec<(Place, u32)>, WireError> {
         let mut missed = Vec::new();
         for tap in self.taps.borrow().iter() {
-            let statistics = getsockopt(&tap.packets().as_fd(), PacketStatistics)
+            let statistics = getsockopt(&tap.packets.as_fd(), PacketStatistics)
                 .map_err(|errno| tap.failed("read the tap's statistics", errno))?;
             if statistics.tp_drops > 0 {
                 missed.push((tap.place.clone(), statistics.tp_drops));
@@ -196,11 +196,7 @@ impl Tap {
             Err(error) => return Err(WireError::Tap { place, source: error.into() }),
         };
         let (names, links) = (RefCell::default(), RefCell::default());
-        Ok(Self { place, netns: Rc::clone(netns), packets: Some(packets), questions, names, links })
-    }
-
-    fn packets(&self) -> &Socket {
-        self.packets.as_ref().expect("the socket is taken only when the tap is dropped")
+        Ok(Self { place, netns: Rc::clone(netns), packets: ClosedAside::new(packets), questions, names, links })
     }
 
     fn failed(&self, doing: &'static str, source: impl Into<io::Error>) -> WireError {
@@ -212,7 +208,7 @@ impl Tap {
     }
 
     fn transmit(&self, device: &DeviceName, frame: &[u8]) -> Result<(), WireError> {
-        let socket = self.packets().as_raw_fd();
+        let socket = self.packets.as_raw_fd();
         let send = |link: &LinkAddr| sendto(socket, frame, link, MsgFlags::empty());
         let known = self.links.borrow().get(device).copied();
         let sent = match known.as_ref().map(send) {
@@ -243,7 +239,7 @@ impl Tap {
 
     /// Shows every frame in the socket. What is for another machine's MAC is passed over: its kernel ignores it too.
     fn read(&self, tap: usize, buffer: &mut [u8], see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {
-        let socket = self.packets().as_raw_fd();
+        let socket = self.packets.as_raw_fd();
         let mut count = 0;
         loop {
             let (length, from) = match recvfrom::<LinkAddr>(socket, buffer) {
@@ -297,17 +293,5 @@ impl Tap {
         // Of devices of the same name the one made last.
         let known = names.iter().rev().find(|(_, name)| ***name == *device);
         known.map(|(index, _)| *index).ok_or_else(|| self.no_device(device))
-    }
-}
-
-impl Drop for Tap {
-    /// Closing a packet socket may wait for an RCU grace period, so it is done on a thread that nobody waits for.
-    fn drop(&mut self) {
-        let packets = self.packets.take();
-        match std::thread::Builder::new().spawn(move || drop(packets)) {
-            Ok(thread) => drop(thread),
-            // Without a thread the socket has gone with the closure: closed here, only slower.
-            Err(error) => tracing::debug!(%error, "no thread to close a packet socket on"),
-        }
     }
 }
