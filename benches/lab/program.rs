@@ -17,8 +17,7 @@ const RUNS: usize = 9;
 const ROUNDS: usize = 2;
 
 /// Six steps with a matrix each, three of them with flows that run through the change.
-const SIX: &str = "
-# A router's life in six steps.
+const SIX: &str = "# A router's life in six steps.
 #
 # Setup:   a router with two networks, an instance on each of two hosts.
 # Change:  a floating IP comes and goes, an instance moves, an agent starts anew, the gateway goes.

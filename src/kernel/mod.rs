@@ -57,6 +57,8 @@ pub trait Surroundings {
     fn insert(&self, host: &HostName, name: &NamespaceName, netns: Rc<Netns>);
     /// Forgets one that was removed; the kernel reaps it when the last descriptor goes.
     fn remove(&self, host: &HostName, name: &NamespaceName);
+    /// Whether it is about to be removed, by the plan that is being carried out.
+    fn is_leaving(&self, host: &HostName, name: &NamespaceName) -> bool;
     /// Where the other end of a device on `network` goes: a bridge of the host, or of the provider segment.
     fn plug(&self, host: &HostName, network: &Id) -> Option<Plug>;
     /// A device index that nobody in the lab has.

@@ -22,6 +22,8 @@ impl Lab {
         plan: &Plan,
         after: &mut dyn FnMut(&Op),
     ) -> Result<(), DataplaneError> {
+        let leaving = plan.ops.iter().filter(|op| op.action == Action::NamespaceDelete);
+        self.leaving.replace(leaving.map(|op| (host.clone(), op.namespace.clone())).collect());
         let mut failed: Vec<FailedOp> = Vec::new();
         let mut restless = false;
         for op in &plan.ops {

@@ -91,6 +91,10 @@ impl Surroundings for Spot<'_> {
 
     fn remove(&self, _host: &HostName, _name: &NamespaceName) {}
 
+    fn is_leaving(&self, _host: &HostName, _name: &NamespaceName) -> bool {
+        false
+    }
+
     fn plug(&self, host: &HostName, network: &Id) -> Option<Plug> {
         self.lab.plug(host, network)
     }

@@ -56,6 +56,9 @@ mod shape;
 mod shell;
 mod watch;
 
+/// So many removed namespaces are kept at most.
+const BURIED: usize = 64;
+
 /// A lab in the calling process's network namespaces. It belongs in a [sandbox](crate::kernel::sandbox).
 pub struct Lab {
     runtime: Runtime,
@@ -64,6 +67,10 @@ pub struct Lab {
     /// What the fabric was last given the shape of.
     shaped: RefCell<Option<Topology>>,
     routers: RefCell<BTreeMap<(HostName, NamespaceName), Rc<Netns>>>,
+    /// Those that the plan under way removes.
+    leaving: RefCell<BTreeSet<(HostName, NamespaceName)>>,
+    /// Those that were removed: off the network, and empty for all who look. The kernel is quicker to reap many at once.
+    buried: RefCell<Vec<Rc<Netns>>>,
     /// What a namespace is born with on this machine.
     baseline: Baseline,
     /// MACs of the routers' devices.
@@ -114,6 +121,8 @@ impl Lab {
             fabric: RefCell::default(),
             shaped: RefCell::default(),
             routers: RefCell::default(),
+            leaving: RefCell::default(),
+            buried: RefCell::default(),
             baseline,
             macs: RefCell::default(),
             nodes: RefCell::default(),
@@ -176,8 +185,17 @@ impl Surroundings for Lab {
 
     fn remove(&self, host: &HostName, name: &NamespaceName) {
         self.ears.close(host, name);
-        self.routers.borrow_mut().remove(&(host.clone(), name.clone()));
+        let removed = self.routers.borrow_mut().remove(&(host.clone(), name.clone()));
         self.untap();
+        let mut buried = self.buried.borrow_mut();
+        buried.extend(removed);
+        if buried.len() > BURIED {
+            buried.clear();
+        }
+    }
+
+    fn is_leaving(&self, host: &HostName, name: &NamespaceName) -> bool {
+        self.leaving.borrow().contains(&(host.clone(), name.clone()))
     }
 
     fn plug(&self, host: &HostName, network: &Id) -> Option<Plug> {

@@ -103,15 +103,18 @@ fn forget_other_end(surroundings: &dyn Surroundings, host: &HostName, attach: &A
 
 /// Takes a namespace off the network before it is forgotten. The kernel reaps a namespace some time after the last
 /// descriptor is closed, and until then its devices would go on answering: so they go down now, and those whose other end
-/// is a device of another router are removed, since they must be gone from there.
+/// is a device of another router are removed, since they must be gone from there, unless that is about to go as well: to
+/// remove a device takes the kernel longer than all the rest (see [`removal`]).
 pub(super) async fn leave(surroundings: &dyn Surroundings, host: &HostName, netns: &Netns) -> Result<(), ApplyFailure> {
     let all = links::all(netns.handle()).await?.into_iter().map(|link| link.header.index);
     let indexes = all.filter(|index| *index != LOOPBACK_INDEX);
     try_join_all(indexes.map(|index| async move {
         let attach = netns.attachment(index);
-        if matches!(attach, Attach::Peer { .. }) {
+        if let Attach::Peer { namespace, .. } = &attach {
             forget_other_end(surroundings, host, &attach);
-            return Ok(removal::device(netns, index).await?);
+            if !surroundings.is_leaving(host, namespace) {
+                return Ok(removal::device(netns, index).await?);
+            }
         }
         gone(links::set_up(netns, index, false).await)
     }))

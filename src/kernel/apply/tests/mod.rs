@@ -45,6 +45,10 @@ impl Surroundings for TestLab {
         self.namespaces.borrow_mut().remove(name);
     }
 
+    fn is_leaving(&self, _host: &HostName, _name: &NamespaceName) -> bool {
+        false
+    }
+
     fn plug(&self, _host: &HostName, network: &Id) -> Option<Plug> {
         let bridge = *self.bridges.get(network)?;
         Some(Plug { netns: self.switch.clone(), bridge, group: crate::kernel::NO_GROUP })
