@@ -91,6 +91,7 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
         Action::RouteDelete(Route::via(to, address("10.0.1.77"), device(DEVICE), TABLE_MAIN)),
         Action::RuleDelete(standing),
         Action::NeighbourDelete(device(DEVICE), address("10.0.1.77")),
+        Action::ProxyDelete(device(DEVICE), address("10.0.1.77")),
         Action::ConntrackPurge("10.0.1.0/24".parse().unwrap()),
         Action::ConntrackPurgePort { address: address("10.0.1.77"), protocol: 6, ports: 80.into() },
         Action::TableDelete(ForeignTable { family: 1, name: "other".to_owned() }),
@@ -98,7 +99,7 @@ fn deletions(standing: PolicyRule) -> Vec<Action> {
 }
 
 /// How many kinds [`kind`] knows.
-const KINDS: u32 = 21;
+const KINDS: u32 = 22;
 
 /// A number for each kind of operation: a new one does not compile until it has its own, and then needs a refusal.
 fn kind(action: &Action) -> u32 {
@@ -123,6 +124,7 @@ fn kind(action: &Action) -> u32 {
         Action::ConntrackPurge(_) => 18,
         Action::Announce(..) => 19,
         Action::TableDelete(_) => 20,
+        Action::ProxyDelete(..) => 21,
         Action::ConntrackPurgePort { .. } => KINDS,
     }
 }

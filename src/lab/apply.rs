@@ -99,6 +99,7 @@ fn brings_packets(action: &Action) -> bool {
         | Action::AddressDelete(_)
         | Action::RouteDelete(_)
         | Action::NeighbourDelete(..)
+        | Action::ProxyDelete(..)
         | Action::SysctlSet(..)
         | Action::Rules(_)
         | Action::ConntrackPurge(_)

@@ -424,6 +424,7 @@ impl Lab {
             | Action::RuleDelete(_)
             | Action::NeighbourReplace(..)
             | Action::NeighbourDelete(..)
+            | Action::ProxyDelete(..)
             | Action::SysctlSet(..)
             | Action::Rules(_)
             | Action::ConntrackPurge(_)

@@ -20,6 +20,7 @@ pub fn lines(state: &NamespaceState) -> Vec<String> {
     for ((device, address), mac) in &state.neighbours {
         lines.push(format!("neigh  {address} lladdr {mac} dev {device} PERMANENT"));
     }
+    lines.extend(state.proxies.iter().map(|(device, address)| format!("neigh  {address} dev {device} proxy")));
     lines.extend(state.sysctls.iter().map(|(key, value)| format!("sysctl {key} = {value}")));
     lines.extend(table_lines("ip4t", &state.rules_v4));
     lines.extend(table_lines("ip6t", &state.rules_v6));

@@ -32,6 +32,8 @@ pub struct NamespaceState {
     pub lost: BTreeSet<Lost>,
     /// Permanent neighbours.
     pub neighbours: BTreeMap<(DeviceName, IpAddr), Mac>,
+    /// Addresses that somebody has a device answer for besides its own (`ip neigh add proxy`). The agent makes none.
+    pub proxies: BTreeSet<(DeviceName, IpAddr)>,
     /// Sysctls of [`super::sysctl::WATCHED`] that differ from those of a new namespace: `net.ipv4.ip_forward` -> `1`.
     pub sysctls: BTreeMap<String, String>,
     /// The iptables tables of both families.

@@ -46,6 +46,7 @@ impl Diff<'_> {
         self.lost(steps);
         self.routes(steps);
         self.neighbours(steps);
+        self.proxies(steps);
         self.addresses(steps);
     }
 
@@ -215,6 +216,13 @@ impl Diff<'_> {
         }
         for (key, mac) in self.desired.neighbours.iter().filter(|(key, _)| !left.contains(key)) {
             self.push(Phase::Neighbour, steps, Action::NeighbourReplace(key.0.clone(), key.1, *mac));
+        }
+    }
+
+    fn proxies(&self, steps: &mut Steps) {
+        let unwanted = self.observed.proxies.difference(&self.desired.proxies);
+        for (device, address) in unwanted.filter(|(device, _)| self.stays(device)) {
+            self.push(Phase::Withdraw, steps, Action::ProxyDelete(device.clone(), *address));
         }
     }
 

@@ -59,6 +59,8 @@ pub enum Action {
     NeighbourReplace(DeviceName, IpAddr, Mac),
     /// Removes a permanent neighbour.
     NeighbourDelete(DeviceName, IpAddr),
+    /// `ip neigh del proxy`. The agent adds none.
+    ProxyDelete(DeviceName, IpAddr),
     /// Writes a sysctl: key, value.
     SysctlSet(String, String),
     /// Changes iptables rules of both families, all in one transaction.
@@ -134,6 +136,7 @@ impl fmt::Display for Op {
                 write!(f, "ip neigh replace {address} lladdr {mac} dev {device} nud permanent")
             }
             Action::NeighbourDelete(device, address) => write!(f, "ip neigh del {address} dev {device}"),
+            Action::ProxyDelete(device, address) => write!(f, "ip neigh del proxy {address} dev {device}"),
             Action::SysctlSet(key, value) => write!(f, "sysctl -w {key}={value}"),
             Action::Rules(changes) => write!(f, "{changes}"),
             Action::ConntrackPurgePort { address, protocol, ports } => {

@@ -87,6 +87,9 @@ pub(super) fn lines(
         let owner = macs.get(mac).cloned().unwrap_or_else(|| mac.to_string());
         push(Kind::Neighbour, neighbour_text(*address, device, &owner), false);
     }
+    for (device, address) in &state.proxies {
+        push(Kind::Neighbour, format!("{address} dev {device} proxy"), false);
+    }
     for (key, value) in &state.sysctls {
         push(Kind::Sysctl, format!("{key}={value}"), true);
     }

@@ -52,6 +52,7 @@ pub(crate) fn apply(host: &mut HostState, op: &Op) -> Answer {
         | Action::RuleDelete(_)
         | Action::NeighbourReplace(..)
         | Action::NeighbourDelete(..)
+        | Action::ProxyDelete(..)
         | Action::SysctlSet(..)
         | Action::Rules(_)
         | Action::TableDelete(_)
@@ -93,6 +94,9 @@ fn within(state: &mut NamespaceState, action: &Action) -> Answer {
         }
         Action::NeighbourDelete(device, address) => {
             must(state.neighbours.remove(&(device.clone(), *address)).is_some(), || "ENOENT".to_owned())
+        }
+        Action::ProxyDelete(device, address) => {
+            must(state.proxies.remove(&(device.clone(), *address)), || "ENOENT".to_owned())
         }
         Action::SysctlSet(key, value) => {
             let devices: BTreeSet<String> = state.links.keys().map(ToString::to_string).collect();
@@ -148,6 +152,7 @@ fn remove_link(state: &mut NamespaceState, device: &DeviceName) {
     state.addresses.retain(|address| &address.device != device);
     state.routes.retain(|route| !uses(route, device));
     state.neighbours.retain(|(on, _), _| on != device);
+    state.proxies.retain(|(on, _)| on != device);
     state.sysctls.retain(|key, _| sysctl::device_of(key) != Some(device.as_str()));
 }
 

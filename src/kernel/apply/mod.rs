@@ -151,6 +151,7 @@ async fn apply_inside(
             Ok(neighbour::replace(netns.handle(), index(netns, device).await?, *address, *mac).await?)
         }
         Action::NeighbourDelete(device, address) => gone(neighbour::delete(netns, device, *address).await),
+        Action::ProxyDelete(device, address) => gone(neighbour::delete_proxy(netns, device, *address).await),
         Action::SysctlSet(key, value) => Ok(netns.sysctl_set(key, value)?),
         Action::Rules(changes) => Ok(rules::commit(netns, surroundings.rules(), changes)?),
         Action::TableDelete(table) => Ok(nft::delete_table(netns.nf(), table)?),

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::Handle;
 
@@ -24,6 +26,39 @@ pub(super) async fn replace(handle: &Handle, index: u32, address: IpAddr, mac: M
 pub(super) async fn delete(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), NetlinkError> {
     let message = message(index(netns, device).await?, address);
     acknowledged(netns.handle(), RouteNetlinkMessage::DelNeighbour(message), 0).await
+}
+
+/// Takes away that the device answers for an address that is not its own.
+pub(super) async fn delete_proxy(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), NetlinkError> {
+    let message = proxy(index(netns, device).await?, address);
+    acknowledged(netns.handle(), RouteNetlinkMessage::DelNeighbour(message), 0).await
+}
+
+fn proxy(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = message(index, address);
+    message.header.flags = NeighbourFlags::Proxy;
+    message
+}
+
+/// What somebody else may do, and the agent does not.
+#[cfg(test)]
+pub(super) async fn add_proxy(netns: &Netns, device: &DeviceName, address: IpAddr) -> Result<(), NetlinkError> {
+    let message = proxy(index(netns, device).await?, address);
+    acknowledged(netns.handle(), RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE).await
+}
+
+/// Enters a neighbour that the kernel never asks for, and may forget: what somebody else may do, and the agent does not.
+#[cfg(test)]
+pub(super) async fn add_noarp(
+    netns: &Netns,
+    device: &DeviceName,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<(), NetlinkError> {
+    let mut message = message(index(netns, device).await?, address);
+    message.header.state = NeighbourState::Noarp;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    acknowledged(netns.handle(), RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE).await
 }
 
 fn message(index: u32, address: IpAddr) -> NeighbourMessage {

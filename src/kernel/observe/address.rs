@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Names;
@@ -148,6 +150,40 @@ pub(in crate::kernel) fn neighbours(
     neighbours
 }
 
+/// Neighbours that somebody has the kernel never ask for (`nud noarp`): it may forget them, so they are none that are wanted,
+/// whatever their MAC, and are told with none. Groups and broadcasts, and all on `lo`, have it from the kernel itself.
+pub(super) fn unasked(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeMap<(DeviceName, IpAddr), Mac> {
+    let mut unasked = BTreeMap::new();
+    for answer in answers {
+        if let RouteNetlinkMessage::NewNeighbour(message) = answer
+            && message.header.state == NeighbourState::Noarp
+            && message.header.ifindex != LOOPBACK_INDEX
+            && let Some(device) = names.get(&message.header.ifindex)
+            && let Some((address, Mac([first, ..]))) = decode_neighbour(message)
+            && first & 1 == 0
+            && !address.is_multicast()
+        {
+            unasked.insert((device.clone(), address), Mac::ZERO);
+        }
+    }
+    unasked
+}
+
+/// Addresses that devices answer for besides their own.
+pub(super) fn proxies(answers: &[RouteNetlinkMessage], names: &Names) -> BTreeSet<(DeviceName, IpAddr)> {
+    let mut proxies = BTreeSet::new();
+    for answer in answers {
+        if let RouteNetlinkMessage::NewNeighbour(message) = answer
+            && message.header.flags.contains(NeighbourFlags::Proxy)
+            && let Some(device) = names.get(&message.header.ifindex)
+            && let Some(address) = neighbour_address(message)
+        {
+            proxies.insert((device.clone(), address));
+        }
+    }
+    proxies
+}
+
 /// Neighbours that the kernel has found out and believes in: it sends to them without asking first.
 pub(in crate::kernel) fn resolved(
     answers: &[RouteNetlinkMessage],
@@ -168,16 +204,21 @@ pub(in crate::kernel) fn resolved(
 }
 
 fn decode_neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
-    let mut destination = None;
-    let mut mac = None;
-    for attribute in &message.attributes {
+    let mac = message.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::LinkLayerAddress(bytes) = attribute else { return None };
+        <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+    });
+    Some((neighbour_address(message)?, mac?))
+}
+
+fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| {
         if let NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) = attribute {
-            destination = Some(IpAddr::V4(*address));
+            Some(IpAddr::V4(*address))
         } else if let NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) = attribute {
-            destination = Some(IpAddr::V6(*address));
-        } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
-            mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            Some(IpAddr::V6(*address))
+        } else {
+            None
         }
-    }
-    Some((destination?, mac?))
+    })
 }

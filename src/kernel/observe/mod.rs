@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
 use netlink_packet_route::rule::RuleMessage;
 
 pub(super) use address::{neighbours, resolved};
@@ -114,7 +114,13 @@ pub async fn observe_namespace(
     state.routes = route::routes(&routes, &names, &own);
     state.lost = lost::lost(&devices, &addresses, &routes, &state.routes);
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
-    state.neighbours = neighbours(&answers.map_err(reading("neighbours"))?, &names);
+    let answers = answers.map_err(reading("neighbours"))?;
+    state.neighbours = neighbours(&answers, &names);
+    state.neighbours.extend(address::unasked(&answers, &names));
+    let mut proxies = NeighbourMessage::default();
+    proxies.header.flags = NeighbourFlags::Proxy;
+    let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(proxies)).await;
+    state.proxies = address::proxies(&answers.map_err(reading("proxies"))?, &names);
     state.sysctls = sysctl::changed(netns, baseline, &devices).await?;
     rules::read(netns, backend, &mut state).map_err(reading("iptables rules"))?;
     Ok(state)

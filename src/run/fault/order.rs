@@ -116,6 +116,7 @@ fn object(op: &Op, states: States<'_>, aim: &Aim<'_>) -> Option<(Kind, String)> 
             let owner = aim.macs.get(&mac).cloned().unwrap_or_else(|| mac.to_string());
             Some((Kind::Neighbour, neighbour_text(*address, device, &owner)))
         }
+        Action::ProxyDelete(device, address) => Some((Kind::Neighbour, format!("{address} dev {device} proxy"))),
         Action::SysctlSet(key, value) => Some((Kind::Sysctl, format!("{key}={value}"))),
         Action::ConntrackPurge(_) | Action::ConntrackPurgePort { .. } => Some((Kind::Conntrack, op.to_string())),
         Action::Rules(_) | Action::TableDelete(_) | Action::Announce(..) => None,

@@ -1,6 +1,7 @@
 //! Routes, rules and neighbours.
 
 use super::*;
+use crate::kernel::apply::neighbour::{add_noarp, add_proxy};
 use crate::namespace::{NextHop, Route, RouteKind, RouteProtocol};
 use crate::net::Family;
 
@@ -125,6 +126,40 @@ fn rules_keep_their_host_bits() {
         lab.apply("qrouter-r1", Action::RuleDelete(rule.clone()));
     }
     assert_eq!(lab.state("qrouter-r1").rules, [].into());
+}
+
+#[test]
+fn what_somebody_else_has_a_device_answer_for_is_seen_and_taken_away() {
+    if done_in_a_sandbox() {
+        return;
+    }
+    let lab = TestLab::new();
+    lab.router("qrouter-r1");
+    let (red, netns) = (device("qr-red"), lab.netns("qrouter-r1"));
+    for address in ["10.0.1.5", "fd00:1::5"].map(|text| text.parse().unwrap()) {
+        lab.runtime.block_on(add_proxy(&netns, &red, address)).unwrap();
+        assert_eq!(lab.state("qrouter-r1").proxies, [(red.clone(), address)].into());
+        lab.apply("qrouter-r1", Action::ProxyDelete(red.clone(), address));
+        lab.apply("qrouter-r1", Action::ProxyDelete(red.clone(), address));
+        assert_eq!(lab.state("qrouter-r1").proxies, [].into());
+    }
+}
+
+#[test]
+fn a_neighbour_that_is_never_asked_for_is_none_that_is_wanted() {
+    if done_in_a_sandbox() {
+        return;
+    }
+    let lab = TestLab::new();
+    lab.router("qrouter-r1");
+    let (red, netns, mac) = (device("qr-red"), lab.netns("qrouter-r1"), Mac([2, 0, 0, 0, 0, 5]));
+    for address in ["10.0.1.5", "fd00:1::5"].map(|text| text.parse().unwrap()) {
+        lab.runtime.block_on(add_noarp(&netns, &red, address, mac)).unwrap();
+        assert_eq!(lab.state("qrouter-r1").neighbours, [((red.clone(), address), Mac::ZERO)].into());
+        lab.apply("qrouter-r1", Action::NeighbourReplace(red.clone(), address, mac));
+        assert_eq!(lab.state("qrouter-r1").neighbours, [((red.clone(), address), mac)].into());
+        lab.apply("qrouter-r1", Action::NeighbourDelete(red.clone(), address));
+    }
 }
 
 #[test]
