@@ -56,13 +56,15 @@ pub struct NetworkTopology {
 pub struct NodeTopology {
     /// Its devices, `eth0` first.
     pub ports: Vec<NodePort>,
-    /// It routes (an upstream router).
+    /// It routes (an upstream router, an instance with others behind it).
     pub forwards: bool,
+    /// The harness answers probes in its place; else its own kernel answers or refuses what is for itself.
+    pub answers: bool,
     /// Default gateway and further routes: destination and next hop.
     pub routes: Vec<(IpNet, IpAddr)>,
     /// More addresses and prefixes that its kernel owns.
     pub also: Vec<IpNet>,
-    /// Answers probes to every port but these (protocol number and port); those its kernel refuses.
+    /// Probes to these ports (protocol number and port) its kernel refuses.
     pub closed: BTreeSet<(u8, u16)>,
     /// Ports besides the matrix's at which probes will come (protocol number and port): hidden from its kernel, which
     /// would refuse them.

@@ -24,8 +24,9 @@ pub(crate) fn behind_prefix(address: IpAddr) -> IpNet {
     IpNet::new(address, length).unwrap_or_else(|_too_long| IpNet::from(address))
 }
 
-/// The upstream router's address in such a prefix: the first, with the prefix's length.
-pub(crate) fn behind_hop(prefix: &IpNet) -> IpNet {
+/// The address of whoever forwards for a private link of this prefix, an upstream router or an instance: the first, with the
+/// prefix's length.
+pub(crate) fn link_hop(prefix: &IpNet) -> IpNet {
     let (first, _) = usable(prefix);
     IpNet::new(first, prefix.prefix_len()).unwrap_or_else(|_too_long| IpNet::from(first))
 }

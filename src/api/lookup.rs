@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::intent::{Intent, Rejected, RejectedKind};
-use super::resource::{AgentMode, Instance, Network, Node, NodePlace, Port, Router, ServerPort, Subnet};
+use super::resource::{AgentMode, Instance, Nested, Network, Node, NodePlace, Port, Router, ServerPort, Subnet};
 use crate::name::{HostName, Name};
 use crate::net::{IpNet, Mac};
 
@@ -167,6 +167,31 @@ impl Intent {
         self.routers.iter().find(|(_, router)| router.interfaces.contains(interface)).map(|(name, _)| name)
     }
 
+    /// Where an instance runs, itself or the one that it is behind; none before that is booted.
+    pub fn host_of(&self, instance: &Name) -> Option<&HostName> {
+        let found = self.instances.get(instance)?;
+        match &found.behind {
+            None => found.host.as_ref(),
+            Some(link) => self.instances.get(&link.instance)?.host.as_ref(),
+        }
+    }
+
+    /// An instance's fixed addresses, those of its ports or on its private link; none if there is no such instance.
+    pub fn fixed_addresses(&self, instance: &Name) -> Vec<IpAddr> {
+        let Some(found) = self.instances.get(instance) else { return Vec::new() };
+        let ports = found.ports.iter().filter_map(|port| self.ports.get(port));
+        let on_link = found.behind.iter().flat_map(|link| link.addresses.iter().map(IpNet::addr));
+        ports.flat_map(|port| port.addresses.iter().copied()).chain(on_link).collect()
+    }
+
+    /// The instances on private links behind an instance, each on one of its own.
+    pub fn nested_in<'a>(&'a self, instance: &'a Name) -> impl Iterator<Item = (&'a Name, &'a Nested)> {
+        self.instances
+            .iter()
+            .filter_map(|(name, found)| Some((name, found.behind.as_ref()?)))
+            .filter(move |(_, link)| link.instance == *instance)
+    }
+
     /// Where a port is bound: the host of its instance.
     pub fn host_of_port(&self, port: &Name) -> Option<&HostName> {
         self.instance_of(port).and_then(|(_, instance)| instance.host.as_ref())
@@ -288,9 +313,13 @@ impl Intent {
                 nodes.next().map(|(name, _)| Owner::Outside(name.clone()))
             })
             .or_else(|| {
+                let on_link = |instance: &Instance| {
+                    instance.behind.as_ref().is_some_and(|link| link.addresses.iter().any(|net| net.addr() == address))
+                };
                 let also = |owned: &[IpNet]| owned.iter().any(|net| net.contains(&address));
+                let mut instances = self.instances.iter();
                 let instance =
-                    self.instances.iter().find(|(_, i)| also(&i.also)).map(|(n, _)| Owner::Instance(n.clone()));
+                    instances.find(|(_, i)| on_link(i) || also(&i.also)).map(|(n, _)| Owner::Instance(n.clone()));
                 let node = || self.outside.iter().find(|(_, o)| also(&o.also)).map(|(n, _)| Owner::Outside(n.clone()));
                 instance.or_else(node)
             })

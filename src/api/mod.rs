@@ -24,11 +24,11 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use address::{behind_hop, behind_prefix};
+pub(crate) use address::{behind_prefix, link_hop};
 pub use event::{Event, Object, ObjectKind};
 pub use intent::{Intent, Rejected, RejectedKind};
 pub use lookup::{Owner, RouterPort};
 pub use resource::{
-    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Ipv6Mode, Network, Node, NodePlace, Port,
+    AddressPair, AgentMode, FloatingIp, Gateway, Host, Instance, Ipv6Mode, Nested, Network, Node, NodePlace, Port,
     PortForwarding, Router, Section, ServerPort, Settings, Snat, StaticRoute, Subnet,
 };

@@ -231,6 +231,8 @@ pub struct Instance {
     pub migrating_to: Option<HostName>,
     /// Its ports, the first being `eth0`. The port of `network:` shorthand has the instance's name.
     pub ports: Vec<Name>,
+    /// Instead of a host and ports of its own: it is on a private link behind another instance.
+    pub behind: Option<Nested>,
     /// More addresses and prefixes that its kernel owns and answers for.
     pub also: Vec<IpNet>,
     /// Closed ports: protocol number and port.
@@ -240,8 +242,19 @@ pub struct Instance {
 impl Instance {
     /// An instance with these ports that owns nothing besides and closes no port.
     pub fn new(host: Option<HostName>, ports: Vec<Name>) -> Self {
-        Self { host, migrating_to: None, ports, also: Vec::new(), closed: BTreeSet::new() }
+        Self { host, migrating_to: None, ports, behind: None, also: Vec::new(), closed: BTreeSet::new() }
     }
+}
+
+/// A private link behind an instance, which forwards for whoever is on it. The Networking API does not know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nested {
+    /// The instance. It has the first address of each prefix.
+    pub instance: Name,
+    /// Addresses on the link, with prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// MAC on the link.
+    pub mac: Mac,
 }
 
 /// A machine outside.

@@ -38,12 +38,13 @@ const SYSCTLS: [(&str, &str); 6] = [
     ("net.ipv6.conf.all.accept_ra", "0"),
 ];
 /// What a machine that routes has besides. It tells nobody of shorter ways: whether and when a kernel follows an ICMP
-/// redirect depends on what it knows of the neighbour by then, so no two runs would be alike.
-const FORWARDING: [(&str, &str); 4] = [
-    ("net.ipv4.ip_forward", "1"),
-    ("net.ipv6.conf.all.forwarding", "1"),
-    ("net.ipv4.conf.all.send_redirects", "0"),
-    ("net.ipv4.conf.default.send_redirects", "0"),
+/// redirect depends on what it knows of the neighbour by then, so no two runs would be alike. And what one has that routes no
+/// longer.
+const FORWARDING: [(&str, &str, &str); 4] = [
+    ("net.ipv4.ip_forward", "1", "0"),
+    ("net.ipv6.conf.all.forwarding", "1", "0"),
+    ("net.ipv4.conf.all.send_redirects", "0", "0"),
+    ("net.ipv4.conf.default.send_redirects", "0", "0"),
 ];
 
 /// A device of a machine: its name and its number.
@@ -57,7 +58,7 @@ pub(super) fn device(number: usize) -> DeviceName {
 /// Whether the machine has to be made anew rather than changed.
 pub(super) fn replaced(old: &NodeTopology, new: &NodeTopology) -> bool {
     let kept = |route| new.routes.contains(route);
-    old.forwards != new.forwards || !old.routes.iter().all(kept) || !old.also.iter().all(|net| new.also.contains(net))
+    !old.routes.iter().all(kept) || !old.also.iter().all(|net| new.also.contains(net))
 }
 
 /// Devices that have to go: of machines that go, changed in more than their MTU, or plugged into what goes. A cable goes as
@@ -128,8 +129,8 @@ pub(super) async fn nodes(
 }
 
 fn create(stock: &Stock<'_>, name: &Name, want: &NodeTopology) -> Result<Node, DataplaneError> {
-    let forwarding = FORWARDING.iter().filter(|_| want.forwards);
-    let sysctls: Vec<(&str, &str)> = SYSCTLS.iter().chain(&ICMP_SYSCTLS).chain(forwarding).copied().collect();
+    let forwarding = FORWARDING.iter().filter(|_| want.forwards).map(|(key, value, _)| (*key, *value));
+    let sysctls: Vec<(&str, &str)> = SYSCTLS.iter().chain(&ICMP_SYSCTLS).copied().chain(forwarding).collect();
     let netns = stock.namespace(name.as_str(), &sysctls)?;
     let topology = NodeTopology { ports: Vec::new(), ..want.clone() };
     Ok(Node { netns, topology, ports: BTreeMap::new(), rules: Vec::new() })
@@ -215,6 +216,11 @@ async fn furnish(
     let fresh: BTreeSet<usize> = made.iter().filter(|(owner, _)| owner == name).map(|(_, number)| *number).collect();
     if node.topology == *want && fresh.is_empty() {
         return Ok(());
+    }
+    if node.topology.forwards != want.forwards {
+        let value = |(key, on, off): &(&'static str, _, _)| (*key, if want.forwards { *on } else { *off });
+        let sysctls: Vec<(&str, &str)> = FORWARDING.iter().map(value).collect();
+        make::set_sysctls(&node.netns, &sysctls).map_err(failed(format!("have {name} forward or not")))?;
     }
     addresses(node, want, &fresh).await.map_err(failed(format!("give {name} its addresses and routes")))?;
     for address in gained(node, want, &fresh) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::node;
 use crate::flow::Protocol;
 use crate::kernel::nft::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule};
-use crate::net::PortRange;
+use crate::net::{IpNet, PortRange, host_net};
 use crate::topology::NodeTopology;
 
 /// Name of the table in each node's namespace.
@@ -23,8 +23,7 @@ const UDP: u8 = 17;
 
 /// One chain a device.
 pub(super) fn chains(topology: &NodeTopology) -> Vec<NetdevChain> {
-    // A node that forwards is no end of a probe, and what it forwards is not its to hide.
-    if topology.forwards {
+    if !topology.answers {
         return Vec::new();
     }
     let rules = rules(topology);
@@ -51,18 +50,56 @@ fn rules(topology: &NodeTopology) -> Vec<NetdevRule> {
         .map(|(protocol, port)| (*protocol, PortRange { first: *port, last: *port }));
     let hide =
         |(protocol, range)| NetdevRule::does([FrameAction::Drop]).when(FrameMatch::DestinationPort(protocol, range));
-    open.chain([(TCP, PROBES), (UDP, PROBES)]).map(hide).collect()
+    let hidden = open.chain([(TCP, PROBES), (UDP, PROBES)]).map(hide);
+    if !topology.forwards {
+        return hidden.collect();
+    }
+    // What it forwards is not its to hide.
+    let on_ports = topology.ports.iter().flat_map(|port| &port.addresses).map(|net| host_net(net.addr()));
+    let own: Vec<IpNet> = on_ports.chain(topology.also.iter().copied()).collect();
+    hidden.flat_map(|rule| own.iter().map(move |net| rule.clone().when(FrameMatch::DestinationNet(*net)))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Id;
+    use crate::net::Mac;
+    use crate::topology::{NodeAttach, NodePort};
+
+    #[test]
+    fn what_is_forwarded_is_not_hidden() {
+        let port = NodePort {
+            attach: NodeAttach::Segment(Id::new("any").unwrap()),
+            mac: Mac::ZERO,
+            mtu: 1500,
+            addresses: vec!["10.0.1.11/24".parse().unwrap()],
+            up: true,
+            on_link: Vec::new(),
+        };
+        let topology = NodeTopology {
+            ports: vec![port],
+            forwards: true,
+            answers: true,
+            routes: Vec::new(),
+            also: vec!["192.0.2.0/24".parse().unwrap()],
+            closed: BTreeSet::new(),
+            listen: BTreeSet::new(),
+        };
+        let own = ["10.0.1.11/32", "192.0.2.0/24"].map(|net| FrameMatch::DestinationNet(net.parse().unwrap()));
+        for pair in rules(&topology).chunks(2) {
+            let nets: Vec<_> = pair.iter().filter_map(|rule| rule.matches.get(1).cloned()).collect();
+            assert_eq!(nets, own);
+        }
+        assert!(chains(&NodeTopology { answers: false, ..topology }).is_empty());
+    }
 
     #[test]
     fn closed_ports_stay_the_kernels() {
         let topology = NodeTopology {
             ports: Vec::new(),
             forwards: false,
+            answers: true,
             routes: Vec::new(),
             also: Vec::new(),
             closed: BTreeSet::from([(TCP, 80), (TCP, 443)]),

@@ -24,8 +24,8 @@ pub struct Node {
     pub ports: Vec<Port>,
     /// More addresses and prefixes that are its own.
     pub also: Vec<IpNet>,
-    /// It routes, and its own kernel answers or refuses what is for itself.
-    pub forwards: bool,
+    /// The harness answers in its place; else its own kernel answers or refuses what is for itself.
+    pub answers: bool,
     /// Protocol number and port that its kernel is to refuse.
     pub closed: BTreeSet<(u8, u16)>,
 }
@@ -91,14 +91,14 @@ impl Node {
             place: Place { host: None, name: name.to_string() },
             ports: ports.map(port).collect(),
             also: topology.also.clone(),
-            forwards: topology.forwards,
+            answers: topology.answers,
             closed: topology.closed.clone(),
         }
     }
 
     /// Whether the harness answers in its place at a port, given with its protocol's number.
     pub(super) fn answers(&self, protocol: u8, port: u16) -> bool {
-        !self.forwards && !self.closed.contains(&(protocol, port))
+        self.answers && !self.closed.contains(&(protocol, port))
     }
 
     /// Whether the address is one of its own.
@@ -145,10 +145,10 @@ mod tests {
             place: Place { host: None, name: "gw".to_owned() },
             ports: vec![port("eth0", "203.0.113.1/24"), port("eth1", "198.51.100.1/24")],
             also: vec!["192.0.2.0/24".parse().unwrap()],
-            forwards: true,
+            answers: false,
             closed: BTreeSet::new(),
         };
-        let instance = Node { forwards: false, closed: BTreeSet::from([(6, 9)]), ..node.clone() };
+        let instance = Node { answers: true, closed: BTreeSet::from([(6, 9)]), ..node.clone() };
         assert!(instance.answers(17, 9) && !instance.answers(6, 9) && !node.answers(17, 9));
         let asks = |address: &str| {
             node.link_to(address.parse().unwrap()).map(|(port, from)| format!("{} {from}", port.device))

@@ -61,6 +61,7 @@ fn nodes(machines: &[Machine]) -> Nodes {
         let node = NodeTopology {
             ports,
             forwards: false,
+            answers: true,
             routes: Vec::new(),
             also: Vec::new(),
             closed,

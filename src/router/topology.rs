@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::api::{Instance, Intent, Node, NodePlace, behind_hop, behind_prefix};
+use crate::api::{Instance, Intent, Nested, Node, NodePlace, behind_prefix, link_hop};
 use crate::name::{HostName, Id, Name};
 use crate::net::{Family, IpNet, Mac, family_of};
 use crate::topology::{HostTopology, NetworkTopology, NodeAttach, NodePort, NodeTopology, Topology};
@@ -27,7 +27,13 @@ pub fn topology(intent: &Intent) -> Topology {
         let networks = networks.collect();
         (host.clone(), HostTopology { underlay, dvr_mac: Mac::dvr(host.as_str()), networks })
     });
-    let instances = intent.instances.iter().filter_map(|(name, i)| Some((name.clone(), instance_node(intent, i)?)));
+    let instances = intent.instances.iter().filter_map(|(name, instance)| {
+        let node = match &instance.behind {
+            None => instance_node(intent, name, instance),
+            Some(link) => nested_node(intent, name, instance, link),
+        };
+        Some((name.clone(), node?))
+    });
     let outside = intent.outside.iter().map(|(name, node)| (name.clone(), outside_node(intent, name, node)));
     Topology {
         hosts: hosts.collect(),
@@ -135,8 +141,8 @@ fn has_servers_behind(intent: &Intent, network: &Name) -> bool {
     intent.outside.values().any(|node| matches!(&node.place, NodePlace::Behind(of) if of == network))
 }
 
-/// An instance that runs.
-fn instance_node(intent: &Intent, instance: &Instance) -> Option<NodeTopology> {
+/// An instance that runs. After its own ports come the links of those behind it.
+fn instance_node(intent: &Intent, name: &Name, instance: &Instance) -> Option<NodeTopology> {
     let host = instance.host.as_ref()?;
     let ports: Vec<_> = instance.ports.iter().filter_map(|name| intent.ports.get(name)).collect();
     let node_ports = ports.iter().map(|port| NodePort {
@@ -147,9 +153,55 @@ fn instance_node(intent: &Intent, instance: &Instance) -> Option<NodeTopology> {
         up: !port.admin_down && is_up(intent, &port.network),
         on_link: Vec::new(),
     });
+    let mtu = link_mtu(intent, instance);
+    let links = intent.nested_in(name).map(|(nested, link)| NodePort {
+        attach: NodeAttach::Node(nested.clone(), 0),
+        mac: Mac::derived("inner", nested.as_str()),
+        mtu,
+        addresses: link.addresses.iter().map(link_hop).collect(),
+        up: true,
+        on_link: Vec::new(),
+    });
     let routes = ports.first().map(|port| default_routes(intent, &port.network, &port.addresses)).unwrap_or_default();
-    let (also, closed) = (instance.also.clone(), instance.closed.clone());
-    Some(NodeTopology { ports: node_ports.collect(), forwards: false, routes, also, closed, listen: BTreeSet::new() })
+    Some(NodeTopology {
+        ports: node_ports.chain(links).collect(),
+        forwards: intent.nested_in(name).next().is_some(),
+        answers: true,
+        routes,
+        also: instance.also.clone(),
+        closed: instance.closed.clone(),
+        listen: BTreeSet::new(),
+    })
+}
+
+/// An instance on a private link behind another one that runs.
+fn nested_node(intent: &Intent, name: &Name, instance: &Instance, link: &Nested) -> Option<NodeTopology> {
+    let outer = intent.instances.get(&link.instance).filter(|outer| outer.host.is_some())?;
+    let number = outer.ports.len() + intent.nested_in(&link.instance).position(|(nested, _)| nested == name)?;
+    let port = NodePort {
+        attach: NodeAttach::Node(link.instance.clone(), number),
+        mac: link.mac,
+        mtu: link_mtu(intent, outer),
+        addresses: link.addresses.clone(),
+        up: true,
+        on_link: Vec::new(),
+    };
+    let routes = link.addresses.iter().map(|net| (family_of(net).any(), link_hop(net).addr()));
+    Some(NodeTopology {
+        ports: vec![port],
+        forwards: false,
+        answers: true,
+        routes: routes.collect(),
+        also: instance.also.clone(),
+        closed: instance.closed.clone(),
+        listen: BTreeSet::new(),
+    })
+}
+
+/// What goes over a private link goes over the instance's first network too.
+fn link_mtu(intent: &Intent, outer: &Instance) -> u32 {
+    let first = outer.ports.first().and_then(|port| intent.ports.get(port));
+    first.map_or(0, |port| mtu_of(intent, &port.network))
 }
 
 fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
@@ -163,7 +215,7 @@ fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
             let addresses: Vec<IpNet> = node.addresses.iter().copied().map(behind_prefix).collect();
             let hops = Family::BOTH.into_iter().filter_map(|family| {
                 let prefix = addresses.iter().find(|address| family_of(address) == family)?;
-                Some((family.any(), behind_hop(prefix).addr()))
+                Some((family.any(), link_hop(prefix).addr()))
             });
             let routes = hops.chain(given()).collect();
             (vec![lan_port(intent, name, network, addresses)], false, routes)
@@ -181,6 +233,7 @@ fn outside_node(intent: &Intent, name: &Name, node: &Node) -> NodeTopology {
     NodeTopology {
         ports,
         forwards,
+        answers: !forwards,
         routes,
         also: node.also.clone(),
         closed: node.closed.clone(),
@@ -223,7 +276,7 @@ fn lan_port(intent: &Intent, node: &Name, network: &Name, addresses: Vec<IpNet>)
 fn hops_behind(intent: &Intent, network: &Name) -> Vec<IpNet> {
     let behind = intent.outside.values().filter(|node| matches!(&node.place, NodePlace::Behind(of) if of == network));
     let hops: BTreeSet<IpNet> =
-        behind.flat_map(|node| &node.addresses).map(|address| behind_hop(&behind_prefix(*address))).collect();
+        behind.flat_map(|node| &node.addresses).map(|address| link_hop(&behind_prefix(*address))).collect();
     hops.into_iter().collect()
 }
 

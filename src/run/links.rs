@@ -84,6 +84,10 @@ impl Links {
                 .iter()
                 .any(|port| matches!(&port.attach, NodeAttach::Tenant(host, _) if self.off.contains(host)))
         });
+        let there: BTreeSet<Name> = topology.nodes.keys().cloned().collect();
+        topology.nodes.retain(|_, node| {
+            !node.ports.iter().any(|port| matches!(&port.attach, NodeAttach::Node(far, _) if !there.contains(far)))
+        });
         for network in topology.hosts.values_mut().flat_map(|host| host.networks.values_mut()) {
             network.peers.retain(|peer| !self.off.contains(peer));
             network.remote_ports.retain(|_, host| !self.off.contains(host));
@@ -108,7 +112,8 @@ impl Links {
         }
     }
 
-    /// Where a server behind an upstream router has a narrow link, the router's end is as narrow: it has to tell who sends.
+    /// Where a machine behind a router, or behind an instance, has a narrow link, the other end is as narrow: it has to tell who
+    /// sends.
     fn narrow(&self, topology: &mut Topology) {
         let behind = self.devices.iter().filter(|((_, network), _)| network.is_none());
         for ((name, _), setting) in behind {
@@ -120,8 +125,10 @@ impl Links {
                 .flat_map(|node| &node.ports)
                 .map(|port| port.attach.clone())
                 .collect();
+            let far_end = |attach: &NodeAttach| matches!(attach, NodeAttach::Node(far, _) if far == name);
             let routers = topology.nodes.values_mut().filter(|node| node.forwards);
-            for port in routers.flat_map(|node| &mut node.ports).filter(|port| lans.contains(&port.attach)) {
+            let ends = routers.flat_map(|node| &mut node.ports);
+            for port in ends.filter(|port| lans.contains(&port.attach) || far_end(&port.attach)) {
                 port.mtu = port.mtu.min(mtu);
             }
         }

@@ -37,10 +37,7 @@ pub(super) fn flows(
         .collect();
     let shared: Vec<IpAddr> = shared(intent).filter(|address| !claimed.contains_key(address)).collect();
     let mut flows = Vec::new();
-    let runs = |name: &Name| {
-        let host = intent.instances.get(name).and_then(|instance| instance.host.as_ref());
-        host.is_none_or(is_on)
-    };
+    let runs = |name: &Name| intent.host_of(name).is_none_or(is_on);
     for (from, own) in inside.iter().filter(|(name, _)| runs(name)).chain(&outside) {
         let others = inside.iter().chain(if outside.iter().any(|(name, _)| name == from) { &[][..] } else { &outside });
         let targets = others.filter(|(name, _)| name != from).flat_map(|(_, addresses)| addresses.iter().copied());
@@ -77,13 +74,6 @@ pub(super) fn claimed(intent: &Intent, hosts: &BTreeMap<HostName, HostState>) ->
 
 /// Running instances with their fixed addresses.
 fn inside(intent: &Intent) -> Vec<(Name, Vec<IpAddr>)> {
-    intent
-        .instances
-        .iter()
-        .filter(|(_, instance)| instance.host.is_some())
-        .map(|(name, instance)| {
-            let ports = instance.ports.iter().filter_map(|port| intent.ports.get(port));
-            (name.clone(), ports.flat_map(|port| port.addresses.clone()).collect())
-        })
-        .collect()
+    let running = intent.instances.keys().filter(|name| intent.host_of(name).is_some());
+    running.map(|name| (name.clone(), intent.fixed_addresses(name))).collect()
 }

@@ -89,7 +89,7 @@ fn check_running(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &m
         Target::Node(_) | Target::Address(_) | Target::Range(..) => None,
     });
     for node in flow.sources.iter().map(|source| &source.node).chain(nodes) {
-        let host = world.intent.instances.get(node).and_then(|instance| instance.host.as_ref());
+        let host = world.intent.host_of(node);
         if let Some((host, step)) = host.and_then(|host| Some((host, world.running.off.get(host)?))) {
             let said = Words::of_key(entry).all().find(|word| word.text == node.as_str()).map(|word| word.span.clone());
             notes

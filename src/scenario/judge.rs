@@ -20,8 +20,7 @@ use crate::net::Family;
 /// A node's addresses: an instance's fixed ones, a machine's own, then those that its kernel owns besides.
 pub fn addresses_of(intent: &Intent, node: &Name) -> Vec<IpAddr> {
     let (own, also) = if let Some(instance) = intent.instances.get(node) {
-        let ports = instance.ports.iter().filter_map(|port| intent.ports.get(port));
-        (ports.flat_map(|port| port.addresses.clone()).collect(), instance.also.as_slice())
+        (intent.fixed_addresses(node), instance.also.as_slice())
     } else if let Some(machine) = intent.outside.get(node) {
         (machine.addresses.clone(), machine.also.as_slice())
     } else {

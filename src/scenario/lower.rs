@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::yaml::Node;
 use super::{updates, values};
 use crate::api::{
-    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Network, Node as Machine, NodePlace,
+    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Nested, Network, Node as Machine, NodePlace,
     Object, ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
@@ -150,16 +150,26 @@ fn first_address(cidr: &IpNet) -> IpAddr {
     }
 }
 
+/// The MAC that is written, else one made of the name.
+fn mac(named_as: &Name, node: &Node) -> Option<Mac> {
+    match node.get("mac") {
+        Some(value) => values::mac(value.text()?).ok(),
+        None => Some(Mac::derived("port", named_as.as_str())),
+    }
+}
+
 fn port(named_as: &Name, node: &Node) -> Option<Port> {
-    let mac = match node.get("mac") {
-        Some(value) => values::mac(value.text()?).ok()?,
-        None => Mac::derived("port", named_as.as_str()),
-    };
-    let port = Port::new(named(node, "network")?, addresses(node), mac);
+    let port = Port::new(named(node, "network")?, addresses(node), mac(named_as, node)?);
     Some(Port { pairs: pairs(node), admin_down: !boolean(node, "admin_state_up", true), ..port })
 }
 
 fn instance(named: Name, node: &Node) -> Option<Vec<Object>> {
+    if let Some(behind) = self::named(node, "behind") {
+        let addresses = many(node, "address", |item| values::address_with_prefix(item.text()?).ok());
+        let link = Nested { instance: behind, addresses, mac: mac(&named, node)? };
+        let nested = Instance { behind: Some(link), ..Instance::new(None, Vec::new()) };
+        return Some(vec![Object::Instance(named, Instance { also: also(node), closed: closed(node), ..nested })]);
+    }
     let mut objects = Vec::new();
     let ports = if node.get("port").is_some() {
         many(node, "port", name)

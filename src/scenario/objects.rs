@@ -47,12 +47,13 @@ impl Builder<'_> {
             self.create_section(&tables, section);
         }
         self.for_each(&tables, Section::Routers, Self::link_router);
-        self.create_section(&tables, Section::Instances);
+        self.create_some(&tables, Section::Instances, |node| node.get("behind").is_none());
+        self.create_some(&tables, Section::Instances, |node| node.get("behind").is_some());
         self.create_section(&tables, Section::FloatingIps);
         self.for_each(&tables, Section::FloatingIps, Self::associate_new);
     }
 
-    fn for_each(&mut self, tables: &[(&Table, &Node)], section: Section, act: fn(&mut Self, &Table, &Entry)) {
+    fn for_each(&mut self, tables: &[(&Table, &Node)], section: Section, act: impl Fn(&mut Self, &Table, &Entry)) {
         for (table, node) in tables.iter().filter(|(table, _)| table.section == section) {
             for entry in named(table, node) {
                 act(self, table, entry);
@@ -61,7 +62,14 @@ impl Builder<'_> {
     }
 
     fn create_section(&mut self, tables: &[(&Table, &Node)], section: Section) {
+        self.create_some(tables, section, |_| true);
+    }
+
+    fn create_some(&mut self, tables: &[(&Table, &Node)], section: Section, which: fn(&Node) -> bool) {
         self.for_each(tables, section, |builder, table, entry| {
+            if !which(&entry.value) {
+                return;
+            }
             let name = canonical(table.section, &entry.key);
             let Some(events) = lower::created(table.section, &entry.key, &entry.value, &builder.world.intent) else {
                 builder.world.break_all([&name]);
@@ -141,11 +149,17 @@ impl Builder<'_> {
         let count = |keys: &[&str]| keys.iter().filter(|key| node.get(key).is_some()).count();
         let place = entry.key_span.clone();
         match section {
-            Section::Instances if count(&["network", "port"]) != 1 => {
+            Section::Instances if count(&["network", "port", "behind"]) != 1 => {
                 self.notes
-                    .error(place, format!("`{}` needs `network` or `port`, one of them", entry.key))
-                    .help("`network` gives it a port of its own, `port` names ports declared in `ports`");
+                    .error(place, format!("`{}` needs one of `network`, `port` and `behind`", entry.key))
+                    .help("`network` gives it a port of its own, `port` names ports declared in `ports`, `behind` puts it behind an instance");
             }
+            Section::Instances if count(&["behind"]) == 1 && count(&["host", "allowed_address_pairs"]) > 0 => {
+                self.notes
+                    .error(place, "`host` and `allowed_address_pairs` belong to the instance that it is behind")
+                    .help("it runs where that instance runs, and has no port on a network");
+            }
+            Section::Instances if !has_lengths(node, count(&["behind"]) == 1) => self.note_lengths(node, &place),
             Section::Instances if count(&["port"]) == 1 && count(&["address", "mac", "allowed_address_pairs"]) > 0 => {
                 self.notes
                     .error(
@@ -186,6 +200,23 @@ impl Builder<'_> {
             | Section::Instances
             | Section::Outside
             | Section::AddressScopes => {}
+        }
+    }
+
+    /// Addresses have prefix lengths on a private link, and only there.
+    fn note_lengths(&mut self, node: &Node, place: &Span) {
+        let behind = node.get("behind").is_some();
+        let items = node.get("address").map(Node::items).unwrap_or_default();
+        let wrong = items.iter().find(|item| item.text().is_some_and(|text| text.contains('/') != behind));
+        let place = wrong.map_or_else(|| place.clone(), |item| item.span.clone());
+        if behind {
+            self.notes
+                .error(place, "on a private link an address needs its prefix length")
+                .help("write it like `address: 172.16.0.5/24`; the instance has the first address, 172.16.0.1");
+        } else {
+            self.notes
+                .error(place, "the prefix length of an address is that of its subnet")
+                .help("write the address alone; only with `behind` it has a prefix length");
         }
     }
 
@@ -252,4 +283,12 @@ impl Builder<'_> {
 fn named<'a>(table: &Table, node: &'a Node) -> impl Iterator<Item = &'a Entry> {
     let address = table.section == Section::FloatingIps;
     node.entries().iter().filter(move |entry| !address || values::address(&entry.key).is_ok())
+}
+
+/// Whether an instance's addresses have prefix lengths where they need them, and an address where there is no subnet to take
+/// one from.
+fn has_lengths(node: &Node, behind: bool) -> bool {
+    let items = node.get("address").map(Node::items).unwrap_or_default();
+    let agree = items.iter().all(|item| item.text().is_none_or(|text| text.contains('/') == behind));
+    agree && (!behind || !items.is_empty())
 }

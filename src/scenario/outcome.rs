@@ -1,7 +1,6 @@
 //! The sentence about a flow: `as 203.0.113.10 via net1`, `no neighbour at gw-public`.
 
 use super::expectation::{Delivery, Failure, Outcome, SeenAs, SeenPort};
-use super::language;
 use super::note::{Notes, Span, nearest};
 use super::subject::NODES;
 use super::values::{self, Wrong};
@@ -132,10 +131,6 @@ impl Reader<'_> {
 
     fn unknown(&mut self, word: &Word) -> bool {
         let text = word.text.as_str();
-        if language::is_later("outcome", text) {
-            self.notes.later(word.span.clone(), &format!("`{text}`"));
-            return false;
-        }
         let place = match text {
             "loss" | "gap" | "kept" | "cut" | "never" | "then" => {
                 Some("that belongs below `during`, beside the operation")

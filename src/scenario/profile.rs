@@ -32,7 +32,7 @@ pub(super) fn read(node: &Node, source: &str, world: &World, notes: &mut Notes) 
         notes.error(of.span.clone(), message).help(help);
         None
     };
-    if world.intent.instances.get(&name).is_some_and(|instance| instance.host.is_none()) {
+    if world.is_idle(&name) {
         return wrong(format!("`{name}` is not booted"), "`boot` it before");
     }
     if !addresses_of(&world.intent, &name).iter().any(std::net::IpAddr::is_ipv4) {

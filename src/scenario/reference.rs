@@ -216,7 +216,7 @@ fn of(ty: &Type) -> Value {
         Type::Choice(choices) => json!(choices.last().map_or("", |choice| choice.word)),
         Type::OrNone(inner) | Type::OneOrMany(inner) => of(inner),
         Type::List(inner) => json!([of(inner)]),
-        Type::Form(form) => ["vm1", "S", "8", "vm1 -> web tcp/80", "2s"]
+        Type::Form(form) => ["vm1", "10.0.1.11", "S", "8", "vm1 -> web tcp/80", "2s"]
             .iter()
             .find(|text| (form.check)(text).is_ok())
             .map_or(json!(""), |text| json!(text)),

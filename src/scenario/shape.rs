@@ -265,12 +265,6 @@ fn missing(entries: &[Entry], record: &'static Record, owner: &Span, notes: &mut
 fn unknown_key(entry: &Entry, record: &Record, more: &[Key], notes: &mut Notes) {
     let span = entry.key_span.clone();
     let key = entry.key.as_str();
-    if language::is_later(record.context, key) {
-        let change = matches!(record.context, "create" | "update" | "delete");
-        let what = if change { format!("`{key}` in {}", record.title) } else { format!("`{key}`") };
-        notes.later(span, &what);
-        return;
-    }
     let known = || record.keys.iter().chain(more).map(|key| key.name);
     let note = notes.error(span, format!("{} has no key `{key}`", language::with_article(record.title)));
     if key.contains("->") {

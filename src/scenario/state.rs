@@ -5,7 +5,7 @@ use super::note::{Notes, Span, listed, nearest};
 use super::words::{Word, Words};
 use super::world::World;
 use super::yaml::Entry;
-use super::{course, frames, language};
+use super::{course, frames};
 use crate::api::Section;
 use crate::flow::Place;
 use crate::name::{HostName, Name, NamespaceName};
@@ -151,10 +151,6 @@ pub(super) fn quantity(verb: &Word, words: &mut Words, notes: &mut Notes) -> Opt
 
 fn unknown(verb: &Word, notes: &mut Notes) {
     let text = verb.text.as_str();
-    if language::is_later("fact", text) {
-        notes.later(verb.span.clone(), &format!("`{text}`"));
-        return;
-    }
     let flow = ["as", "reaches", "via", "through", "unreachable", "refused", "dropped", "expired", "prohibited"];
     let note = notes.error(verb.span.clone(), format!("`{text}` begins no sentence about a place"));
     if flow.contains(&text) {

@@ -287,16 +287,19 @@ impl Builder<'_> {
         for entry in node.get("instances").map(Node::entries).unwrap_or_default() {
             let declared_apart = self.world.intent.instances.contains_key(entry.key.as_str())
                 && !self.world.intent.ports.contains_key(entry.key.as_str());
+            let nested = self.world.intent.instances.get(entry.key.as_str()).is_some_and(|found| found.behind.is_some());
+            let (whose, help) = if nested {
+                ("the private link, which stays as it is", "delete the instance and create it anew")
+            } else {
+                ("the port, which is declared elsewhere", "write it under `ports`")
+            };
             let keys = entry.value.entries().iter();
             for key in
                 keys.filter(|key| declared_apart && matches!(key.key.as_str(), "address" | "allowed_address_pairs"))
             {
                 self.notes
-                    .error(
-                        key.key_span.clone(),
-                        format!("`{}` belongs to the port, which is declared elsewhere", key.key),
-                    )
-                    .help("write it under `ports`");
+                    .error(key.key_span.clone(), format!("`{}` belongs to {whose}", key.key))
+                    .help(help);
             }
         }
     }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use super::expectation::{Source, Target};
 use super::judge::{addresses_of, range_length};
-use super::language;
 use super::note::{Notes, Span, nearest};
 use super::pace;
 use super::packet_options;
@@ -172,8 +171,7 @@ fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
         }
         return None;
     }
-    let idle = world.intent.instances.get(&node).is_some_and(|instance| instance.host.is_none());
-    if idle {
+    if world.is_idle(&node) {
         notes
             .error(word.span.clone(), format!("`{name}` is not booted, so it can neither send nor answer"))
             .help("`boot` it before, or name its address as the target");
@@ -316,10 +314,6 @@ fn protocol(word: &Word, notes: &mut Notes) -> Option<Protocol> {
         }
         "icmp" => Some(Protocol::Icmp),
         "arp" | "nd" => Some(Protocol::Arp),
-        _ if language::is_later("protocol", name) || language::is_later("option", name) => {
-            notes.later(word.span.clone(), &format!("`{name}`"));
-            None
-        }
         _ => {
             let note = notes
                 .error(word.span.clone(), format!("`{}` is neither a protocol nor an option of a flow", word.text));

@@ -102,6 +102,13 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Wrong> {
     }
 }
 
+/// An address with the prefix length of its link.
+pub(super) fn address_with_prefix(text: &str) -> Result<IpNet, Wrong> {
+    text.parse::<IpNet>().map_err(|_no_net| {
+        wrong(format!("`{text}` is not an address with a prefix length"), "write it like `172.16.0.5/24`")
+    })
+}
+
 /// An address or a prefix.
 pub(super) fn address_or_prefix(text: &str) -> Result<IpNet, Wrong> {
     if text.contains('/') { prefix(text) } else { address(text).map(IpNet::from) }

@@ -10,6 +10,7 @@ use super::language::{self, Type};
 use super::note::{Notes, Span, nearest, write_one_of};
 use super::yaml::{Node, Value};
 use crate::api::{Event, Intent, Rejected, RejectedKind, Section};
+use crate::name::Name;
 use crate::net::IpNet;
 
 /// An object's section and the place of its name.
@@ -167,6 +168,11 @@ impl World {
             }
         });
         names
+    }
+
+    /// Whether an instance of that name runs nowhere: it can neither send nor answer.
+    pub(super) fn is_idle(&self, name: &Name) -> bool {
+        self.intent.instances.contains_key(name) && self.intent.host_of(name).is_none()
     }
 
     /// Every word inside `node` that is a name now.

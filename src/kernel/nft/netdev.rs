@@ -11,7 +11,7 @@ use super::expression::{
 use super::message::{Base, NETDEV, Place, Transaction};
 use crate::name::DeviceName;
 use crate::namespace::ForeignTable;
-use crate::net::{Mac, PortRange};
+use crate::net::{IpNet, Mac, PortRange};
 
 /// A chain on one device; its policy is accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub enum FrameMatch {
     ArpSender(Ipv4Addr),
     /// ARP target's protocol address.
     ArpTarget(Ipv4Addr),
+    /// Destination address, in this prefix.
+    DestinationNet(IpNet),
     /// Transport protocol of IPv4 or IPv6.
     Protocol(u8),
     /// Destination port of TCP (6) or UDP (17): protocol, ports.
@@ -104,6 +106,10 @@ impl NetdevRule {
 
 /// EtherType of ARP.
 const ARP: u16 = 0x0806;
+/// EtherType of IPv4.
+const IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+const IPV6: u16 = 0x86dd;
 /// ICMPv6 as a transport protocol.
 const ICMPV6: u8 = 58;
 /// Group bit of a MAC's first byte.
@@ -173,6 +179,15 @@ fn icmpv6(offset: u32, value: &[u8]) -> Vec<Expression> {
     [meta(META_L4PROTO, &[ICMPV6]), equal(TRANSPORT_HEADER, offset, value)].concat()
 }
 
+fn destination(net: &IpNet) -> Vec<Expression> {
+    let (ether_type, offset, mask, value) = match net {
+        IpNet::V4(net) => (IPV4, 16, net.netmask().octets().to_vec(), net.network().octets().to_vec()),
+        IpNet::V6(net) => (IPV6, 24, net.netmask().octets().to_vec(), net.network().octets().to_vec()),
+    };
+    let [load, compare] = equal(NETWORK_HEADER, offset, &value);
+    [&meta(META_PROTOCOL, &u16::to_be_bytes(ether_type))[..], &[load, Expression::And(mask), compare]].concat()
+}
+
 impl FrameMatch {
     fn expressions(&self) -> Vec<Expression> {
         match self {
@@ -187,6 +202,7 @@ impl FrameMatch {
             Self::ArpOperation(number) => arp(6, &number.to_be_bytes()),
             Self::ArpSender(address) => arp(14, &address.octets()),
             Self::ArpTarget(address) => arp(24, &address.octets()),
+            Self::DestinationNet(net) => destination(net),
             Self::Protocol(number) => meta(META_L4PROTO, &[*number]).to_vec(),
             Self::DestinationPort(protocol, ports) => {
                 let (from, to) = (ports.first.to_be_bytes().to_vec(), ports.last.to_be_bytes().to_vec());

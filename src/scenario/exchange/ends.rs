@@ -31,7 +31,7 @@ impl Reader<'_> {
             return None;
         }
         let name = Name::new(text).ok()?;
-        if self.world.intent.instances.get(&name).is_some_and(|instance| instance.host.is_none()) {
+        if self.world.is_idle(&name) {
             self.notes
                 .error(node.span.clone(), format!("`{text}` is not booted, so it can neither send nor see"))
                 .help("`boot` it before");

@@ -3,14 +3,12 @@
 //! One description, used to check files and to make the JSON schema that editors complete and explain by.
 
 mod deeds;
-mod later;
 mod machine;
 mod operations;
 mod packets;
 mod sections;
 
 pub(super) use deeds::CRASH_TYPE;
-pub(super) use later::is_later;
 pub(super) use operations::{OPERATIONS, STEP, TOGETHER_ENTRY};
 pub(super) use packets::ERRORS;
 pub(super) use sections::{FILE, SECTIONS};

@@ -2,10 +2,11 @@
 
 use super::machine::REQUIRES;
 use super::operations::STEPS_DOC;
-use super::{Choice, Key, Need, Record, Table, Type};
+use super::{Choice, Form, Key, Need, Record, Table, Type};
 use crate::api::Section;
 use crate::backend::RuleBackend;
 use crate::deviation::Deviation;
+use crate::scenario::values::{self, Wrong};
 
 const fn key(name: &'static str, ty: Type, need: Need, doc: &'static str) -> Key {
     Key { name, ty, need, doc }
@@ -289,7 +290,8 @@ pub(super) static INSTANCES: Table = Table { section: Section::Instances, record
 static INSTANCE: Record = Record {
     title: "instance",
     context: "instances",
-    doc: "A virtual machine. `network` gives it a port of its own name; `port` names ports declared in `ports`.",
+    doc: "A virtual machine. `network` gives it a port of its own name; `port` names ports declared in `ports`; `behind` puts it \
+          behind another one.",
     keys: &[
         key(
             "host",
@@ -298,7 +300,12 @@ static INSTANCE: Record = Record {
             "Where it runs. Without it the ports exist unbound until `boot`.",
         ),
         key("network", Type::Name(&[Section::Networks]), Need::Optional, "The network of its one port."),
-        key("address", Type::OneOrMany(&Type::Address), Need::Default("lowest free"), "Fixed addresses of that port."),
+        key(
+            "address",
+            Type::OneOrMany(&Type::Form(&FIXED)),
+            Need::Default("lowest free"),
+            "Fixed addresses of that port; with `behind` those on the private link, each with its prefix length.",
+        ),
         key("mac", Type::Mac, Need::Default("from the name"), "MAC address of that port."),
         PAIRS,
         key(
@@ -307,10 +314,27 @@ static INSTANCE: Record = Record {
             Need::Optional,
             "Ports declared in `ports`, instead of `network`.",
         ),
+        key(
+            "behind",
+            Type::Name(&[Section::Instances]),
+            Need::Optional,
+            "Instead of `network` and `port`: it is on a private link behind that instance, which forwards for it (a nested \
+             network) and has the first address of each prefix. It runs where that instance runs.",
+        ),
         ALSO,
         CLOSED,
     ],
 };
+static FIXED: Form = Form {
+    noun: "an address",
+    check: fixed,
+    pattern: r"^[0-9a-fA-F:.]+(/[0-9]+)?$",
+};
+
+fn fixed(text: &str) -> Result<(), Wrong> {
+    if text.contains('/') { values::address_with_prefix(text).map(drop) } else { values::address(text).map(drop) }
+}
+
 pub(super) const ALSO: Key = key(
     "also",
     Type::List(&Type::AddressOrPrefix),
