@@ -42,8 +42,8 @@ impl fmt::Display for Protocol {
 /// One packet and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Flow {
-    /// The sender.
-    pub from: Name,
+    /// The sender: a node, or a router namespace of a host.
+    pub from: Place,
     /// Which of its addresses; the first of the family unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
@@ -98,8 +98,8 @@ impl PacketOptions {
 
 impl Flow {
     /// One of which nothing else is asked.
-    pub fn new(from: Name, to: IpAddr, protocol: Protocol) -> Self {
-        Self { from, source: None, to, protocol, options: PacketOptions::default(), copy: 0 }
+    pub fn new(from: impl Into<Place>, to: IpAddr, protocol: Protocol) -> Self {
+        Self { from: from.into(), source: None, to, protocol, options: PacketOptions::default(), copy: 0 }
     }
 
     /// What it speaks, as the language writes it: `nd` is ARP's part in IPv6.
@@ -124,6 +124,30 @@ pub struct Place {
     pub host: Option<HostName>,
     /// The namespace or the node.
     pub name: String,
+}
+
+impl Place {
+    /// Its name, if it is a node.
+    pub fn node(&self) -> Option<Name> {
+        if self.host.is_some() { None } else { Name::new(self.name.as_str()).ok() }
+    }
+
+    /// Whether it is this node.
+    pub fn is(&self, node: &Name) -> bool {
+        self.host.is_none() && self.name == node.as_str()
+    }
+}
+
+impl From<Name> for Place {
+    fn from(node: Name) -> Self {
+        Self { host: None, name: node.to_string() }
+    }
+}
+
+impl From<&Name> for Place {
+    fn from(node: &Name) -> Self {
+        Self { host: None, name: node.to_string() }
+    }
 }
 
 impl fmt::Display for Place {

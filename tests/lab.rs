@@ -53,6 +53,7 @@ fn node(attach: NodeAttach, mac: Mac, address: &str) -> NodeTopology {
             on_link: vec![],
         }],
         forwards: false,
+        answers: true,
         routes: Vec::new(),
         also: Vec::new(),
         closed: BTreeSet::new(),
@@ -145,7 +146,7 @@ fn segments_and_cables_carry_packets_and_machines_route() {
         let lab = Lab::new().unwrap();
         let segment = |node: &str, address: &str| self::node(NodeAttach::Segment(id("public")), mac(node), address);
         let mut router = segment("router", "203.0.113.1/24");
-        router.forwards = true;
+        (router.forwards, router.answers) = (true, false);
         router.ports.push(NodePort {
             attach: NodeAttach::Node(name("far"), 0),
             mac: mac("router-1"),

@@ -33,6 +33,7 @@ fn node(network: &Id, mac: &str, addresses: &[String], routes: Vec<(IpNet, IpAdd
             on_link: Vec::new(),
         }],
         forwards: false,
+        answers: true,
         routes,
         also: Vec::new(),
         closed: BTreeSet::new(),

@@ -16,7 +16,7 @@ const LONG: u32 = 2_000;
 /// Paces flows between machines on different hosts and networks, and tells the figures.
 pub(crate) fn paced(standing: &Standing) {
     let all = standing.matrix();
-    let across = |flow: &&Flow| flow.protocol == Protocol::Udp(9000) && flow.from.as_str() != "vm10";
+    let across = |flow: &&Flow| flow.protocol == Protocol::Udp(9000) && flow.from.name != "vm10";
     let mut senders = std::collections::BTreeSet::new();
     let apart = all.iter().rev().filter(across).filter(|flow| senders.insert(flow.from.clone()));
     let courses: Vec<Course> = (1..)

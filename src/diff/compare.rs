@@ -186,7 +186,7 @@ fn fared(account: &Account) -> String {
 
 /// It went out bare, and the watch found its sender there.
 fn leaks(step: &StepRecord, told: Told<'_>) -> bool {
-    let from = told.report.flow.from.as_str();
+    let from = told.report.flow.from.name.as_str();
     let sighted = step.watch.iter().flat_map(|finding| &finding.sighted);
     told.is_bare() && sighted.filter_map(|one| one.from.as_deref()).any(|found| found == from)
 }

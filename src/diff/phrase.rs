@@ -45,7 +45,7 @@ impl Told<'_> {
 
     fn is_own_source(&self) -> bool {
         let Some(seen) = &self.report.seen else { return false };
-        self.owners.get(&seen.source).is_some_and(|owner| *owner == self.report.flow.from.as_str())
+        self.owners.get(&seen.source).is_some_and(|owner| *owner == self.report.flow.from.name.as_str())
     }
 
     fn phrase(&self) -> String {

@@ -225,6 +225,10 @@ impl Wire for Overheard<'_> {
         self.wire.transmit(tap, device, frame)
     }
 
+    fn emit(&self, tap: usize, to: IpAddr, packet: &[u8]) -> Result<bool, WireError> {
+        self.wire.emit(tap, to, packet)
+    }
+
     fn sweep(&self, see: &mut dyn FnMut(probe::Frame<'_>)) -> Result<usize, WireError> {
         self.lab.look(None);
         if let Err(error) = self.lab.hear_frames() {

@@ -14,7 +14,7 @@ use super::{Lab, make, router_place};
 use crate::dataplane::DataplaneError;
 use crate::flow::{Flow, Hop, Place, ProbeReport, Protocol};
 use crate::kernel::decision::{Decision, decide, neighbour};
-use crate::kernel::nft::{self, Sign, TRACE_TABLE, Tables};
+use crate::kernel::nft::{self, Sign, Tables};
 use crate::kernel::observe::observe_namespace;
 use crate::kernel::trace::{Code, Event, Tracer};
 use crate::kernel::{Netns, conntrack};
@@ -111,18 +111,17 @@ impl Lab {
         witnesses: &BTreeMap<Place, Witness>,
     ) -> Result<Explanation, DataplaneError> {
         let frames: Vec<&Seen> = frames.iter().collect();
-        let there = self.way(&report.path, Packet::Request, &frames, witnesses, report.flow.protocol)?;
+        let mut there = self.way(&report.path, Packet::Request, &frames, witnesses, report.flow.protocol)?;
+        if let (true, Some(witness)) = (there.is_empty(), witnesses.get(&report.flow.from)) {
+            there.extend(untapped(&report.flow.from, witness, (Packet::Request, attempt), Family::of(report.flow.to)));
+        }
         let back = self.way(&report.reply_path, Packet::Answer, &frames, witnesses, report.flow.protocol)?;
         let about: Vec<&Seen> = frames.iter().filter(|frame| frame.glimpse.part == Packet::Error).copied().collect();
         let hops = hops(&about);
         let mut errors = self.way(&hops, Packet::Error, &frames, witnesses, report.flow.protocol)?;
         // One that a rule took where it was made is in no tap.
         for (place, witness) in witnesses.iter().filter(|(place, _)| hops.iter().all(|hop| hop.place != **place)) {
-            let made = |pass: &&Pass| pass.part == Packet::Error && Some(pass.attempt) == attempt;
-            for pass in witness.passes.iter().filter(made) {
-                let (rules, ..) = hits(&pass.events, &witness.tables, Family::of(report.flow.to));
-                errors.push(Stop { rules, ..nowhere(place) });
-            }
+            errors.extend(untapped(place, witness, (Packet::Error, attempt), Family::of(report.flow.to)));
         }
         Ok(Explanation { report, there, back, errors })
     }
@@ -225,6 +224,18 @@ fn nowhere(place: &Place) -> Stop {
     }
 }
 
+/// What rules did to packets that a namespace's kernel made and that no tap saw leave.
+fn untapped<'a>(
+    place: &'a Place,
+    witness: &'a Witness,
+    (part, attempt): (Packet, Option<u32>),
+    family: Family,
+) -> impl Iterator<Item = Stop> + 'a {
+    let made = witness.passes.iter().filter(move |pass| pass.part == part && Some(pass.attempt) == attempt);
+    let stop = move |pass: &Pass| Stop { rules: hits(&pass.events, &witness.tables, family).0, ..nowhere(place) };
+    made.map(stop).filter(|stop| !stop.rules.is_empty())
+}
+
 /// The way that frames went, as the report has it of requests and answers: in the order of their TTLs.
 fn hops(frames: &[&Seen]) -> Vec<Hop> {
     let mut ordered = frames.to_vec();
@@ -271,7 +282,7 @@ fn passes(events: Vec<Event>, traits: &[Trait]) -> Vec<Pass> {
             if let Some(chosen) = number.and_then(|number| traits.get(number)) {
                 passes.push(Pass { attempt: chosen.attempt, part: chosen.part, events: Vec::new() });
             }
-        } else if event.table != TRACE_TABLE
+        } else if !event.table.starts_with(nft::OWN_PREFIX)
             && let Some(pass) = passes.last_mut()
         {
             pass.events.push(event);
@@ -360,6 +371,10 @@ impl Wire for Recorder<'_> {
 
     fn transmit(&self, tap: usize, device: &DeviceName, frame: &[u8]) -> Result<(), WireError> {
         self.wire.transmit(tap, device, frame)
+    }
+
+    fn emit(&self, tap: usize, to: IpAddr, packet: &[u8]) -> Result<bool, WireError> {
+        self.wire.emit(tap, to, packet)
     }
 
     fn sweep(&self, see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {

@@ -52,6 +52,7 @@ mod node;
 mod pace;
 mod ports;
 mod send;
+mod senders;
 mod shape;
 mod shell;
 mod watch;

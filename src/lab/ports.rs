@@ -14,7 +14,7 @@ use crate::topology::NodeTopology;
 /// Name of the table in each node's namespace.
 pub(super) const TABLE: &str = "dvrlab-ports";
 /// Source ports of probes, where their answers come to.
-const PROBES: PortRange = PortRange { first: 20_000, last: 29_999 };
+pub(super) const PROBES: PortRange = PortRange { first: 20_000, last: 29_999 };
 /// Before every other chain of the device.
 const PRIORITY: i32 = -500;
 /// Protocol numbers.

@@ -31,6 +31,10 @@ impl Wire for Shared<'_> {
         self.wire.transmit(tap, device, frame)
     }
 
+    fn emit(&self, tap: usize, to: IpAddr, packet: &[u8]) -> Result<bool, WireError> {
+        self.wire.emit(tap, to, packet)
+    }
+
     fn sweep(&self, see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {
         self.wire.sweep(&mut |frame| {
             if self.keeps {
@@ -98,9 +102,11 @@ impl Lab {
         for ((host, namespace, _), mac) in self.macs.borrow().iter() {
             nodes.own(*mac, router_place(host, namespace));
         }
+        let hidden = self.hide_answers(flows).map_err(|error| ProbeError::Rules(make::reason(&error)))?;
         let taken = self.taken();
         let counters = &mut *self.counters.borrow_mut();
         let run = probe::run(&self.overheard(wire), &nodes, flows, counters, &Options::default())?;
+        drop(hidden);
         let attempts = run.attempts.iter().filter_map(|(number, flow)| Some((*number, flows.get(*flow)?)));
         self.label(taken, &attempts.collect());
         Ok(run)

@@ -13,15 +13,15 @@ use super::judge::{Judge, Ruling};
 use super::nodes::{Node, Nodes, Port};
 use super::pieces::{self, Pieces};
 use super::resolve::{Leg, Letter, Resolver, Step};
-use super::respond::{TTL, request};
+
 use super::token::{Counters, Token};
 use super::track::{Attempt, Fault, Outcome, passage};
-use super::transfer::Transfer;
+
 use super::wire::{Wire, WireError};
-use crate::flow::{Flow, Place, ProbeReport, Protocol, Verdict};
+use crate::flow::{Flow, Place, ProbeReport, Verdict};
 use crate::memory::Tuple;
 use crate::name::{DeviceName, Name};
-use crate::net::{Family, Mac};
+use crate::net::Mac;
 
 /// Frames sent between two sweeps: few enough that the smallest usual socket buffer holds what they cause.
 const BURST: usize = 64;
@@ -65,17 +65,20 @@ pub enum ProbeError {
     /// The wire failed.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// A flow's sender is no node.
+    /// A name is no node's.
     #[error("{0} is no node")]
     UnknownNode(Name),
-    /// A node is not tapped.
-    #[error("{0} has no tap")]
+    /// A flow's sender is not there.
+    #[error("{0} cannot send: it is not there")]
     NoTap(Place),
+    /// Answers could not be hidden from a sender's kernel.
+    #[error("failed to hide answers from their sender's kernel: {0}")]
+    Rules(String),
     /// A sender has no address of the target's family.
     #[error("{node} has no address to reach {to} from")]
     NoAddress {
         /// The sender.
-        node: Name,
+        node: Place,
         /// The target.
         to: IpAddr,
     },
@@ -83,7 +86,7 @@ pub enum ProbeError {
     #[error("{node} does not have {source_address}")]
     ForeignSource {
         /// The sender.
-        node: Name,
+        node: Place,
         /// The source.
         source_address: IpAddr,
     },
@@ -99,7 +102,7 @@ pub enum ProbeError {
     #[error("{node} would probe itself at {to}")]
     ToItself {
         /// The sender.
-        node: Name,
+        node: Place,
         /// The target.
         to: IpAddr,
     },
@@ -167,8 +170,8 @@ pub fn run(
 /// The state of a run.
 pub(super) struct Engine<'a> {
     pub(super) wire: &'a dyn Wire,
-    nodes: &'a Nodes,
-    flows: &'a [Flow],
+    pub(super) nodes: &'a Nodes,
+    pub(super) flows: &'a [Flow],
     options: &'a Options,
     pub(super) places: Vec<Place>,
     /// The node at each tap, where there is one.
@@ -205,48 +208,8 @@ impl<'a> Engine<'a> {
         self.places.get(tap).cloned().ok_or(ProbeError::Wire(WireError::NoTap(tap)))
     }
 
-    /// Makes an attempt for a flow and queues its packet, or asks its question.
-    fn begin(&mut self, index: usize, counters: &mut Counters) -> Result<(), ProbeError> {
-        let Some(flow) = self.flows.get(index) else { return Ok(()) };
-        let node = self.nodes.get(&flow.from).ok_or_else(|| ProbeError::UnknownNode(flow.from.clone()))?;
-        let tap = self.places.iter().position(|place| *place == node.place);
-        let tap = tap.ok_or_else(|| ProbeError::NoTap(node.place.clone()))?;
-        let no_address = || ProbeError::NoAddress { node: flow.from.clone(), to: flow.to };
-        let link = node.link_to(flow.to);
-        let usual = match flow.protocol {
-            Protocol::Arp => link.map(|(_, address)| address),
-            Protocol::Icmp | Protocol::Tcp(_) | Protocol::Udp(_) => node.first_address(Family::of(flow.to)),
-        };
-        let from = flow.source.or(usual).ok_or_else(no_address)?;
-        if !node.owns(from) {
-            return Err(ProbeError::ForeignSource { node: flow.from.clone(), source_address: from });
-        }
-        let ends = Ends::new(from, flow.to).ok_or(ProbeError::MixedFamilies { from, to: flow.to })?;
-        let port = flow.options.source_port.unwrap_or_else(|| match flow.protocol {
-            Protocol::Icmp => counters.echo_id(),
-            Protocol::Tcp(_) => counters.tcp_port(),
-            Protocol::Udp(_) => counters.udp_port(),
-            Protocol::Arp => 0,
-        });
-        let attempt = Attempt {
-            ttl: flow.options.ttl.unwrap_or(TTL),
-            size: flow.options.size,
-            df: flow.options.df || flow.options.bytes.is_some(),
-            transfer: flow.options.bytes.map(Transfer::new),
-            ..Attempt::new(index, counters.token(), flow.protocol, tap, ends, port)
-        };
-        if let Some(datagram) = request(&attempt) {
-            self.resolver.post(Letter { tap, attempt: self.attempts.len(), leg: Leg::Request, datagram });
-        } else {
-            let (port, _) = link.ok_or_else(no_address)?;
-            self.ask(tap, &port.device, ends)?;
-        }
-        self.attempts.push(attempt);
-        Ok(())
-    }
-
     /// Puts a question for a link-layer address on the wire.
-    fn ask(&self, tap: usize, device: &DeviceName, ends: Ends) -> Result<(), ProbeError> {
+    pub(super) fn ask(&self, tap: usize, device: &DeviceName, ends: Ends) -> Result<(), ProbeError> {
         let mac = self.mac(tap, device)?;
         let body = Body::Ask(Neighbour { ends, mac });
         let frame = build(&Packet { source: mac, destination: asked_at(ends), body });
@@ -313,6 +276,7 @@ impl<'a> Engine<'a> {
                         Err(fault) => self.note_fault(&letter, fault),
                     }
                 }
+                Some(Step::Emit(letter)) => self.emit(&letter)?,
                 Some(Step::Fault(letter, fault)) => self.note_fault(&letter, fault),
                 Some(Step::Local(letter)) => self.refuse_local(&letter)?,
             }
@@ -332,7 +296,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Only the request's failure is the attempt's; an answer that could not be sent is an answer that did not come.
-    fn note_fault(&mut self, letter: &Letter, fault: Fault) {
+    pub(super) fn note_fault(&mut self, letter: &Letter, fault: Fault) {
         if letter.leg == Leg::Request
             && let Some(attempt) = self.attempts.get_mut(letter.attempt)
         {

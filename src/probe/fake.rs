@@ -183,6 +183,10 @@ impl Wire for FakeWire {
         Ok(())
     }
 
+    fn emit(&self, _tap: usize, _to: IpAddr, _packet: &[u8]) -> Result<bool, WireError> {
+        panic!("no machine of these tests sends by its kernel")
+    }
+
     fn sweep(&self, see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {
         let mut frames: Vec<_> = self.0.borrow_mut().captured.drain(..).collect();
         // A sweep reads tap by tap, so the order of time is lost.

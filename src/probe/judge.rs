@@ -64,7 +64,16 @@ impl Judge<'_> {
         if attempt.arrived.is_some() || !attempt.replies.is_empty() {
             return Ok(Ruling { verdict: Verdict::NoAnswer, by: None, at: None });
         }
-        let Some(passage) = last else { return Ok(silent(Verdict::Lost)) };
+        let by_kernel = self.places.get(attempt.sender).is_some_and(|place| place.host.is_some());
+        let Some(passage) = last else {
+            // What a namespace's own kernel was given and did not send is held for a neighbour, or a rule took it.
+            let asked = self.resolver.unanswered_taps().contains(&attempt.sender);
+            return Ok(match (by_kernel, asked) {
+                (true, true) => at_sender(Verdict::NoNeighbour),
+                (true, false) => at_sender(Verdict::Dropped),
+                (false, _) => silent(Verdict::Lost),
+            });
+        };
         if !passage.outgoing && self.lacks_neighbour(passage, false)? {
             return Ok(silent(Verdict::NoNeighbour));
         }

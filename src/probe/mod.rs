@@ -8,6 +8,7 @@
 //! frames of one probe are found in every tap, whatever their addresses have become. The order of its passages is that of
 //! their TTLs, which no clock can upset: every place that forwards takes one off.
 
+mod begin;
 mod build;
 pub mod craft;
 mod drive;

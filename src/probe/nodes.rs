@@ -67,6 +67,11 @@ impl Nodes {
         self.nodes.get(name)
     }
 
+    /// The node at a place, unless it is a namespace of a host.
+    pub fn at(&self, place: &Place) -> Option<&Node> {
+        if place.host.is_some() { None } else { self.nodes.get(place.name.as_str()) }
+    }
+
     /// All nodes, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Node)> {
         self.nodes.iter()

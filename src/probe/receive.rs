@@ -56,7 +56,11 @@ impl Engine<'_> {
         let Some(mark) = mark(&quoted.segment).filter(|mark| mark.part == Part::Request) else { return };
         let Some(index) = self.find(&quoted.segment, mark) else { return };
         let Some(attempt) = self.attempts.get_mut(index) else { return };
-        if !frame.outgoing && frame.tap == attempt.sender {
+        // By a namespace's own rules it is known by another port outside, maybe by another address.
+        let by_kernel = self.stations.get(frame.tap).is_some_and(Option::is_none);
+        if by_kernel && !frame.outgoing && frame.tap == attempt.sender {
+            attempt.outcome.get_or_insert(Outcome::Refused(refusal, datagram.ends.source()));
+        } else if !frame.outgoing && frame.tap == attempt.sender {
             let next = refuse(attempt, datagram, refusal, quoted);
             self.post(frame.tap, index, next);
         }
@@ -86,6 +90,9 @@ impl Engine<'_> {
                 let mtu = node.port(frame.device).map_or(u32::MAX, |port| port.mtu);
                 come_back(attempt, datagram, mtu)
             }
+            // The kernel there translates back what its rules have translated, after the tap has seen it.
+            (Part::Answer, None) if frame.tap == attempt.sender => translated_back(attempt, datagram)
+                .map_or_else(Vec::new, |datagram| come_back(attempt, &datagram, u32::MAX)),
             (Part::Request | Part::Answer, _) => Vec::new(),
         };
         self.post(frame.tap, index, next);
@@ -240,6 +247,18 @@ fn come_back(attempt: &mut Attempt, datagram: &Datagram<'_>, mtu: u32) -> Next {
         }
         (Segment::Tcp { .. } | Segment::Error { .. }, _) => Vec::new(),
     }
+}
+
+/// An answer as the socket of a namespace's own kernel would get it, if it comes from where the request went to.
+fn translated_back<'a>(attempt: &Attempt, datagram: &Datagram<'a>) -> Option<Datagram<'a>> {
+    let from_there = datagram.ends.source() == attempt.ends.destination();
+    let mut datagram = Datagram { ends: attempt.ends.reversed(), ..datagram.clone() };
+    match &mut datagram.segment {
+        Segment::Echo { id, .. } => *id = attempt.port,
+        Segment::Udp { ports, .. } | Segment::Tcp { ports, .. } => ports.1 = attempt.port,
+        Segment::Error { .. } => return None,
+    }
+    from_there.then_some(datagram)
 }
 
 /// What an echo reply or a datagram answers.

@@ -3,7 +3,7 @@
 //! In: packets to send, neighbour questions and answers that taps saw. Out: packets with device and MAC, questions to put on
 //! the wire, and who was asked for in vain. Never: an answer that nobody gave on the wire.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -46,6 +46,8 @@ pub(super) enum Step {
     Ask(usize, Rc<DeviceName>, Ends),
     /// It is held: its next hop has been asked for.
     Held,
+    /// The kernel there is to send it.
+    Emit(Letter),
     /// It cannot be sent.
     Fault(Letter, Fault),
     /// It is for the sender itself, where no wire is.
@@ -65,6 +67,8 @@ type NextHop = (usize, Rc<DeviceName>, IpAddr);
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     queue: VecDeque<Letter>,
+    /// Taps whose kernels send for themselves.
+    by_kernel: BTreeSet<usize>,
     held: Vec<(NextHop, Letter)>,
     routes: BTreeMap<(usize, IpAddr, IpAddr), RouteAnswer>,
     neighbours: BTreeMap<NextHop, Known>,
@@ -82,9 +86,17 @@ impl Resolver {
         self.queue.push_back(letter);
     }
 
+    /// What is sent from this tap its kernel sends, by its own routing and neighbours.
+    pub(super) fn leave_to_kernel(&mut self, tap: usize) {
+        self.by_kernel.insert(tap);
+    }
+
     /// Takes the next packet from the queue and says what to do with it.
     pub(super) fn step(&mut self, wire: &dyn Wire) -> Result<Option<Step>, WireError> {
         let Some(letter) = self.queue.pop_front() else { return Ok(None) };
+        if self.by_kernel.contains(&letter.tap) {
+            return Ok(Some(Step::Emit(letter)));
+        }
         let ends = letter.datagram.ends;
         let (device, next_hop) = match self.route(wire, letter.tap, ends)? {
             RouteAnswer::Via { device, next_hop } => (device, next_hop),

@@ -354,7 +354,7 @@ fn a_tap_that_missed_frames_is_an_error() {
 fn what_cannot_be_asked_is_refused() {
     let error = |flow| try_flows(machines(), &[flow]).unwrap_err();
     assert!(matches!(error(flow("vm1", "10.0.1.11", UDP)), ProbeError::ToItself { .. }));
-    assert!(matches!(error(flow("nobody", "10.0.1.11", UDP)), ProbeError::UnknownNode(_)));
+    assert!(matches!(error(flow("nobody", "10.0.1.11", UDP)), ProbeError::NoTap(_)));
     let foreign = Flow { source: Some(address("10.0.1.99")), ..flow("vm1", "10.0.1.12", UDP) };
     assert!(matches!(error(foreign), ProbeError::ForeignSource { .. }));
     let mixed = Flow { source: Some(address("fd00:1::11")), ..flow("vm1", "10.0.1.12", UDP) };

@@ -65,6 +65,13 @@ pub trait Wire {
     /// [`WireError`] if there is no such device or it is down.
     fn transmit(&self, tap: usize, device: &DeviceName, frame: &[u8]) -> Result<(), WireError>;
 
+    /// Has a namespace's kernel send an IP packet to `to`, by its routing and through its rules. Says whether it did: a rule may
+    /// discard the packet. It is seen as it leaves.
+    ///
+    /// # Errors
+    /// [`WireError::Socket`].
+    fn emit(&self, tap: usize, to: IpAddr, packet: &[u8]) -> Result<bool, WireError>;
+
     /// Shows every frame that the taps have seen since the last sweep, and says how many; never waits.
     ///
     /// # Errors

@@ -221,7 +221,7 @@ pub fn outcome_text(report: &ProbeReport, owners: &BTreeMap<IpAddr, String>) -> 
                 if owners.get(&report.flow.to) != Some(&responder) {
                     put!(text, "reaches {responder} ");
                 }
-                let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.as_str());
+                let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.name.as_str());
                 let source = if itself { "itself".to_owned() } else { seen.source.to_string() };
                 put!(text, "as {source}");
                 for (n, host) in via(&report.path).into_iter().enumerate() {

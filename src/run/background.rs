@@ -43,6 +43,7 @@ impl Driver<'_> {
         let echo = |report: &&ProbeReport| {
             report.verdict == Verdict::Delivered
                 && report.flow.protocol == Protocol::Icmp
+                && report.flow.from.host.is_none()
                 && report.flow.options.ttl.is_none()
         };
         let now: Vec<ProbeReport> = record.probes.iter().filter(echo).cloned().collect();

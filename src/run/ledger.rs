@@ -255,7 +255,7 @@ impl Driver<'_> {
 
 /// The address that a flow's sender uses unless told otherwise.
 fn own_address(flow: &Flow, intent: &Intent) -> Option<IpAddr> {
-    addresses_of(intent, &flow.from).into_iter().find(|address| Family::of(*address) == Family::of(flow.to))
+    addresses_of(intent, &flow.from.node()?).into_iter().find(|address| Family::of(*address) == Family::of(flow.to))
 }
 
 /// Addresses of instances.

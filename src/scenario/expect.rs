@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenPort, Target};
+use super::expectation::{Delivery, Expectation, Expected, FlowExpectation, Outcome, Reason, SeenAs, SeenPort, Target};
 use super::judge::{first_address, title};
 use super::note::{Notes, Span, position};
 use super::words::Words;
@@ -78,6 +78,7 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
     };
     let sendable = check_running(&flow, entry, world, notes)
         && check_families(&flow, entry, world, notes)
+        && check_itself(&flow, entry, notes)
         && check_comparable(&flow, entry, world, notes);
     sendable.then(|| expectation(entry, &entry.value, source, Expected::Flow(flow)))
 }
@@ -85,11 +86,12 @@ fn flow(entry: &Entry, source: &str, world: &World, notes: &mut Notes) -> Option
 /// Nobody sends whose host is off.
 fn check_running(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &mut Notes) -> bool {
     let nodes = flow.targets.iter().filter_map(|target| match target {
-        Target::Node(source) if flow.both => Some(&source.node),
+        Target::Node(source) if flow.both => Some(&source.place),
         Target::Node(_) | Target::Address(_) | Target::Range(..) => None,
     });
-    for node in flow.sources.iter().map(|source| &source.node).chain(nodes) {
-        let host = world.intent.host_of(node);
+    for sender in flow.sources.iter().map(|source| &source.place).chain(nodes) {
+        let Some(node) = sender.node() else { continue };
+        let host = world.intent.host_of(&node);
         if let Some((host, step)) = host.and_then(|host| Some((host, world.running.off.get(host)?))) {
             let said = Words::of_key(entry).all().find(|word| word.text == node.as_str()).map(|word| word.span.clone());
             notes
@@ -117,16 +119,16 @@ fn check_families(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &
     for target in &flow.targets {
         let (address, node) = match target {
             Target::Address(address) | Target::Range(address, _) => (Some(*address), None),
-            Target::Node(node) => (node.address, Some(&node.node)),
+            Target::Node(node) => (node.address, node.place.node()),
         };
         let Some(family) = flow.family else { continue };
         if let Some(address) = address.filter(|address| Family::of(*address) != family) {
-            let text = node.map_or_else(|| address.to_string(), |node| format!("{node}@{address}"));
+            let text = node.as_ref().map_or_else(|| address.to_string(), |node| format!("{node}@{address}"));
             let help = "name an address of that family, or change what the flow goes over";
             return wrong(&text, format!("{address} is no {} address", family_text(family)), help);
         }
         if let (None, Some(node)) = (address, node)
-            && first_address(node, family, &world.intent).is_none()
+            && first_address(&node, family, &world.intent).is_none()
         {
             let message = format!("`{node}` has no {} address", family_text(family));
             return wrong(node.as_str(), message, "give it one, or change what the flow goes over");
@@ -139,9 +141,9 @@ fn check_families(flow: &FlowExpectation, entry: &Entry, world: &World, notes: &
                 let message = format!("{source} cannot reach {}: they are of different families", pair.flow.to);
                 return wrong(&format!("{sender}@{source}"), message, "pick an address of the target's family");
             }
-            None if first_address(sender, family, &world.intent).is_none() => {
+            None if sender.node().is_some_and(|node| first_address(&node, family, &world.intent).is_none()) => {
                 let message = format!("`{sender}` has no {} address to send from", family_text(family));
-                return wrong(sender.as_str(), message, "give it one, or change what the flow goes over");
+                return wrong(&sender.name, message, "give it one, or change what the flow goes over");
             }
             Some(_) | None => {}
         }
@@ -154,6 +156,22 @@ fn family_text(family: Family) -> &'static str {
         Family::V4 => "IPv4",
         Family::V6 => "IPv6",
     }
+}
+
+/// A namespace of routers has no address of its own by which it is called.
+fn check_itself(flow: &FlowExpectation, entry: &Entry, notes: &mut Notes) -> bool {
+    let namespace = flow.sources.iter().map(|source| &source.place).find(|place| place.host.is_some());
+    let Outcome::Delivered(Delivery { source: Some(SeenAs::Itself), .. }) = &flow.outcome else { return true };
+    let Some(namespace) = namespace else { return true };
+    let said = Words::of_value(&entry.value)
+        .and_then(|words| words.all().find(|w| w.text == "itself").map(|w| w.span.clone()));
+    notes
+        .error(
+            said.unwrap_or_else(|| entry.value.span.clone()),
+            format!("`{namespace}` has several addresses, and its routing picks one"),
+        )
+        .help("write the address: `as 203.0.113.10`");
+    false
 }
 
 /// Subject and sentence must fit each other.
@@ -194,11 +212,11 @@ fn check_comparable(flow: &FlowExpectation, entry: &Entry, world: &World, notes:
             for target in &flow.targets {
                 if let Target::Node(node) = target
                     && !delivery.reaches.is_empty()
-                    && !delivery.reaches.contains(&node.node)
+                    && !delivery.reaches.iter().any(|name| node.place.is(name))
                 {
                     return wrong(
                         place("reaches"),
-                        format!("`{}` must answer itself, since it is named as the target", node.node),
+                        format!("`{}` must answer itself, since it is named as the target", node.place),
                         "write its address as the target, or remove `reaches`",
                     );
                 }

@@ -66,11 +66,12 @@ pub struct FlowExpectation {
     pub outcome: Outcome,
 }
 
-/// A node that sends, and which of its addresses it uses; the first of the family unless told otherwise.
+/// A node that sends, or a router's namespace, and which of its addresses it uses; the first of the family unless told
+/// otherwise, and what its routing says for a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
-    /// The node.
-    pub node: Name,
+    /// The node or the namespace; a target is a node.
+    pub place: Place,
     /// `NODE@ADDRESS`.
     pub address: Option<IpAddr>,
 }
@@ -183,6 +184,8 @@ pub enum Speaker {
     Address(IpAddr),
     /// A node, by any of its addresses.
     Node(Name),
+    /// A namespace of a host: the packet came no further, and it said so.
+    Namespace(Place),
 }
 
 /// What must stand, or not stand, at a place.

@@ -50,12 +50,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn by(&mut self, clause: &Word) -> bool {
-        let Some(word) = self.argument(clause, "an address or a node") else { return false };
+        let Some(word) = self.argument(clause, "an address, a node or `HOST/NAMESPACE`") else { return false };
         let speaker = if let Ok(address) = word.text.parse::<IpAddr>() {
             Speaker::Address(address)
         } else if word.text.contains('/') {
-            self.notes.later(word.span.clone(), "`by HOST/NAMESPACE`").help("write the address that said it");
-            return false;
+            match self.namespace(&word) {
+                Some(place) => Speaker::Namespace(place),
+                None => return false,
+            }
         } else if self.resolve(&word, NODES) {
             let Ok(name) = Name::new(word.text) else { return false };
             Speaker::Node(name)

@@ -69,6 +69,7 @@ fn answers(hop: &HopAnswer, report: &ProbeReport, intent: &Intent) -> bool {
         (HopAnswer::By(Speaker::Node(node)), Verdict::Expired) => {
             report.by.is_some_and(|by| addresses_of(intent, node).contains(&by))
         }
+        (HopAnswer::By(Speaker::Namespace(place)), Verdict::Expired) => report.at.as_ref() == Some(place),
         (HopAnswer::Silence | HopAnswer::By(_), _) => false,
     }
 }

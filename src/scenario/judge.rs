@@ -54,7 +54,9 @@ fn common_family(source: &Source, target: &Name, intent: &Intent) -> Option<Fami
         return Some(Family::of(address));
     }
     let has = |node: &Name, family| first_address(node, family, intent).is_some();
-    let both = Family::BOTH.into_iter().find(|family| has(&source.node, *family) && has(target, *family));
+    // What a router's namespace has is known only when it sends.
+    let sends = |family| source.place.node().is_none_or(|node| has(&node, family));
+    let both = Family::BOTH.into_iter().find(|family| sends(*family) && has(target, *family));
     both.or_else(|| Family::BOTH.into_iter().find(|family| has(target, *family)))
 }
 
@@ -105,18 +107,19 @@ impl FlowExpectation {
 
     fn one_way(&self, source: &Source, target: &Target, intent: &Intent) -> Vec<Pair> {
         let (targets, named) = match target {
-            Target::Node(node) if node.node == source.node => return Vec::new(),
+            Target::Node(node) if node.place == source.place => return Vec::new(),
             Target::Node(node) => {
-                let family = self.family.or_else(|| common_family(source, &node.node, intent));
-                let first = || family.and_then(|family| first_address(&node.node, family, intent));
-                (node.address.or_else(first).into_iter().collect(), Some(node.node.clone()))
+                let named = node.place.node();
+                let family = self.family.or_else(|| common_family(source, named.as_ref()?, intent));
+                let first = || first_address(named.as_ref()?, family?, intent);
+                (node.address.or_else(first).into_iter().collect(), named)
             }
             Target::Address(address) => (vec![*address], None),
             Target::Range(first, last) => (range(*first, *last), None),
         };
         let protocols = self.protocol.as_ref().map_or(Protocol::MATRIX.as_slice(), std::slice::from_ref);
         let flow = |to: IpAddr, protocol: Protocol, copy: u16| Flow {
-            from: source.node.clone(),
+            from: source.place.clone(),
             source: source.address,
             to,
             protocol,
@@ -238,7 +241,8 @@ impl Delivery {
             return vec![format!("{}{hoped}", described(report))];
         };
         let flow = &report.flow;
-        let own = || flow.source.or_else(|| first_address(&flow.from, Family::of(flow.to), intent));
+        let of_node = || first_address(&flow.from.node()?, Family::of(flow.to), intent);
+        let own = || flow.source.or_else(of_node);
         let source = match self.source {
             None => None,
             Some(SeenAs::Address(address)) => differs("as", &seen.source, &address),
@@ -315,7 +319,7 @@ impl Delivery {
 
     fn judge_responders(&self, answered: &[(&Pair, &ProbeReport, &Seen)]) -> Vec<Mismatch> {
         let mut mismatches = Vec::new();
-        let mut owners: BTreeMap<(&Name, IpAddr), &Place> = BTreeMap::new();
+        let mut owners: BTreeMap<(&Place, IpAddr), &Place> = BTreeMap::new();
         for (pair, report, seen) in answered {
             if !self.reaches.iter().any(|name| is_called(&seen.responder, name.as_str())) {
                 let sentence = format!("{}: reaches {}, not {}", title(pair), seen.responder, joined(&self.reaches));
@@ -374,6 +378,7 @@ impl Failure {
             None => true,
             Some(Speaker::Address(address)) => report.by == Some(*address),
             Some(Speaker::Node(node)) => report.by.is_some_and(|by| addresses_of(intent, node).contains(&by)),
+            Some(Speaker::Namespace(place)) => report.by.is_some() && report.at.as_ref() == Some(place),
         };
         let place = self.at.as_ref().is_none_or(|at| report.at.as_ref() == Some(at));
         match (said, place, &self.by, &self.at) {
@@ -392,6 +397,7 @@ impl Display for Speaker {
         match self {
             Self::Address(address) => write!(f, "{address}"),
             Self::Node(node) => write!(f, "{node}"),
+            Self::Namespace(place) => write!(f, "{place}"),
         }
     }
 }

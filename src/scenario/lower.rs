@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::yaml::Node;
 use super::{updates, values};
 use crate::api::{
-    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Nested, Network, Node as Machine, NodePlace,
-    Object, ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
+    AddressPair, AgentMode, Event, FloatingIp, Host, Instance, Intent, Ipv6Mode, Nested, Network, Node as Machine,
+    NodePlace, Object, ObjectKind, Port, PortForwarding, Router, Section, Settings, Snat, StaticRoute, Subnet,
 };
 use crate::deviation::Deviation;
 use crate::name::{HostName, Name};

@@ -287,7 +287,8 @@ impl Builder<'_> {
         for entry in node.get("instances").map(Node::entries).unwrap_or_default() {
             let declared_apart = self.world.intent.instances.contains_key(entry.key.as_str())
                 && !self.world.intent.ports.contains_key(entry.key.as_str());
-            let nested = self.world.intent.instances.get(entry.key.as_str()).is_some_and(|found| found.behind.is_some());
+            let nested =
+                self.world.intent.instances.get(entry.key.as_str()).is_some_and(|found| found.behind.is_some());
             let (whose, help) = if nested {
                 ("the private link, which stays as it is", "delete the instance and create it anew")
             } else {
@@ -297,9 +298,7 @@ impl Builder<'_> {
             for key in
                 keys.filter(|key| declared_apart && matches!(key.key.as_str(), "address" | "allowed_address_pairs"))
             {
-                self.notes
-                    .error(key.key_span.clone(), format!("`{}` belongs to {whose}", key.key))
-                    .help(help);
+                self.notes.error(key.key_span.clone(), format!("`{}` belongs to {whose}", key.key)).help(help);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::judge::{addresses_of, range_length};
 use super::note::{Notes, Span, nearest};
 use super::pace;
 use super::packet_options;
+use super::state;
 use super::values;
 use super::words::{Word, Words};
 use super::world::World;
@@ -76,12 +77,38 @@ fn read(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> 
         pace: None,
     };
     good &= options(words, &mut subject, world, notes);
-    good.then_some(subject)
+    good.then_some(subject).filter(|subject| check_namespaces(subject, &arrow, notes))
+}
+
+/// A namespace sends single short packets, by its own kernel.
+fn check_namespaces(subject: &Subject, arrow: &Word, notes: &mut Notes) -> bool {
+    let Some(sender) = subject.sources.iter().map(|source| &source.place).find(|place| place.host.is_some()) else {
+        return true;
+    };
+    let options = &subject.options;
+    let message = if subject.both {
+        format!("`{sender}` is no target, so `<->` needs a node in its place")
+    } else if subject.protocol == Some(Protocol::Arp) {
+        format!("`{sender}` asks for neighbours when it needs them, nodes ask when told to")
+    } else if options.size.is_some() || options.bytes.is_some() || options.df {
+        format!("`{sender}` sends short packets: `size`, `bytes` and `df` are for nodes")
+    } else {
+        return true;
+    };
+    notes.error(arrow.span.clone(), message).help("name a node as the sender");
+    false
 }
 
 /// Reads a subject that runs on: its packets are as short as they get.
 pub(super) fn read_running(words: &mut Words, world: &World, notes: &mut Notes) -> Option<Subject> {
+    let place = words.place();
     let subject = read(words, world, notes)?;
+    if let Some(sender) = subject.sources.iter().map(|source| &source.place).find(|place| place.host.is_some()) {
+        notes
+            .error(place, format!("`{sender}` sends single packets, below `expect`; what runs on is sent by nodes"))
+            .help("name a node as the sender");
+        return None;
+    }
     let Some(span) = &subject.single else { return Some(subject) };
     notes
         .error(span.clone(), "a flow that runs on has no say in how many packets it has and how long they are")
@@ -144,8 +171,12 @@ fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
         return None;
     }
     if name.contains('/') {
-        notes.later(word.span.clone(), &format!("a namespace as a sender (`{name}`)"));
-        return None;
+        let place = state::site(name, &word.span, world, notes)?;
+        let address = match at {
+            None => None,
+            Some(at) => Some(address(at, word, notes)?),
+        };
+        return Some(Source { place, address });
     }
     if !world.resolve(name, NODES, &word.span, notes) {
         return None;
@@ -153,13 +184,7 @@ fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
     let node = Name::new(name).ok()?;
     let address = match at {
         None => None,
-        Some(at) => match values::address(at) {
-            Ok(address) => Some(address),
-            Err(wrong) => {
-                notes.error(word.span.clone(), wrong.message).help(wrong.help);
-                return None;
-            }
-        },
+        Some(at) => Some(address(at, word, notes)?),
     };
     let own = addresses_of(&world.intent, &node);
     if let Some(address) = address.filter(|address| !own.contains(address)) {
@@ -177,7 +202,18 @@ fn source(word: &Word, world: &World, notes: &mut Notes) -> Option<Source> {
             .help("`boot` it before, or name its address as the target");
         return None;
     }
-    Some(Source { node, address })
+    Some(Source { place: node.into(), address })
+}
+
+/// The address of `NODE@ADDRESS`.
+fn address(text: &str, word: &Word, notes: &mut Notes) -> Option<IpAddr> {
+    match values::address(text) {
+        Ok(address) => Some(address),
+        Err(wrong) => {
+            notes.error(word.span.clone(), wrong.message).help(wrong.help);
+            None
+        }
+    }
 }
 
 fn owner(address: &str, world: &World) -> Option<Name> {
@@ -212,6 +248,13 @@ fn target(word: &Word, world: &World, notes: &mut Notes) -> Option<Target> {
         let help = "a target is a node, an address or a range `A-B`";
         let message = values::address(&word.text).err().map_or_else(String::new, |wrong| wrong.message);
         notes.error(word.span.clone(), message).help(help);
+        return None;
+    }
+    if word.text.contains('/') {
+        notes.error(word.span.clone(), "a namespace is no target, an address is").help(format!(
+            "write an address that it has, and `reaches` who answers for it: `203.0.113.10: reaches {}`",
+            word.text.split('/').next().unwrap_or("net1")
+        ));
         return None;
     }
     source(word, world, notes).map(Target::Node)

@@ -33,6 +33,8 @@ pub(super) const GET_GENERATION: u16 = NFTABLES | 16;
 
 /// NFPROTO_UNSPEC: every family.
 pub(super) const EVERY_FAMILY: u8 = 0;
+/// NFPROTO_INET
+pub(super) const INET: u8 = 1;
 /// NFPROTO_NETDEV
 pub(super) const NETDEV: u8 = 5;
 

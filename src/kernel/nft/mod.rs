@@ -24,7 +24,10 @@ mod tests;
 pub use commit::commit;
 pub use encode::EncodeError;
 pub use error::{Cause, Misfit, NftError, Refused};
-pub use netdev::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, delete_table, replace_netdev};
-pub use read::{Tables, read};
+pub use netdev::{
+    FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, delete_table, drop_input, remove_input,
+    replace_netdev,
+};
+pub use read::{OWN_PREFIX, Tables, read};
 pub use trace::{Sign, TRACE_TABLE, remove_trace, set_trace};
 pub use watch::{EVIDENCE_BYTES, EVIDENCE_GROUP, Sender, class_of, counters, watch};

@@ -8,7 +8,7 @@ use super::error::{Cause, NftError};
 use super::expression::{
     Expression, LINK_HEADER, META_L4PROTO, META_PROTOCOL, NETWORK_HEADER, TRANSPORT_HEADER, Verdict,
 };
-use super::message::{Base, NETDEV, Place, Transaction};
+use super::message::{Base, INET, NETDEV, Place, Transaction};
 use crate::name::DeviceName;
 use crate::namespace::ForeignTable;
 use crate::net::{IpNet, Mac, PortRange};
@@ -122,6 +122,42 @@ const GROUP: u8 = 0x01;
 pub fn delete_table(socket: &Socket, table: &ForeignTable) -> Result<(), NftError> {
     let mut transaction = Transaction::begin(None);
     transaction.delete_table(table.family, &table.name, &Cause::Table(table.name.clone()));
+    transaction.commit(socket)
+}
+
+/// The table of what a namespace's stack does not see.
+const HIDDEN: &str = "dvrlab-hidden";
+/// NF_INET_LOCAL_IN
+const LOCAL_IN: u32 = 1;
+/// Before every other filter, behind the translation of addresses back to what they were.
+const BEFORE_FILTERS: i32 = -10;
+
+/// Drops IP packets for a namespace's own stack that match one of these, beside its other rules; see [`remove_input`].
+///
+/// # Errors
+/// [`NftError::Refused`] when the kernel does not take it.
+pub fn drop_input(socket: &Socket, matches: &[FrameMatch]) -> Result<(), NftError> {
+    let mut transaction = Transaction::begin(None);
+    let place = (HIDDEN, "input");
+    let (table, chain) = (Cause::Table(HIDDEN.to_owned()), Cause::Chain("input".to_owned()));
+    transaction.new_table(INET, HIDDEN, &table);
+    let base = Base { kind: "filter", hook: LOCAL_IN, priority: BEFORE_FILTERS, device: None };
+    transaction.new_chain(INET, place, Some(base), &chain);
+    for (position, what) in matches.iter().enumerate() {
+        let rule = NetdevRule::does([FrameAction::Drop]).when(what.clone());
+        let cause = Cause::Rule("input".to_owned(), position);
+        transaction.new_rule(INET, place, (&rule.expressions(), None), Place::End, &cause);
+    }
+    transaction.commit(socket)
+}
+
+/// Ends what [`drop_input`] began.
+///
+/// # Errors
+/// [`NftError::Refused`] when there is nothing of it.
+pub fn remove_input(socket: &Socket) -> Result<(), NftError> {
+    let mut transaction = Transaction::begin(None);
+    transaction.delete_table(INET, HIDDEN, &Cause::Table(HIDDEN.to_owned()));
     transaction.commit(socket)
 }
 

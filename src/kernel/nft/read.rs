@@ -19,7 +19,7 @@ use crate::net::Family;
 /// How often a reading is begun again because somebody changed the rules meanwhile.
 const ATTEMPTS: usize = 10;
 /// Tables with such names are the lab's own and no part of the router's rules.
-const OWN_PREFIX: &str = "dvrlab-";
+pub const OWN_PREFIX: &str = "dvrlab-";
 
 /// The iptables tables of both families as they stood at one moment, and what is needed to change them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

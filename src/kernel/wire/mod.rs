@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::rc::Rc;
 use std::time::Duration;
@@ -125,6 +125,10 @@ impl Wire for LinuxWire {
         self.with(tap, |tap| tap.transmit(device, frame))
     }
 
+    fn emit(&self, tap: usize, to: IpAddr, packet: &[u8]) -> Result<bool, WireError> {
+        self.with(tap, |tap| tap.emit(to, packet))
+    }
+
     fn sweep(&self, see: &mut dyn FnMut(Frame<'_>)) -> Result<usize, WireError> {
         let taps = self.taps.borrow();
         let mut buffer = self.buffer.borrow_mut();
@@ -179,6 +183,21 @@ impl Wire for LinuxWire {
 }
 
 impl Tap {
+    /// A raw socket takes the whole packet, header and all; netfilter says no by EPERM.
+    fn emit(&self, to: IpAddr, packet: &[u8]) -> Result<bool, WireError> {
+        let to = SocketAddr::new(to, 0);
+        let sent = self.netns.run_in(|| {
+            let whole = Some(Protocol::from(libc::IPPROTO_RAW));
+            let socket = Socket::new(Domain::for_address(to), Type::RAW.cloexec(), whole)?;
+            socket.send_to(packet, &to.into()).map(drop)
+        });
+        match sent.map_err(io::Error::other).and_then(|sent| sent) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
+            Err(error) => Err(self.failed("have the kernel send a packet", error)),
+        }
+    }
+
     fn open(place: Place, netns: &Rc<Netns>, of_clock: bool) -> Result<Self, WireError> {
         let opened = netns.run_in(|| -> io::Result<(Socket, Questions)> {
             // With the protocol given here it hears every device of the namespace from now on, without a bind.

@@ -68,7 +68,8 @@ fn lab() -> Lab {
             let ports =
                 vec![NodePort { attach, mac, mtu: 1500, addresses: addresses.to_vec(), up: true, on_link: vec![] }];
             let (routes, also, closed) = (Vec::new(), Vec::new(), [(6, 9), (17, 9)].into());
-            let node = NodeTopology { ports, forwards: false, answers: true, routes, also, closed, listen: BTreeSet::new() };
+            let node =
+                NodeTopology { ports, forwards: false, answers: true, routes, also, closed, listen: BTreeSet::new() };
             topology.nodes.insert(Name::new(name).unwrap(), node);
         }
     });

@@ -52,7 +52,7 @@ impl Drive {
     ) {
         let Some((name, _)) = view.station(frame).filter(|_| !frame.outgoing) else { return };
         let live = self.flows.values_mut().find(|live| {
-            live.course.flow.from == *name && live.ends == Some(quoted.ends) && live.sent(&quoted.segment)
+            live.course.flow.from.is(name) && live.ends == Some(quoted.ends) && live.sent(&quoted.segment)
         });
         let Some(live) = live else { return };
         let number = payload(&quoted.segment).and_then(Mark::read).map_or_else(|| live.round(), |mark| mark.number);
@@ -75,7 +75,7 @@ impl Drive {
             let Some((name, node)) = station.filter(|(_, node)| node.owns(datagram.ends.destination())) else { return };
             match mark.kind {
                 Kind::Request => live.arrive(mark, (name, node), datagram, said),
-                Kind::Answer | Kind::Push if live.course.flow.from == *name => live.come_back(mark, datagram, said),
+                Kind::Answer | Kind::Push if live.course.flow.from.is(name) => live.come_back(mark, datagram, said),
                 Kind::Answer | Kind::Push => {}
             }
             return;
@@ -136,7 +136,7 @@ impl Live {
         }
         let (near, far) =
             (self.ports(), |far: &Far| far.node == *name && far.ends == datagram.ends && far.ports == ports);
-        let to_sender = self.course.flow.from == *name
+        let to_sender = self.course.flow.from.is(name)
             && self.ends.is_some_and(|ends| ends.reversed() == datagram.ends)
             && ports == (near.1, near.0);
         let asks = flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN
@@ -214,8 +214,9 @@ impl Live {
             && (!ours || !fits || !self.near.take(header))
         {
             // A kernel has no such connection.
-            let from = self.course.flow.from.clone();
-            said.push(said_by(&from, datagram, tcp::refusal(seen, header)));
+            if let Some(from) = self.course.flow.from.node() {
+                said.push(said_by(&from, datagram, tcp::refusal(seen, header)));
+            }
             if !ours || !fits {
                 return;
             }
@@ -237,7 +238,7 @@ impl Live {
     fn control(&mut self, (name, node): (&Name, &Node), datagram: &Datagram<'_>, said: &mut Said) {
         let Some((ports, header)) = header(&datagram.segment) else { return };
         let to_sender =
-            self.course.flow.from == *name && self.ends.is_some_and(|ends| ends.reversed() == datagram.ends);
+            self.course.flow.from.is(name) && self.ends.is_some_and(|ends| ends.reversed() == datagram.ends);
         if header.flags & TcpFlags::RST != 0 {
             if to_sender {
                 if !self.near.reset(header) {

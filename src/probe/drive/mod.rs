@@ -316,7 +316,7 @@ impl<'a> View<'a> {
 
 fn begin(course: &Course, nodes: &Nodes, counters: &mut Counters) -> Live {
     let flow = &course.flow;
-    let node = nodes.get(&flow.from);
+    let node = nodes.at(&flow.from);
     let from = flow.source.or_else(|| node?.first_address(Family::of(flow.to)));
     let port = flow.options.source_port.unwrap_or_else(|| counters.free(flow.protocol));
     Live {
@@ -362,7 +362,7 @@ impl Live {
             Protocol::Arp => return None,
         };
         let ttl = self.course.flow.options.ttl.unwrap_or(TTL);
-        Some((self.course.flow.from.clone(), Datagram { ends, ttl, segment }))
+        Some((self.course.flow.from.node()?, Datagram { ends, ttl, segment }))
     }
 
     /// What the far end sends by itself if nothing has come to it this round.

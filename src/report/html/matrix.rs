@@ -173,7 +173,7 @@ fn cells(step: &StepRecord, hops: &mut Hops) -> Cells {
     let mut cells = Cells::new();
     for report in &step.probes {
         let mut one = fared(report, step, hops);
-        if one.class == "itself" && leaking.contains(report.flow.from.as_str()) && crosses_border(report) {
+        if one.class == "itself" && leaking.contains(report.flow.from.name.as_str()) && crosses_border(report) {
             one.class = "leak";
         }
         let cell = cells.entry(ends(&report.flow, &step.owners)).or_default();
@@ -208,7 +208,7 @@ fn fared(report: &ProbeReport, step: &StepRecord, hops: &mut Hops) -> Fared {
         None if arrived => ("itself", outcome.clone(), String::new()),
         None => ("not", outcome.clone(), String::new()),
         Some(seen) => {
-            let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.as_str());
+            let itself = owners.get(&seen.source).is_some_and(|owner| owner == report.flow.from.name.as_str());
             let responder = seen.responder.to_string();
             let other = owners.get(&report.flow.to) != Some(&responder);
             let source = if itself { "itself".to_owned() } else { seen.source.to_string() };

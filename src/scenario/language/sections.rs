@@ -325,11 +325,7 @@ static INSTANCE: Record = Record {
         CLOSED,
     ],
 };
-static FIXED: Form = Form {
-    noun: "an address",
-    check: fixed,
-    pattern: r"^[0-9a-fA-F:.]+(/[0-9]+)?$",
-};
+static FIXED: Form = Form { noun: "an address", check: fixed, pattern: r"^[0-9a-fA-F:.]+(/[0-9]+)?$" };
 
 fn fixed(text: &str) -> Result<(), Wrong> {
     if text.contains('/') { values::address_with_prefix(text).map(drop) } else { values::address(text).map(drop) }

@@ -1,6 +1,6 @@
 //! What netdev rules do to frames, seen by their counters on the loopback device.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use netlink_bindings::nftables::{ExprListAttrs, ExprOps, RuleAttrs};
 use netlink_sys::Socket;
@@ -8,7 +8,10 @@ use pnet::datalink;
 
 use super::super::message::{GET_RULE, NETDEV};
 use super::super::testing::{loopback_up, socket};
-use super::super::{FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, NftError, read, replace_netdev};
+use super::super::{
+    FrameAction, FrameMatch, NetdevChain, NetdevHook, NetdevRule, NftError, drop_input, read, remove_input,
+    replace_netdev,
+};
 use crate::kernel::nfnetlink::{DUMP, ask};
 use crate::kernel::testing::{done_in_a_sandbox, in_netns};
 use crate::name::DeviceName;
@@ -137,6 +140,32 @@ fn every_match_finds_its_frames_and_no_others() {
         let found: Vec<_> = cases.iter().map(|(what, _)| what.clone()).zip(counted(&socket)).collect();
         assert_eq!(found, cases);
         assert!(read(&socket).unwrap().foreign.is_empty());
+    });
+}
+
+#[test]
+fn what_is_hidden_from_a_stack_is_no_rule_of_the_routers() {
+    if done_in_a_sandbox() {
+        return;
+    }
+    in_netns(|| {
+        loopback_up();
+        let socket = socket();
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let to = receiver.local_addr().unwrap();
+        let comes = || {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            assert_eq!(sender.send_to(b"x", to).unwrap(), 1);
+            receiver.recv(&mut [0; 8]).is_ok()
+        };
+        assert!(comes());
+        drop_input(&socket, &[FrameMatch::DestinationPort(17, to.port().into())]).unwrap();
+        assert!(!comes());
+        assert!(read(&socket).unwrap().foreign.is_empty());
+        remove_input(&socket).unwrap();
+        assert!(comes());
+        assert!(matches!(remove_input(&socket), Err(NftError::Refused { .. })));
     });
 }
 
