@@ -30,6 +30,8 @@ pub enum Cache {
     Conntrack,
     /// Neighbours that were resolved; permanent ones are configuration and stay.
     Neighbours,
+    /// What was learned of paths: their MTU, and shorter ways.
+    Paths,
 }
 
 /// Addresses and what tells connections between them apart, in one direction.

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::name::{HostName, Id, Name};
 use crate::net::{IpNet, Mac};
 
+/// MTU of the underlay in bytes: an Ethernet frame of 1500 bytes and a VXLAN header fit.
+pub const UNDERLAY_MTU: u32 = 1600;
+
 /// The whole lab.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
@@ -27,6 +30,8 @@ pub struct Topology {
 pub struct HostTopology {
     /// Its address on the underlay, where its VXLAN tunnels end.
     pub underlay: Ipv4Addr,
+    /// MTU of its device on the underlay, in bytes.
+    pub mtu: u32,
     /// The source MAC that other hosts see instead of a router port's.
     pub dvr_mac: Mac,
     /// Tenant networks with a port on this host.

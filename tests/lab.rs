@@ -80,6 +80,7 @@ fn two_hosts(vm2_on: u8) -> Topology {
         };
         let host_topology = HostTopology {
             underlay: [192, 0, 2, n].into(),
+            mtu: 1600,
             dvr_mac: Mac::dvr(host(n).as_str()),
             networks: BTreeMap::from([(id("red"), network)]),
         };

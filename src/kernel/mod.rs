@@ -22,6 +22,7 @@ pub mod netns;
 pub mod nfnetlink;
 pub mod nft;
 pub mod observe;
+pub mod paths;
 pub mod print;
 pub mod removal;
 pub mod request;

@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) address: Ipv4Addr,
     /// Index of `eth0`.
     pub(super) eth0: u32,
+    /// MTU of `eth0`.
+    pub(super) mtu: u32,
     /// Index of the other end of `eth0`, on the underlay.
     pub(super) port: u32,
     /// Tenant networks that have a bridge here.

@@ -21,14 +21,12 @@ use crate::kernel::{NO_GROUP, Netns, Plug, apply};
 use crate::name::{DeviceName, HostName, Id};
 use crate::namespace::Route;
 use crate::net::{Ipv4Net, Mac, TABLE_MAIN};
-use crate::topology::{HostTopology, NetworkTopology, Topology};
+use crate::topology::{HostTopology, NetworkTopology, Topology, UNDERLAY_MTU};
 
 /// The device on the underlay.
 pub(super) const UPLINK: &str = "eth0";
 /// The bridge that joins the hosts, in its namespace.
 pub(super) const UNDERLAY_BRIDGE: &str = "underlay";
-/// MTU of the underlay: an Ethernet frame of 1500 bytes and a VXLAN header fit.
-const UNDERLAY_MTU: u32 = 1600;
 
 /// The namespace and bridge that join the hosts.
 pub(super) async fn underlay(stock: &Stock<'_>, indexes: &Indexes) -> Result<Plug, DataplaneError> {
@@ -63,7 +61,8 @@ pub(super) async fn host(
         Ok::<u32, NetlinkError>(port)
     };
     let port = joined.await.map_err(failed(format!("put host {name} on the underlay")))?;
-    Ok(Host { netns, address, eth0, port, networks: BTreeMap::new(), idle: BTreeMap::new(), rules: Vec::new() })
+    let (networks, idle) = (BTreeMap::new(), BTreeMap::new());
+    Ok(Host { netns, address, eth0, mtu: UNDERLAY_MTU, port, networks, idle, rules: Vec::new() })
 }
 
 /// Enters every host in every other's neighbour table, so that a tunnel never waits for ARP.
@@ -94,6 +93,11 @@ pub(super) async fn networks(
     wanted: &HostTopology,
 ) -> Result<(), DataplaneError> {
     let (netns, address, eth0) = (Rc::clone(&host.netns), host.address, host.eth0);
+    if host.mtu != wanted.mtu {
+        let device = LinkUnspec::new_with_index(eth0).mtu(wanted.mtu).build();
+        links::set(netns.handle(), device).await.map_err(failed(format!("set the MTU of {UPLINK} of {name}")))?;
+        host.mtu = wanted.mtu;
+    }
     let mut standing = std::mem::take(&mut host.networks);
     let all = wanted.networks.iter().map(|(id, want)| {
         let (uplink, had) = (Uplink { netns: &netns, address, eth0 }, standing.remove(id));

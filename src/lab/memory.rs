@@ -14,7 +14,7 @@ use super::{Lab, make};
 use crate::dataplane::DataplaneError;
 use crate::flow::Place;
 use crate::kernel::nfnetlink::NfnetlinkError;
-use crate::kernel::{Netns, conntrack, neighbours};
+use crate::kernel::{Netns, conntrack, neighbours, paths};
 use crate::memory::{Cache, Connection, Detail, Tuple};
 use crate::name::{HostName, Name, NamespaceName};
 use crate::net::host_net;
@@ -59,6 +59,7 @@ impl Lab {
         let doing = match cache {
             Cache::Conntrack => "forget connections",
             Cache::Neighbours => "forget neighbours",
+            Cache::Paths => "forget paths",
         };
         let Some(netns) = self.netns(place) else {
             let reason = "there is no such namespace".to_owned();
@@ -72,6 +73,7 @@ impl Lab {
             (Cache::Neighbours, only) => {
                 self.runtime.block_on(neighbours::flush(&netns, only)).map_err(failed(place, doing))
             }
+            (Cache::Paths, _) => self.runtime.block_on(paths::forget(&netns)).map_err(failed(place, doing)),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::api::AgentMode;
 use crate::name::Id;
 use crate::net::Mac;
 use crate::router::{AgentOptions, FixedIp, HostConfig, NeighbourPort, PortConfig, RouterConfig};
-use crate::topology::{HostTopology, Topology};
+use crate::topology::{HostTopology, Topology, UNDERLAY_MTU};
 
 /// MTU of every network's bridge: what limits a frame is the device.
 const MTU: u32 = 65_535;
@@ -108,8 +108,12 @@ impl<'a> World<'a> {
 
     /// One host, and a segment for each network: nobody else is there.
     pub fn topology(&self) -> Topology {
-        let host =
-            HostTopology { underlay: Ipv4Addr::new(192, 0, 2, 1), dvr_mac: Mac::ZERO, networks: BTreeMap::new() };
+        let host = HostTopology {
+            underlay: Ipv4Addr::new(192, 0, 2, 1),
+            mtu: UNDERLAY_MTU,
+            dvr_mac: Mac::ZERO,
+            networks: BTreeMap::new(),
+        };
         Topology {
             hosts: BTreeMap::from([(self.recording.host.clone(), host)]),
             segments: self.networks.iter().map(|network| (network.clone(), MTU)).collect(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::api::{Instance, Intent, Nested, Node, NodePlace, behind_prefix, link_hop};
 use crate::name::{HostName, Id, Name};
 use crate::net::{Family, IpNet, Mac, family_of};
-use crate::topology::{HostTopology, NetworkTopology, NodeAttach, NodePort, NodeTopology, Topology};
+use crate::topology::{HostTopology, NetworkTopology, NodeAttach, NodePort, NodeTopology, Topology, UNDERLAY_MTU};
 
 /// The underlay's network; hosts have its addresses from 1 in order of declaration: 172.31.0.1, 172.31.0.2 ...
 const UNDERLAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 0);
@@ -25,7 +25,7 @@ pub fn topology(intent: &Intent) -> Topology {
         let networks = here.map(|network| (Id::from(*network), network_on(intent, host, network, &placed, &networks)));
         let underlay = Ipv4Addr::from(u32::from(UNDERLAY).saturating_add(number));
         let networks = networks.collect();
-        (host.clone(), HostTopology { underlay, dvr_mac: Mac::dvr(host.as_str()), networks })
+        (host.clone(), HostTopology { underlay, mtu: UNDERLAY_MTU, dvr_mac: Mac::dvr(host.as_str()), networks })
     });
     let instances = intent.instances.iter().filter_map(|(name, instance)| {
         let node = match &instance.behind {

@@ -67,7 +67,7 @@ impl Driver<'_> {
     pub(super) fn do_link(&mut self, node: &Name, to: Option<&Id>, setting: LinkSetting) {
         let host = HostName::from(node.clone());
         if self.intent.hosts.contains_key(&host) {
-            self.links.plug(&host, setting.up.unwrap_or(true));
+            self.links.uplink(&host, setting);
         } else {
             self.links.set(node, to, setting);
         }

@@ -16,6 +16,8 @@ pub(super) struct Links {
     off: BTreeSet<HostName>,
     /// Hosts that are not on the underlay.
     unplugged: BTreeSet<HostName>,
+    /// MTUs of hosts' devices on the underlay that were set.
+    uplinks: BTreeMap<HostName, u32>,
     /// Pairs of hosts between which the underlay is cut, the lesser first.
     cuts: BTreeSet<(HostName, HostName)>,
     /// Devices of machines, by machine and network; without a network the only one.
@@ -42,16 +44,18 @@ impl Links {
         let there = |host: &HostName| intent.hosts.contains_key(host);
         self.off.retain(there);
         self.unplugged.retain(there);
+        self.uplinks.retain(|host, _| there(host));
         self.cuts.retain(|(one, other)| there(one) && there(other));
     }
 
-    /// Plugs a host into the underlay, or out of it.
-    pub(super) fn plug(&mut self, host: &HostName, up: bool) {
-        if up {
-            self.unplugged.remove(host);
-        } else {
-            self.unplugged.insert(host.clone());
+    /// Plugs a host into the underlay or out of it, or sets the MTU of its device there; what is not said stays.
+    pub(super) fn uplink(&mut self, host: &HostName, setting: LinkSetting) {
+        match setting.up {
+            Some(true) => drop(self.unplugged.remove(host)),
+            Some(false) => drop(self.unplugged.insert(host.clone())),
+            None => {}
         }
+        self.uplinks.extend(setting.mtu.map(|mtu| (host.clone(), mtu)));
     }
 
     /// Sets a device of a machine; what is not said stays.
@@ -88,6 +92,9 @@ impl Links {
         topology.nodes.retain(|_, node| {
             !node.ports.iter().any(|port| matches!(&port.attach, NodeAttach::Node(far, _) if !there.contains(far)))
         });
+        for (name, host) in &mut topology.hosts {
+            host.mtu = self.uplinks.get(name).copied().unwrap_or(host.mtu);
+        }
         for network in topology.hosts.values_mut().flat_map(|host| host.networks.values_mut()) {
             network.peers.retain(|peer| !self.off.contains(peer));
             network.remote_ports.retain(|_, host| !self.off.contains(host));

@@ -13,6 +13,9 @@ use crate::name::{HostName, Id, Name};
 /// The word for what joins the hosts.
 const UNDERLAY: &str = "underlay";
 
+/// The longest IP packet that a machine's link carries, in bytes.
+const LONGEST: u32 = 1500;
+
 impl Builder<'_> {
     /// Reads `stop_host` or `start_host`. What is wrong is noted.
     pub(super) fn power(&mut self, number: usize, node: &Node, on: bool) -> Deed {
@@ -63,13 +66,13 @@ impl Builder<'_> {
                     .help(format!("write `to: {UNDERLAY}`, or nothing"));
                 return None;
             }
-            if let Some(mtu) = node.get("mtu") {
-                self.notes
-                    .error(mtu.span.clone(), "the underlay keeps its MTU")
-                    .help("set the MTU of a machine, or of a network");
-                return None;
-            }
             return Some(Deed::Link { node: name, to: None, setting });
+        }
+        if let Some(mtu) = node.get("mtu").filter(|_| setting.mtu.is_some_and(|mtu| mtu > LONGEST)) {
+            self.notes
+                .error(mtu.span.clone(), format!("a machine's link carries {LONGEST} bytes at most"))
+                .help("only the underlay carries more");
+            return None;
         }
         let networks = self.links_of(&name);
         match to.and_then(|to| Some((to.text()?, &to.span))) {

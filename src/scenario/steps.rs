@@ -263,6 +263,15 @@ impl Builder<'_> {
         let cache = match node.get("cache")?.text()? {
             "conntrack" => Cache::Conntrack,
             "neighbours" => Cache::Neighbours,
+            "paths" => {
+                if let Some(address) = node.get("address") {
+                    self.notes
+                        .error(address.span.clone(), "of paths the kernel forgets all or none")
+                        .help("remove `address`");
+                    return None;
+                }
+                Cache::Paths
+            }
             _ => return None,
         };
         let address = node.get("address").and_then(Node::text).and_then(|text| values::address(text).ok());

@@ -10,6 +10,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::Names;
+use crate::kernel::paths::is_learned;
 use crate::name::DeviceName;
 use crate::namespace::{KERNEL, NextHop, Route, RouteKind, RouteProtocol};
 use crate::net::{Family, IpNet, TABLE_MAIN};
@@ -22,7 +23,9 @@ pub(super) const V6_CONNECTED_METRIC: u32 = 256;
 pub(super) fn routes(answers: &[RouteNetlinkMessage], names: &Names, own: &[(DeviceName, IpNet)]) -> BTreeSet<Route> {
     let mut routes = BTreeSet::new();
     for answer in answers {
-        if let RouteNetlinkMessage::NewRoute(message) = answer {
+        if let RouteNetlinkMessage::NewRoute(message) = answer
+            && !is_learned(message)
+        {
             routes.extend(decode(message, names).filter(|route| !is_connected(route, own)));
         }
     }

@@ -20,6 +20,7 @@ use netlink_packet_route::rule::RuleMessage;
 use super::links;
 use super::netns::Netns;
 use super::observe::{Baseline, ObserveFailure, devices, neighbours, reading, sysctls};
+use super::paths::is_learned;
 use super::request::dump;
 use super::rules;
 use crate::backend::RuleBackend;
@@ -80,7 +81,8 @@ pub async fn namespace_lines(
     lines.extend(rule::lines(&answers.map_err(reading("rules"))?));
     let answers = dump(handle, RouteNetlinkMessage::GetRoute(RouteMessage::default())).await;
     let answers = answers.map_err(reading("routes"))?;
-    lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));
+    let set = answers.iter().filter(|answer| !matches!(answer, RouteNetlinkMessage::NewRoute(one) if is_learned(one)));
+    lines.extend(sorted(set.filter_map(|answer| message_line(answer, &names))));
     let answers = dump(handle, RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await;
     let answers = answers.map_err(reading("neighbours"))?;
     lines.extend(sorted(answers.iter().filter_map(|answer| message_line(answer, &names))));

@@ -3,6 +3,7 @@
 use super::{Choice, Form, Key, Need, Record, Type};
 use crate::api::Section;
 use crate::scenario::values::Wrong;
+use crate::topology::UNDERLAY_MTU;
 
 const HOSTS: Key = Key {
     name: "host",
@@ -125,7 +126,12 @@ pub(super) static SET_LINK: Record = Record {
             doc: "The network that the link leads to; of a host `underlay`.",
         },
         Key { name: "up", ty: Type::Bool, need: Need::Optional, doc: "It carries packets." },
-        Key { name: "mtu", ty: Type::Integer(68, 1500), need: Need::Optional, doc: "Its MTU in bytes, of a machine." },
+        Key {
+            name: "mtu",
+            ty: Type::Integer(68, UNDERLAY_MTU),
+            need: Need::Optional,
+            doc: "Its MTU in bytes, of a machine 1500 at most. The underlay has 1600, so that a tunnel carries 1500.",
+        },
     ],
 };
 pub(super) static PARTITION: Record = Record {

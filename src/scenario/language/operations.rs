@@ -392,7 +392,11 @@ static FLUSH: Record = Record {
         key("address", Type::Address, Need::Default("all"), "Only what has this address."),
     ],
 };
-static CACHES: [Choice; 2] = [
+static CACHES: [Choice; 3] = [
     Choice { word: "conntrack", doc: "Tracked connections." },
     Choice { word: "neighbours", doc: "Resolved neighbours; permanent ones stay." },
+    Choice {
+        word: "paths",
+        doc: "What was learned of paths: their MTU, and shorter ways. The kernel forgets all or none.",
+    },
 ];
