@@ -194,7 +194,7 @@ pub enum Verdict {
     Refused,
     /// Net or host unreachable, or the routing lookup failed.
     NoRoute,
-    /// Nobody answered ARP or ND.
+    /// Nobody answered ARP or ND, or it was sent to a MAC that nobody has.
     NoNeighbour,
     /// Administratively prohibited.
     Prohibited,

@@ -143,6 +143,11 @@ impl Mac {
     /// All zeros.
     pub const ZERO: Self = Self([0; 6]);
 
+    /// It is that of a group, or of all.
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
     /// A MAC made of a purpose and a name, the same in every run. Neutron's `base_mac` is `fa:16:3e:00:00:00`.
     pub fn derived(purpose: &str, name: &str) -> Self {
         let [a, b, c] = digest(purpose, name);

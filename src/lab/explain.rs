@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{Lab, make, router_place};
 use crate::dataplane::DataplaneError;
-use crate::flow::{Flow, Hop, Place, ProbeReport, Protocol};
+use crate::flow::{Flow, Hop, Place, ProbeReport, Protocol, Verdict};
 use crate::kernel::decision::{Decision, decide, neighbour};
 use crate::kernel::nft::{self, Sign, Tables};
 use crate::kernel::observe::observe_namespace;
@@ -98,9 +98,14 @@ impl Lab {
     fn witness(&self, netns: Rc<Netns>, before: Vec<Connection>, passes: Vec<Pass>) -> Result<Witness, DataplaneError> {
         let after = conntrack::dump(netns.nf()).map_err(failed)?;
         let tables = nft::read(netns.nf()).map_err(failed)?;
-        let observed = self.runtime.block_on(observe_namespace(&netns, &self.baseline, self.rules));
-        let rules = observed.map_err(|failure| failed(failure.cause))?.rules.into_iter().collect();
+        let rules = self.policy_rules(&netns)?;
         Ok(Witness { netns, tables, rules, before, after, passes })
+    }
+
+    /// The namespace's rules; its devices are known by name from then on.
+    fn policy_rules(&self, netns: &Rc<Netns>) -> Result<Vec<PolicyRule>, DataplaneError> {
+        let observed = self.runtime.block_on(observe_namespace(netns, &self.baseline, self.rules));
+        Ok(observed.map_err(|failure| failed(failure.cause))?.rules.into_iter().collect())
     }
 
     fn assemble(
@@ -114,6 +119,9 @@ impl Lab {
         let mut there = self.way(&report.path, Packet::Request, &frames, witnesses, report.flow.protocol)?;
         if let (true, Some(witness)) = (there.is_empty(), witnesses.get(&report.flow.from)) {
             there.extend(untapped(&report.flow.from, witness, (Packet::Request, attempt), Family::of(report.flow.to)));
+        }
+        if let Some(last) = there.last_mut().filter(|_| report.verdict == Verdict::NoNeighbour) {
+            self.next_hop(last)?;
         }
         let back = self.way(&report.reply_path, Packet::Answer, &frames, witnesses, report.flow.protocol)?;
         let about: Vec<&Seen> = frames.iter().filter(|frame| frame.glimpse.part == Packet::Error).copied().collect();
@@ -187,15 +195,25 @@ impl Lab {
                 input: stop.entered.as_ref().map(|sight| sight.device.clone()),
                 mark,
             };
-            Some(self.routing(witness, &lookup)?)
+            Some(self.routing(&witness.netns, &witness.rules, &lookup)?)
         };
         let found = |all: &[Connection]| all.iter().find(|entry| entry_of(entry, first, protocol)).copied();
         let (before, after) = (found(&witness.before), found(&witness.after));
         Ok(Stop { rules, routing, before, after, ..stop })
     }
 
-    fn routing(&self, witness: &Witness, lookup: &Lookup) -> Result<Routing, DataplaneError> {
-        let netns = &witness.netns;
+    /// Adds to a stop at a node by which neighbour entry the packet left, where that is what was wrong.
+    fn next_hop(&self, stop: &mut Stop) -> Result<(), DataplaneError> {
+        let Some(left) = stop.left.as_ref().filter(|_| stop.routing.is_none()) else { return Ok(()) };
+        let Some(netns) = self.netns(&stop.place) else { return Ok(()) };
+        let input = stop.entered.as_ref().map(|sight| sight.device.clone());
+        let lookup = Lookup { source: left.source, destination: left.destination, input, mark: 0 };
+        let rules = self.policy_rules(&netns)?;
+        stop.routing = Some(self.routing(&netns, &rules, &lookup)?);
+        Ok(())
+    }
+
+    fn routing(&self, netns: &Netns, rules: &[PolicyRule], lookup: &Lookup) -> Result<Routing, DataplaneError> {
         let decided = self.runtime.block_on(decide(netns, lookup)).map_err(failed)?;
         let Decision { table, route, next_hop } = match decided {
             Ok(decision) => decision,
@@ -203,7 +221,7 @@ impl Lab {
         };
         let known = next_hop.map(|(device, address)| self.runtime.block_on(neighbour(netns, &device, address)));
         Ok(Routing {
-            rule: policy_rule(&witness.rules, lookup, table).map(ToString::to_string),
+            rule: policy_rule(rules, lookup, table).map(ToString::to_string),
             route: Ok(route),
             mark: lookup.mark,
             neighbour: known.transpose().map_err(failed)?,

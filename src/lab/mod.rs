@@ -256,7 +256,9 @@ impl Dataplane for Lab {
             Ok::<_, DataplaneError>((name.clone(), state))
         });
         let namespaces = self.runtime.block_on(try_join_all(states))?.into_iter().collect();
-        Ok(HostState { namespaces })
+        let state = HostState { namespaces };
+        self.note_macs(host, &state);
+        Ok(state)
     }
 
     fn apply(&self, host: &HostName, plan: &Plan, after: &mut dyn FnMut(&Op)) -> Result<(), DataplaneError> {
@@ -398,7 +400,19 @@ impl Lab {
         waited.map_err(|error| DataplaneError::Probe(make::reason(&error)))
     }
 
-    /// Keeps up who has which MAC.
+    /// Who has which MAC on a host: an operation takes more along than it names (a pair's other end), and others than plans
+    /// change devices too.
+    fn note_macs(&self, host: &HostName, observed: &HostState) {
+        let mut macs = self.macs.borrow_mut();
+        macs.retain(|(owner, _, _), _| owner != host);
+        for (namespace, state) in &observed.namespaces {
+            let keyed =
+                state.links.iter().map(|(device, link)| ((host.clone(), namespace.clone(), device.clone()), link.mac));
+            macs.extend(keyed);
+        }
+    }
+
+    /// Keeps up who has which MAC between two looks.
     fn note_mac(&self, host: &HostName, op: &Op) {
         let mut macs = self.macs.borrow_mut();
         let key = |namespace: &NamespaceName, device: &DeviceName| (host.clone(), namespace.clone(), device.clone());

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::build::{asked_at, build};
@@ -13,11 +14,9 @@ use super::judge::{Judge, Ruling};
 use super::nodes::{Node, Nodes, Port};
 use super::pieces::{self, Pieces};
 use super::resolve::{Leg, Letter, Resolver, Step};
-
 use super::token::{Counters, Token};
 use super::track::{Attempt, Fault, Outcome, passage};
-
-use super::wire::{Wire, WireError};
+use super::wire::{Frame, Wire, WireError};
 use crate::flow::{Flow, Place, ProbeReport, Verdict};
 use crate::memory::Tuple;
 use crate::name::{DeviceName, Name};
@@ -268,10 +267,10 @@ impl<'a> Engine<'a> {
                     let frame = build(&Packet { source: self.mac(letter.tap, &device)?, destination: mac, body });
                     match self.shaped(&letter, &device, frame)? {
                         Ok(frames) => {
-                            for frame in frames {
-                                self.wire.transmit(letter.tap, &device, &frame)?;
+                            for frame in &frames {
+                                self.wire.transmit(letter.tap, &device, frame)?;
                             }
-                            self.note_sent(&letter, &device);
+                            self.note_sent(&letter, &device, frames.first());
                         }
                         Err(fault) => self.note_fault(&letter, fault),
                     }
@@ -285,14 +284,15 @@ impl<'a> Engine<'a> {
     }
 
     /// A packet that a node sends is not seen by its own tap, so its way begins here.
-    fn note_sent(&mut self, letter: &Letter, device: &std::rc::Rc<DeviceName>) {
+    fn note_sent(&mut self, letter: &Letter, device: &Rc<DeviceName>, sent: Option<&Vec<u8>>) {
+        let Some(bytes) = sent else { return };
         let Some(attempt) = self.attempts.get_mut(letter.attempt) else { return };
         let way = match letter.leg {
             Leg::Request => &mut attempt.requests,
             Leg::Reply => &mut attempt.replies,
             Leg::Further => return,
         };
-        way.extend(passage(letter.tap, device, true, &letter.datagram));
+        way.extend(passage(&Frame { tap: letter.tap, device, outgoing: true, bytes }, &letter.datagram));
     }
 
     /// Only the request's failure is the attempt's; an answer that could not be sent is an answer that did not come.

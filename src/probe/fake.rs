@@ -57,7 +57,8 @@ pub(super) struct Machine {
     pub mute: bool,
     /// Permanent neighbours.
     pub pinned: BTreeMap<IpAddr, Mac>,
-    neighbours: BTreeMap<IpAddr, Mac>,
+    /// What it has asked for and been told.
+    pub neighbours: BTreeMap<IpAddr, Mac>,
     connections: BTreeMap<Connection, Connection>,
 }
 
@@ -251,7 +252,7 @@ impl World {
         let port = self.machines[from].ports.iter().find(|port| *port.device == *device).unwrap();
         let (segment, own) = (port.segment, port.mac);
         let to = parse(frame).unwrap().destination;
-        let group = to.0[0] & 1 != 0;
+        let group = to.is_group();
         let takers: Vec<(usize, FakePort)> = self
             .machines
             .iter()

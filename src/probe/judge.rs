@@ -74,7 +74,8 @@ impl Judge<'_> {
                 (false, _) => silent(Verdict::Lost),
             });
         };
-        if !passage.outgoing && self.lacks_neighbour(passage, false)? {
+        let none = if passage.outgoing { self.is_nobodys(passage.to) } else { self.lacks_neighbour(passage, false)? };
+        if none {
             return Ok(silent(Verdict::NoNeighbour));
         }
         match self.unspoken(passage)? {
@@ -102,6 +103,12 @@ impl Judge<'_> {
             RouteAnswer::Prohibited => Some(Verdict::Prohibited),
             RouteAnswer::Via { .. } | RouteAnswer::Local | RouteAnswer::Blackhole => None,
         })
+    }
+
+    /// Whether what was sent to this MAC was sent by a neighbour entry that has outlived its neighbour, or never had one. A MAC
+    /// that is somewhere still may be cut off, which is another matter.
+    fn is_nobodys(&self, mac: Mac) -> bool {
+        !mac.is_group() && self.nodes.owner(mac).is_none()
     }
 
     /// Whether a packet that entered there and did not leave waited for a next hop that was asked for in vain. A kernel that

@@ -77,7 +77,7 @@ impl Nodes {
         self.nodes.iter()
     }
 
-    /// Where a device with this MAC is, the first in order if in several places.
+    /// Where a device with this MAC is, the first in order if in several places; nothing if there is none any more.
     pub(super) fn owner(&self, mac: Mac) -> Option<&Place> {
         self.owners.get(&mac)?.first()
     }

@@ -79,7 +79,7 @@ impl Engine<'_> {
                 Part::Request => &mut attempt.requests,
                 Part::Answer => &mut attempt.replies,
             };
-            way.extend(passage(frame.tap, frame.device, frame.outgoing, datagram));
+            way.extend(passage(&frame, datagram));
         }
         if frame.outgoing {
             return;

@@ -69,7 +69,11 @@ fn nodes(machines: &[Machine]) -> Nodes {
         };
         topology.nodes.insert(Name::new(machine.place.name.clone()).unwrap(), node);
     }
-    Nodes::of(&topology)
+    let mut nodes = Nodes::of(&topology);
+    for router in machines.iter().filter(|machine| machine.closed.is_none()) {
+        router.ports.iter().for_each(|port| nodes.own(port.mac, router.place.clone()));
+    }
+    nodes
 }
 
 fn flow(from: &str, to: &str, protocol: Protocol) -> Flow {
@@ -239,6 +243,23 @@ fn what_enters_and_does_not_leave_is_dropped_there() {
         let report = probe(machines(), flow("vm2", to, TCP));
         assert_eq!((report.verdict, report.at), (Verdict::Dropped, Some(place("cmp1/qrouter-r1"))));
         assert_eq!(way(&report.path), "vm2 eth0 > qr-red4 cmp1/qrouter-r1");
+    }
+}
+
+/// The entry of a neighbour that has gone names a MAC that nobody has; one that is cut off has its MAC still.
+#[test]
+fn what_is_sent_by_a_stale_neighbour_entry_has_no_neighbour() {
+    let (gone, cut_off) = (Mac::derived("eth0", "gone"), Mac::derived("eth0", "web"));
+    for (mac, verdict) in [(gone, Verdict::NoNeighbour), (cut_off, Verdict::Dropped)] {
+        for (from, to, at) in [("vm2", "203.0.113.2", "cmp1/qrouter-r1"), ("vm2", "10.0.1.11", "vm2")] {
+            let mut machines = machines();
+            machines[3].ports[0].segment = 9;
+            machines[0].neighbours.insert(address("203.0.113.2"), mac);
+            machines[1].ports[0].segment = 9;
+            machines[2].pinned.insert(address("10.0.1.11"), mac);
+            let report = probe(machines, flow(from, to, UDP));
+            assert_eq!((report.verdict, report.by, report.at), (verdict.clone(), None, Some(place(at))), "{mac}");
+        }
     }
 }
 

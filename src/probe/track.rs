@@ -8,6 +8,7 @@ use super::frame::{Datagram, Ends, Refusal, Segment};
 use super::respond::TTL;
 use super::token::Token;
 use super::transfer::Transfer;
+use super::wire::Frame;
 use crate::flow::{Hop, Place, Protocol, Seen};
 use crate::memory::{Detail, ICMP, ICMPV6, TCP, Tuple, UDP};
 use crate::name::DeviceName;
@@ -96,6 +97,8 @@ pub(super) struct Passage {
     pub device: Rc<DeviceName>,
     /// It left.
     pub outgoing: bool,
+    /// Whom it was for.
+    pub to: Mac,
     /// Addresses, as they were there.
     pub ends: Ends,
     /// Source port or echo id, as it was there.
@@ -203,14 +206,16 @@ pub(super) fn source_port(segment: &Segment<'_>) -> Option<u16> {
 }
 
 /// What a datagram looked like in a tap; nothing for an ICMP error.
-pub(super) fn passage(tap: usize, device: &Rc<DeviceName>, outgoing: bool, datagram: &Datagram<'_>) -> Option<Passage> {
+pub(super) fn passage(frame: &Frame<'_>, datagram: &Datagram<'_>) -> Option<Passage> {
+    let Frame { tap, device, outgoing, bytes: _ } = *frame;
     let port = source_port(&datagram.segment)?;
     let detail = match &datagram.segment {
         Segment::Echo { reply, id, .. } => echo(datagram.ends, *reply, *id),
         Segment::Udp { ports, .. } | Segment::Tcp { ports, .. } => Detail::Ports(ports.0, ports.1),
         Segment::Error { .. } => Detail::None,
     };
-    Some(Passage { tap, device: Rc::clone(device), outgoing, ends: datagram.ends, port, detail, ttl: datagram.ttl })
+    let (device, to) = (Rc::clone(device), frame.destination());
+    Some(Passage { tap, device, outgoing, to, ends: datagram.ends, port, detail, ttl: datagram.ttl })
 }
 
 /// RFC 792 and RFC 4443.
@@ -259,6 +264,7 @@ mod tests {
             tap,
             device: Rc::new(DeviceName::new(device).unwrap()),
             outgoing,
+            to: Mac::ZERO,
             ends,
             port: 1,
             detail: Detail::None,

@@ -22,6 +22,13 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
 }
 
+impl Frame<'_> {
+    /// Whom it is for.
+    pub(super) fn destination(&self) -> Mac {
+        self.bytes.first_chunk().map_or(Mac::ZERO, |mac| Mac(*mac))
+    }
+}
+
 /// A question to a namespace's routing.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookup<'a> {

@@ -44,7 +44,8 @@ pub struct Stop {
     pub entered: Option<Sight>,
     /// What its rules did, in order. Plain jumps between the agent's chains are among them.
     pub rules: Vec<RuleHit>,
-    /// Where its routing sent it; none at nodes, whose routing decides nothing in question.
+    /// Where its routing sent it; none at nodes, whose routing decides nothing in question, but for the one whose neighbour
+    /// entry is stale.
     pub routing: Option<Routing>,
     /// What was remembered of the flow before.
     pub before: Option<Connection>,

@@ -324,6 +324,17 @@ fn end(stop: &Stop, report: &ProbeReport) -> Option<String> {
             let device = stop.left.as_ref().map_or("", |sight| sight.device.as_str());
             Some(format!("it left by {device}, and nobody behind that took it"))
         }
+        None if report.verdict == Verdict::NoNeighbour => stop.left.as_ref().map(|left| {
+            let (device, mac) = (&left.device, left.macs.1);
+            let entry = match stop.routing.as_ref().and_then(|routing| routing.neighbour.as_ref()) {
+                Some(entry) if entry.permanent => {
+                    format!(": the permanent neighbour entry of {} is wrong", entry.address)
+                }
+                Some(entry) => format!(" any more: the neighbour entry of {} is stale", entry.address),
+                None => String::new(),
+            };
+            format!("it left by {device} for MAC {mac}, which nobody has{entry}")
+        }),
         Some(_) | None => None,
     }
 }

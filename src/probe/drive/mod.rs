@@ -396,7 +396,7 @@ impl Live {
             Kind::Request => &mut self.requests,
             Kind::Answer | Kind::Push => &mut self.replies,
         };
-        way.extend(passage(frame.tap, frame.device, frame.outgoing, datagram));
+        way.extend(passage(frame, datagram));
     }
 
     /// Turns what was seen of this round into ways, and into what the far end saw if that was a kernel.
