@@ -206,6 +206,8 @@ impl Drive {
             self.nodes = nodes.clone();
         }
         let view = View::new(wire, nodes);
+        // What nodes have been told up to now goes before what they say next.
+        self.settle(&view)?;
         for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
             let rested = live.rests();
             live.packets.push(Packet { rested, ..Packet::default() });
