@@ -29,6 +29,8 @@ pub enum Deviation {
     StrayMetadata,
     /// Traffic of a centralised floating IP is not led to the fip namespace.
     CentralisedSteering,
+    /// The target of a live migration does not answer for the floating IP before the instance is there.
+    QuietTarget,
 }
 
 /// What is to be known of a deviation.
@@ -44,7 +46,7 @@ pub struct Documentation {
 
 impl Deviation {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DropInvalid,
         Self::GuardedStart,
         Self::PurgeTranslated,
@@ -53,6 +55,7 @@ impl Deviation {
         Self::Ipv6Redirect,
         Self::StrayMetadata,
         Self::CentralisedSteering,
+        Self::QuietTarget,
     ];
 
     /// Its number, which never changes.
@@ -66,6 +69,7 @@ impl Deviation {
             Self::Ipv6Redirect => 6,
             Self::StrayMetadata => 7,
             Self::CentralisedSteering => 8,
+            Self::QuietTarget => 9,
         }
     }
 
@@ -80,6 +84,7 @@ impl Deviation {
             Self::Ipv6Redirect => "ipv6-redirect",
             Self::StrayMetadata => "stray-metadata",
             Self::CentralisedSteering => "centralised-steering",
+            Self::QuietTarget => "quiet-target",
         }
     }
 
@@ -141,6 +146,13 @@ impl Deviation {
                 why: "With it the qrouter sends the instance's traffic to the fip namespace, where nothing translates it. \
                       The agent adds the rule or not as its history has it.",
                 evidence: "recordings, fault 11; neutron-local-side H9",
+            },
+            Self::QuietTarget => Documentation {
+                what: "While a live migration is prepared, its target has everything of the floating IP but the route to it in the \
+                       fip namespace: it neither answers for the address nor announces it. Both come once the instance is there.",
+                why: "The agent serves and announces the address on the target at once. Until the migration is complete two hosts \
+                      answer for it, and what enters by the target is answered by the source host, from another port.",
+                evidence: "neutron-local-side 4.7, I-6; bug-catalog LM-07",
             },
         }
     }

@@ -1,6 +1,7 @@
 //! Each deviation from the real agent, on real packets: with it off its leak or black hole is there, with it on it is not.
-//! Every negative stands beside a packet of the same way that does arrive. That of IPv6 is shown by two scenarios:
-//! `ipv6/redirect-off` and `ipv6/dual-stack`.
+//! Every negative stands beside a packet of the same way that does arrive. Two are shown by two scenarios
+//! each: that of IPv6 by `ipv6/redirect-off` and `ipv6/dual-stack`, that of a migration's target by
+//! `instance/live-migration-off` and `instance/live-migration`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[expect(dead_code, reason = "shared with tests that look at refusals")]

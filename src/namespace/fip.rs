@@ -75,7 +75,7 @@ fn attach(view: &View<'_>, link: &FipLink<'_>, mut state: NamespaceState) -> Res
         }
     }
     extra_routes(view, link, &mut state);
-    for (fip, _) in view.distributed() {
+    for fip in view.answered() {
         let net = host_net(fip.floating_ip_address);
         state.replace_route(Route::via(net, inside, name.clone(), TABLE_MAIN));
     }

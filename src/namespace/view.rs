@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::allocation::{self, Ends, Exhausted};
 use super::state::HostState;
 use crate::api::AgentMode;
+use crate::deviation::Deviation;
 use crate::name::{DeviceName, Id, NamespaceName};
 use crate::net::{Family, IpNet, Mac, SCOPE_ID_MIN, family_of, host_net};
 use crate::router::{AddressScopes, FixedIp, FloatingIpConfig, HostConfig, PortConfig, RouterConfig};
@@ -288,6 +289,14 @@ impl<'a> View<'a> {
             |fip: &FloatingIpConfig| [&fip.host, &fip.dest_host].into_iter().any(|on| on.as_deref() == Some(host));
         let linked = self.link.is_some();
         self.translated().filter(move |(fip, _)| linked && here(fip))
+    }
+
+    /// Floating IPs that this host answers for outside: of those that it serves, not yet the ones whose instances have still
+    /// to come. Proxy ARP answers for what the fip namespace has a route to, and what is answered for is announced.
+    pub(super) fn answered(&self) -> impl Iterator<Item = &'a FloatingIpConfig> {
+        let host = self.config.host.as_str();
+        let early = !self.config.options.deviations.has(Deviation::QuietTarget);
+        self.distributed().map(|(fip, _)| fip).filter(move |fip| early || fip.host.as_deref() == Some(host))
     }
 
     /// Floating IPs that the snat namespace serves, with their fixed addresses.

@@ -173,6 +173,7 @@ fn hosts_that_lose_act_first() {
         (&["move r1 net2"], "move r1 net1", &["net2", "net1", "cmp1", "cmp2"]),
         (&["associate 203.0.113.101 vm1"], "migrate vm1 cmp2", &["cmp1", "cmp2"]),
         (&["associate 203.0.113.101 vm2"], "migrate vm2 cmp1", &["cmp2", "cmp1"]),
+        (&["associate 203.0.113.101 vm1", "prepare vm1 cmp2"], "complete vm1 cmp2", &["cmp2", "cmp1"]),
         (&[], "clear r1", &["net1", "cmp1", "cmp2"]),
         (&["detach r1 blue4"], "attach r1 blue4", &["net1", "cmp1", "cmp2"]),
         (&[], "boot vm9 cmp2", &["net1", "cmp1", "cmp2"]),

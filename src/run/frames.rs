@@ -37,7 +37,7 @@ struct InStep {
     missed: u32,
 }
 
-/// A gratuitous ARP packet, or an unsolicited neighbour advertisement.
+/// A gratuitous ARP packet, or an unsolicited neighbour advertisement, to all: proxy ARP answers the one that sends the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announcement {
     /// What it says where to find.
@@ -150,12 +150,15 @@ impl InStep {
 }
 
 fn announcement(frame: &[u8]) -> Option<Announcement> {
-    match packet::read(frame)?.body {
-        Body::Neighbour(told) if told.kind == NeighbourKind::Announce => Some(Announcement {
-            address: told.wanted,
-            mac: told.mac,
-            reply: told.wanted.is_ipv4() && frame.get(OPERATION..OPERATION + 2) == Some(&REPLY),
-        }),
+    let read = packet::read(frame)?;
+    match read.body {
+        Body::Neighbour(told) if told.kind == NeighbourKind::Announce && read.destination.is_group() => {
+            Some(Announcement {
+                address: told.wanted,
+                mac: told.mac,
+                reply: told.wanted.is_ipv4() && frame.get(OPERATION..OPERATION + 2) == Some(&REPLY),
+            })
+        }
         Body::Neighbour(_) | Body::Ip(_) => None,
     }
 }

@@ -131,6 +131,7 @@ static DEVIATIONS: Record = Record {
         deviation(Deviation::Ipv6Redirect),
         deviation(Deviation::StrayMetadata),
         deviation(Deviation::CentralisedSteering),
+        deviation(Deviation::QuietTarget),
     ],
 };
 
