@@ -31,6 +31,8 @@ pub enum Deviation {
     CentralisedSteering,
     /// The target of a live migration does not answer for the floating IP before the instance is there.
     QuietTarget,
+    /// Nobody outside opens connections to subnets that are translated.
+    RefuseInbound,
 }
 
 /// What is to be known of a deviation.
@@ -46,7 +48,7 @@ pub struct Documentation {
 
 impl Deviation {
     /// All of them, in order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DropInvalid,
         Self::GuardedStart,
         Self::PurgeTranslated,
@@ -56,6 +58,7 @@ impl Deviation {
         Self::StrayMetadata,
         Self::CentralisedSteering,
         Self::QuietTarget,
+        Self::RefuseInbound,
     ];
 
     /// Its number, which never changes.
@@ -70,6 +73,7 @@ impl Deviation {
             Self::StrayMetadata => 7,
             Self::CentralisedSteering => 8,
             Self::QuietTarget => 9,
+            Self::RefuseInbound => 10,
         }
     }
 
@@ -85,6 +89,7 @@ impl Deviation {
             Self::StrayMetadata => "stray-metadata",
             Self::CentralisedSteering => "centralised-steering",
             Self::QuietTarget => "quiet-target",
+            Self::RefuseInbound => "refuse-inbound",
         }
     }
 
@@ -153,6 +158,14 @@ impl Deviation {
                 why: "The agent serves and announces the address on the target at once. Until the migration is complete two hosts \
                       answer for it, and what enters by the target is answered by the source host, from another port.",
                 evidence: "neutron-local-side 4.7, I-6; bug-catalog LM-07",
+            },
+            Self::RefuseInbound => Documentation {
+                what: "In a snat namespace that translates, packets that come in by `qg-` for a subnet behind an `sg-` device are \
+                       dropped unless they belong to a connection from inside, or a centralised floating IP or a port \
+                       forwarding leads them. Subnets in the external network's own address scope are reached as before.",
+                why: "Whoever outside has a route to a tenant's subnet by the gateway's address opens connections into it \
+                      unasked, and nothing translates the answers: they leave with the tenant's own address.",
+                evidence: "neutron-snat-side H-15; bug-catalog ES-12",
             },
         }
     }

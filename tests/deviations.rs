@@ -17,6 +17,7 @@ use dvrlab::dataplane::Dataplane as _;
 use dvrlab::deviation::{Deviation, Deviations};
 use dvrlab::flow::Place;
 use dvrlab::name::{HostName, Id, Name};
+use dvrlab::net::Mac;
 use dvrlab::plan::Op;
 use dvrlab::probe::craft::{Content, Crafted, ErrorKind, summary};
 use dvrlab::router::{FloatingIpConfig, topology};
@@ -112,6 +113,14 @@ impl Stage {
         let macs = (mac("web", 0), mac("gw-public", 1));
         let addresses = ("198.51.100.2".parse().unwrap(), to.parse().unwrap());
         self.emit("web", &Crafted { macs, addresses, ttl, dont_fragment: true, content });
+    }
+
+    /// The upstream router sends what it has a route for by the gateway.
+    fn upstream_sends(&mut self, to: &str, content: Content) {
+        let mac = topology(&self.intent).nodes[&Name::new("gw-public").unwrap()].ports[0].mac;
+        let addresses = ("198.51.100.2".parse().unwrap(), to.parse().unwrap());
+        let macs = (mac, Mac::gateway("r1"));
+        self.emit("gw-public", &Crafted { macs, addresses, ttl: 64, dont_fragment: true, content });
     }
 
     fn emit(&mut self, node: &str, crafted: &Crafted) {
@@ -319,5 +328,20 @@ fn centralised_steering() {
         stage.sees("gw-public", "udp 203.0.113.10:7001 > 198.51.100.2:9000");
         assert_eq!(stage.saw("gw-public", "udp 10.0.1.100:7000"), !on, "{}", stage.told());
         assert_eq!(stage.saw("gw-public", "udp 203.0.113.150:7000"), on, "{}", stage.told());
+    });
+}
+
+#[test]
+fn refuse_inbound() {
+    off_and_on(|on| {
+        let mut stage = Stage::new(("", ""), Deviation::RefuseInbound, on);
+        stage.upstream_sends("10.0.1.11", udp(7000));
+        stage.upstream_sends("10.0.1.11", tcp(7001, ACK));
+        stage.instance_sends("vm1", "10.0.1.11", "198.51.100.2", udp(7002));
+        stage.sees("gw-public", "udp 203.0.113.10:7002 > 198.51.100.2:9000");
+        stage.upstream_sends("203.0.113.10", Content::Udp((9000, 7002), b"answer".to_vec()));
+        stage.sees("vm1", "udp 198.51.100.2:9000 > 10.0.1.11:7002");
+        assert_eq!(stage.saw("vm1", "udp 198.51.100.2:7000"), !on, "{}", stage.told());
+        assert_eq!(stage.saw("vm1", "tcp 198.51.100.2:7001"), !on, "{}", stage.told());
     });
 }

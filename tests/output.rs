@@ -154,8 +154,9 @@ fn a_leak_is_told_and_its_frames_kept() {
         return;
     }
     let isp = "  isp: { gateway_of: public, routes: [10.0.1.0/24 via 203.0.113.10] }\n  web:";
-    let ran =
-        Ran::new(&[("leak.yaml", scenario(WELL).replace("  web:", isp))], &["--bundle", "kept", "leak.yaml"], |_| {});
+    let open = "deviations: { refuse-inbound: false }\nsettings:";
+    let leaking = scenario(WELL).replace("  web:", isp).replace("settings:", open);
+    let ran = Ran::new(&[("leak.yaml", leaking)], &["--bundle", "kept", "leak.yaml"], |_| {});
     // Its sentence ends with a time.
     let told = ran.told();
     let timed =

@@ -188,6 +188,14 @@ pub(super) fn drop_invalid(source: Option<IpNet>, out: &DeviceName) -> Rule {
     conditions.fold(Rule::to(Target::Drop), Rule::when)
 }
 
+/// What comes in by one device for another is dropped unless it was asked for, or is led there by a translation.
+pub(super) fn refuse_inbound(outside: &DeviceName, inside: &DeviceName) -> Rule {
+    Rule::to(Target::Drop)
+        .when(What::InDevice(device(outside)))
+        .when(What::OutDevice(device(inside)))
+        .unless(What::ConntrackState(conntrack::RELATED | conntrack::ESTABLISHED | conntrack::DNAT))
+}
+
 /// Nothing is forwarded to the address of the metadata service, which is link-local (RFC 3927, section 7).
 pub(super) fn stray_metadata() -> Rule {
     let service = METADATA_V4.parse().expect("the address of the metadata service is a prefix");

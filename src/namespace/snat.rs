@@ -80,6 +80,9 @@ fn rules_v4(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName) -> Ruleset {
     if view.config.options.deviations.has(Deviation::DropInvalid) {
         drop_invalid(view, gateway, qg, &mut rules);
     }
+    if view.config.options.deviations.has(Deviation::RefuseInbound) && translates(view, gateway) {
+        refuse_inbound(view, qg, &mut rules);
+    }
     gateway_nat(view, gateway, qg, &mut rules);
     for (floating, fixed) in view.centralised() {
         let inward = || Rule::to(Target::Dnat(NatTarget::to(fixed))).when(What::Destination(host_net(floating)));
@@ -115,7 +118,7 @@ fn port_forwardings(view: &View<'_>, rules: &mut Ruleset) {
 /// What should be translated and is of no known connection does not leave. Without source NAT that is only what comes from
 /// floating IPs; with it, all but what is at home outside, being in the gateway's address scope.
 fn drop_invalid(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &mut Ruleset) {
-    if view.router.enable_snat && gateway.fixed_ips.iter().any(|fixed| fixed.ip_address.is_ipv4()) {
+    if translates(view, gateway) {
         let invalid = skeleton::drop_invalid(None, qg);
         let rule = match view.external_scope(Family::V4) {
             None => invalid,
@@ -126,6 +129,22 @@ fn drop_invalid(view: &View<'_>, gateway: &PortConfig, qg: &DeviceName, rules: &
         for (_, fixed) in view.centralised() {
             rules.append(Table::Filter, own("FORWARD"), skeleton::drop_invalid(Some(host_net(fixed)), qg));
         }
+    }
+}
+
+/// Whether anything is translated to the gateway's own address.
+fn translates(view: &View<'_>, gateway: &PortConfig) -> bool {
+    view.router.enable_snat && gateway.fixed_ips.iter().any(|fixed| fixed.ip_address.is_ipv4())
+}
+
+/// What is translated on its way out is not reached from outside but by a floating IP: the answers to what nobody asked for
+/// would leave as they are. Not so what is at home outside, being in the gateway's address scope.
+fn refuse_inbound(view: &View<'_>, qg: &DeviceName, rules: &mut Ruleset) {
+    let outside = view.external_scope(Family::V4);
+    let at_home = |scope: Option<&str>| scope.is_some() && scope == outside;
+    let inside = view.snat_devices(Family::V4).into_iter().filter(|(name, scope)| name != qg && !at_home(*scope));
+    for (sg, _) in inside {
+        rules.append(Table::Filter, own("FORWARD"), skeleton::refuse_inbound(qg, &sg));
     }
 }
 

@@ -145,6 +145,7 @@ fn source_nat_begins() {
     iptables -t mangle -I neutron-l3-agent-POSTROUTING 1 -o qg-gw-r1 -m connmark --mark 0x0/0xffff0000 -j CONNMARK --save-mark --nfmask 0xffff0000 --ctmask 0xffff0000
     iptables -t nat -I neutron-l3-agent-snat 2 -o qg-gw-r1 -j SNAT --to-source 203.0.1.10 --random-fully
     iptables -t filter -I neutron-l3-agent-FORWARD 2 -o qg-gw-r1 -m conntrack --ctstate INVALID -j DROP
+    iptables -t filter -I neutron-l3-agent-FORWARD 3 -i qg-gw-r1 -o sg-sn11 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
     snat-r1: sysctl -w net.ipv4.ip_forward=1
     "#);
 }

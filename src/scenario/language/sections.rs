@@ -132,6 +132,7 @@ static DEVIATIONS: Record = Record {
         deviation(Deviation::StrayMetadata),
         deviation(Deviation::CentralisedSteering),
         deviation(Deviation::QuietTarget),
+        deviation(Deviation::RefuseInbound),
     ],
 };
 
