@@ -96,77 +96,16 @@ impl Deviation {
     /// What it does, why, and on what evidence.
     pub const fn documentation(self) -> Documentation {
         match self {
-            Self::DropInvalid => Documentation {
-                what: "In a snat namespace that translates, packets in state INVALID that leave by `qg-` are dropped, but for \
-                       those of the external network's own address scope; in a qrouter namespace, those from a fixed address \
-                       with a floating IP served there that leave by `rfp-`. Nowhere else: a qrouter sees one direction only \
-                       of traffic between hosts and of source NAT, and what it takes for invalid there is healthy.",
-                why: "The nat table never sees an INVALID packet and nothing drops it, so a TCP segment without a connection \
-                      or an ICMP error about an unknown flow leaves with the tenant's own address.",
-                evidence: "neutron-snat-side H-1, H-3, H-4; neutron-local-side H1",
-            },
-            Self::GuardedStart => Documentation {
-                what: "A new namespace gets all its iptables rules in one transaction before it has a device, and its \
-                       forwarding after them.",
-                why: "The agent makes the namespace, plugs and addresses its devices with forwarding on, and writes the first \
-                      NAT rules last: what passes meanwhile leaves bare, and its connection stays bare for its whole life.",
-                evidence: "neutron-snat-side H-5, H-9, H-10, H-11",
-            },
-            Self::PurgeTranslated => Documentation {
-                what: "When a floating IP is added, removed or re-pointed, the connections of its fixed and floating address \
-                       are deleted in the qrouter namespace, where its translation is; packets of the fixed address meet a \
-                       dead end until that is done.",
-                why: "The agent deletes them in the fip namespace, which tracks nothing. Connections of a removed floating IP \
-                      go on under it, by the SNAT host; those that stood before it was added go on without it, bare.",
-                evidence: "recordings, fault 8; neutron-local-side H1, H2, H5",
-            },
-            Self::CutUntranslated => Documentation {
-                what: "When source NAT begins on a gateway that is up (SNAT enabled, or its rule put back), the namespace \
-                       stops forwarding, forgets the connections of its subnets and goes on with the rules in.",
-                why: "A connection that began untranslated stays so for its whole life, whatever rule appears.",
-                evidence: "neutron-snat-side H-5, H-6",
-            },
-            Self::IcmpErrors => Documentation {
-                what: "A qrouter namespace with floating IPs, and the fip namespace, look up the way of what they send \
-                       themselves in the tables of the way out (`iif lo`). An error leaves the router only if it belongs to a \
-                       translated connection, hence as the floating IP, never as the link-local address of the link.",
-                why: "Neither has a default route in table main, so an error to a sender outside has no way: `fragmentation \
-                      needed` is lost, and large packets to a floating IP vanish without a word.",
-                evidence: "neutron-local-side H28",
-            },
-            Self::Ipv6Redirect => Documentation {
-                what: "The qrouter namespace has no IPv6 default route towards the fip namespace in table main.",
-                why: "It comes before the redirect of each subnet, and the fip namespace has no way for IPv6: on every host \
-                      with a fip namespace IPv6 to the outside is lost.",
-                evidence: "recordings, fault 16; neutron-local-side H7",
-            },
-            Self::StrayMetadata => Documentation {
-                what: "A qrouter namespace drops what it would forward to 169.254.169.254, in a chain that no other pass empties.",
-                why: "The agent writes such a rule and flushes it at once with the address scopes' chain; requests that no \
-                      proxy takes then leave for the outside, translated or by a floating IP.",
-                evidence: "recordings, fault 15; neutron-snat-side H-20; neutron-local-side H22",
-            },
-            Self::CentralisedSteering => Documentation {
-                what: "On the SNAT host, no rule leads the fixed address of a centralised floating IP to table 16.",
-                why: "With it the qrouter sends the instance's traffic to the fip namespace, where nothing translates it. \
-                      The agent adds the rule or not as its history has it.",
-                evidence: "recordings, fault 11; neutron-local-side H9",
-            },
-            Self::QuietTarget => Documentation {
-                what: "While a live migration is prepared, its target has everything of the floating IP but the route to it in the \
-                       fip namespace: it neither answers for the address nor announces it. Both come once the instance is there.",
-                why: "The agent serves and announces the address on the target at once. Until the migration is complete two hosts \
-                      answer for it, and what enters by the target is answered by the source host, from another port.",
-                evidence: "neutron-local-side 4.7, I-6; bug-catalog LM-07",
-            },
-            Self::RefuseInbound => Documentation {
-                what: "In a snat namespace that translates, packets that come in by `qg-` for a subnet behind an `sg-` device are \
-                       dropped unless they belong to a connection from inside, or a centralised floating IP or a port \
-                       forwarding leads them. Subnets in the external network's own address scope are reached as before.",
-                why: "Whoever outside has a route to a tenant's subnet by the gateway's address opens connections into it \
-                      unasked, and nothing translates the answers: they leave with the tenant's own address.",
-                evidence: "neutron-snat-side H-15; bug-catalog ES-12",
-            },
+            Self::DropInvalid => DROP_INVALID,
+            Self::GuardedStart => GUARDED_START,
+            Self::PurgeTranslated => PURGE_TRANSLATED,
+            Self::CutUntranslated => CUT_UNTRANSLATED,
+            Self::IcmpErrors => ICMP_ERRORS,
+            Self::Ipv6Redirect => IPV6_REDIRECT,
+            Self::StrayMetadata => STRAY_METADATA,
+            Self::CentralisedSteering => CENTRALISED_STEERING,
+            Self::QuietTarget => QUIET_TARGET,
+            Self::RefuseInbound => REFUSE_INBOUND,
         }
     }
 
@@ -174,6 +113,87 @@ impl Deviation {
         1 << self.number()
     }
 }
+
+const DROP_INVALID: Documentation = Documentation {
+    what: "In a snat namespace that translates, packets in state INVALID that leave by `qg-` are dropped, but for \
+           those of the external network's own address scope; in a qrouter namespace, those from a fixed address \
+           with a floating IP served there that leave by `rfp-`. Nowhere else: a qrouter sees one direction only \
+           of traffic between hosts and of source NAT, and what it takes for invalid there is healthy.",
+    why: "The nat table never sees an INVALID packet and nothing drops it, so a TCP segment without a connection \
+          or an ICMP error about an unknown flow leaves with the tenant's own address.",
+    evidence: "neutron-snat-side H-1, H-3, H-4; neutron-local-side H1",
+};
+
+const GUARDED_START: Documentation = Documentation {
+    what: "A new namespace gets all its iptables rules in one transaction before it has a device, and its \
+           forwarding after them.",
+    why: "The agent makes the namespace, plugs and addresses its devices with forwarding on, and writes the first \
+          NAT rules last: what passes meanwhile leaves bare, and its connection stays bare for its whole life.",
+    evidence: "neutron-snat-side H-5, H-9, H-10, H-11",
+};
+
+const PURGE_TRANSLATED: Documentation = Documentation {
+    what: "When a floating IP is added, removed or re-pointed, the connections of its fixed and floating address \
+           are deleted in the qrouter namespace, where its translation is; packets of the fixed address meet a \
+           dead end until that is done.",
+    why: "The agent deletes them in the fip namespace, which tracks nothing. Connections of a removed floating IP \
+          go on under it, by the SNAT host; those that stood before it was added go on without it, bare.",
+    evidence: "recordings, fault 8; neutron-local-side H1, H2, H5",
+};
+
+const CUT_UNTRANSLATED: Documentation = Documentation {
+    what: "When source NAT begins on a gateway that is up (SNAT enabled, or its rule put back), the namespace \
+           stops forwarding, forgets the connections of its subnets and goes on with the rules in.",
+    why: "A connection that began untranslated stays so for its whole life, whatever rule appears.",
+    evidence: "neutron-snat-side H-5, H-6",
+};
+
+const ICMP_ERRORS: Documentation = Documentation {
+    what: "A qrouter namespace with floating IPs, and the fip namespace, look up the way of what they send \
+           themselves in the tables of the way out (`iif lo`). An error leaves the router only if it belongs to a \
+           translated connection, hence as the floating IP, never as the link-local address of the link.",
+    why: "Neither has a default route in table main, so an error to a sender outside has no way: `fragmentation \
+          needed` is lost, and large packets to a floating IP vanish without a word.",
+    evidence: "neutron-local-side H28",
+};
+
+const IPV6_REDIRECT: Documentation = Documentation {
+    what: "The qrouter namespace has no IPv6 default route towards the fip namespace in table main.",
+    why: "It comes before the redirect of each subnet, and the fip namespace has no way for IPv6: on every host \
+          with a fip namespace IPv6 to the outside is lost.",
+    evidence: "recordings, fault 16; neutron-local-side H7",
+};
+
+const STRAY_METADATA: Documentation = Documentation {
+    what: "A qrouter namespace drops what it would forward to 169.254.169.254, in a chain that no other pass empties.",
+    why: "The agent writes such a rule and flushes it at once with the address scopes' chain; requests that no \
+          proxy takes then leave for the outside, translated or by a floating IP.",
+    evidence: "recordings, fault 15; neutron-snat-side H-20; neutron-local-side H22",
+};
+
+const CENTRALISED_STEERING: Documentation = Documentation {
+    what: "On the SNAT host, no rule leads the fixed address of a centralised floating IP to table 16.",
+    why: "With it the qrouter sends the instance's traffic to the fip namespace, where nothing translates it. \
+          The agent adds the rule or not as its history has it.",
+    evidence: "recordings, fault 11; neutron-local-side H9",
+};
+
+const QUIET_TARGET: Documentation = Documentation {
+    what: "While a live migration is prepared, its target has everything of the floating IP but the route to it in the \
+           fip namespace: it neither answers for the address nor announces it. Both come once the instance is there.",
+    why: "The agent serves and announces the address on the target at once. Until the migration is complete two hosts \
+          answer for it, and what enters by the target is answered by the source host, from another port.",
+    evidence: "neutron-local-side 4.7, I-6; bug-catalog LM-07",
+};
+
+const REFUSE_INBOUND: Documentation = Documentation {
+    what: "In a snat namespace that translates, packets that come in by `qg-` for a subnet behind an `sg-` device are \
+           dropped unless they belong to a connection from inside, or a centralised floating IP or a port \
+           forwarding leads them. Subnets in the external network's own address scope are reached as before.",
+    why: "Whoever outside has a route to a tenant's subnet by the gateway's address opens connections into it \
+          unasked, and nothing translates the answers: they leave with the tenant's own address.",
+    evidence: "neutron-snat-side H-15; bug-catalog ES-12",
+};
 
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
