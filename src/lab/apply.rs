@@ -58,6 +58,7 @@ impl Lab {
     fn carry_out(&self, host: &HostName, op: &Op) -> Result<(), String> {
         self.runtime.block_on(apply_op(self, self.runtime.handle(), host, op)).map_err(|failure| failure.reason())?;
         self.note_mac(host, op);
+        self.heed(host, op).map_err(|error| error.to_string())?;
         self.look_after(host, op);
         // What the agent leaves to the machine, and the harness does not: every refusal is answered.
         match (&op.action, self.namespace(host, &op.namespace)) {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::{Lab, make, memory};
 use crate::dataplane::DataplaneError;
 use crate::ledger::{Course, Packet};
+use crate::name::HostName;
 use crate::packet::UnderWay;
+use crate::plan::{Action, Op};
 use crate::probe::{Drive, OwnedFrame, ProbeError, Wire as _};
 
 /// How long the last packets may take: delivery is done when sending returns, so this covers a kernel thread that was kept
@@ -78,6 +80,16 @@ impl Lab {
         self.tap_all().map_err(|error| failed(&error.into()))?;
         let nodes = self.nodes.borrow();
         self.running.borrow_mut().drive.beat(&self.wire, &nodes).map_err(|error| failed(&error))
+    }
+
+    /// After an operation, before the packets that follow it: who was told something by it has heard that.
+    pub(super) fn heed(&self, host: &HostName, op: &Op) -> Result<(), DataplaneError> {
+        let Action::Announce(device, address) = &op.action else { return Ok(()) };
+        let key = (host.clone(), op.namespace.clone(), device.clone());
+        let Some(mac) = self.macs.borrow().get(&key).copied().filter(|_| self.is_carrying()) else { return Ok(()) };
+        self.tap_all().map_err(|error| failed(&error.into()))?;
+        let (nodes, mut running) = (self.nodes.borrow(), self.running.borrow_mut());
+        running.drive.heed(&self.wire, &nodes, *address, mac).map_err(|error| failed(&error))
     }
 
     pub(super) fn packets_told(&self) -> Result<BTreeMap<u32, Vec<Packet>>, DataplaneError> {

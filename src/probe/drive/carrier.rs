@@ -14,6 +14,7 @@ use super::super::nodes::Nodes;
 use super::super::wire::{Lookup, RouteAnswer, WireError};
 use super::View;
 use crate::name::{DeviceName, Name};
+use crate::net::Mac;
 
 /// A node, and an address beside it.
 type Beside = (Name, IpAddr);
@@ -25,7 +26,7 @@ pub(super) struct Carrier {
     /// What waits for a neighbour.
     held: Vec<(Beside, Name, Datagram<'static>)>,
     routes: BTreeMap<(Name, IpAddr, IpAddr), RouteAnswer>,
-    neighbours: BTreeMap<Beside, crate::net::Mac>,
+    neighbours: BTreeMap<Beside, Mac>,
     asked: BTreeSet<Beside>,
 }
 
@@ -68,6 +69,11 @@ impl Carrier {
                 self.held.push((beside, node, datagram));
             }
         }
+    }
+
+    /// Whether all who know an address know it to be at this MAC.
+    pub(super) fn agrees(&self, address: IpAddr, mac: Mac) -> bool {
+        self.neighbours.iter().all(|((_, known), at)| *known != address || *at == mac)
     }
 
     /// Sends what can be sent. Returns how many frames went out.

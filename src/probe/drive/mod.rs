@@ -16,6 +16,7 @@ mod tcp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 pub use self::mark::{CLOCK, PACED};
 pub use self::stand::OwnedFrame;
@@ -34,7 +35,7 @@ use super::wire::{Frame, Wire, WireError};
 use crate::flow::{Place, Protocol, Seen};
 use crate::ledger::{Course, Packet};
 use crate::name::Name;
-use crate::net::Family;
+use crate::net::{Family, Mac};
 
 /// IP protocol numbers, as IANA has them.
 const ICMP: u8 = 1;
@@ -43,6 +44,9 @@ const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 /// Rounds of sending and sweeping after which something must be going in circles.
 const ROUNDS: usize = 1_000;
+/// How often is looked whether an announcement or a neighbour's answer has come, and how long each look waits at most.
+const LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Flows under way.
 #[derive(Debug, Default)]
@@ -120,20 +124,22 @@ impl Live {
         }
     }
 
-    /// Notes whether the packet of this round, or what came back, is where a kernel waits for a neighbour. Of a twin nobody asks, and
-    /// asking takes time.
-    fn note_held(&mut self, wire: &dyn Wire) -> Result<(), WireError> {
+    /// Notes and tells whether the packet of this round, or what came back, is where a kernel waits for a neighbour. Of a twin
+    /// nobody asks, and asking takes time.
+    fn note_held(&mut self, wire: &dyn Wire) -> Result<bool, WireError> {
         if self.is_twin() {
-            return Ok(());
+            return Ok(false);
         }
         let Some(packet) = self.packets.last_mut().filter(|packet| !packet.answered && packet.refused.is_none()) else {
-            return Ok(());
+            return Ok(false);
         };
+        let mut held = false;
         let last = [&self.requests, &self.replies].map(|passages| in_order(passages).pop());
         for passage in last.into_iter().flatten().filter(|passage| !passage.outgoing) {
-            packet.held |= wire.neighbours_pending(passage.tap)?;
+            held |= wire.neighbours_pending(passage.tap)?;
         }
-        Ok(())
+        packet.held |= held;
+        Ok(held)
     }
 
     fn ports(&self) -> (u16, u16) {
@@ -225,9 +231,37 @@ impl Drive {
         }
         self.settle(&view)?;
         self.carrier.give_up();
+        // How long a kernel has asked for a neighbour by the next operation is chance: it gets its answer, or gives up, before.
+        for _ in 0..LOOKS {
+            let mut held = false;
+            for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
+                held |= live.note_held(wire)?;
+            }
+            if !held {
+                break;
+            }
+            wire.idle(LOOK)?;
+            self.settle(&view)?;
+        }
         for (_, live) in self.flows.iter_mut().filter(|(number, _)| due(**number)) {
-            live.note_held(wire)?;
             live.note_ways(&view.places);
+        }
+        Ok(())
+    }
+
+    /// Has those who know an address hear that it is at this MAC now, which a busy machine tells them a moment later. Whom it does
+    /// not reach is not waited for long.
+    ///
+    /// # Errors
+    /// [`ProbeError`] if a tap cannot be read.
+    pub fn heed(&mut self, wire: &dyn Wire, nodes: &Nodes, address: IpAddr, mac: Mac) -> Result<(), ProbeError> {
+        let view = View::new(wire, nodes);
+        for _ in 0..LOOKS {
+            self.settle(&view)?;
+            if self.carrier.agrees(address, mac) {
+                break;
+            }
+            wire.idle(LOOK)?;
         }
         Ok(())
     }
