@@ -101,5 +101,5 @@ fn what_waits_for_a_neighbour_is_lost() {
     let to = "203.0.113.101".parse::<std::net::IpAddr>().expect("an address");
     let waited = record.steps.iter().flat_map(|step| &step.flows).filter(|account| account.flow.to == to);
     let figures: Vec<(usize, u32)> = waited.map(|account| (account.lost.len(), account.late)).collect();
-    assert_eq!(figures, [(10, 0), (10, 0), (15, 0), (15, 0)]);
+    assert_eq!(figures, [(9, 0), (9, 0), (15, 0), (15, 0)]);
 }
