@@ -357,8 +357,10 @@ fn parsed((path, text): (&str, &str), overrides: &Overrides) -> Result<Scenario,
     Ok(scenario)
 }
 
+/// In one piece: standard output hands a line on in parts of a kilobyte, and a record has hundreds.
 fn say(out: &mut dyn Write, said: &Said) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, said)?;
-    out.write_all(b"\n")?;
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
     out.flush()
 }

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::wait;
+
 use crate::reaped::Reaper;
 use crate::world::{Standing, intent};
 
@@ -63,6 +67,7 @@ steps:
 /// The program's part of the figures. `done` waits until the kernel is done with what was there before: what is measured is a
 /// scenario, not the end of the lab before it.
 pub(crate) fn measure(done: &dyn Fn()) {
+    set_child_subreaper(true).expect("a process may take orphans over");
     let directory = tempfile::tempdir().expect("a directory can be made");
     let six = directory.path().join("six.yaml");
     std::fs::write(&six, SIX).expect("a file can be written");
@@ -117,14 +122,17 @@ fn scenarios(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// One run, from the start of the process to its end.
+/// One run, from the start of the process to its end. The processes of its last lab end a little later, and only then does the
+/// kernel begin with its namespaces: they become children of this process, which waits for them.
 fn run(what: &Path) -> Duration {
     let start = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dvrlab"));
     command.args(["run", "--quiet", "--allow-unsupported"]).arg(what).stdout(Stdio::null());
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     assert!(command.status().expect("the program can be run").success(), "{} does not pass", what.display());
-    start.elapsed()
+    let took = start.elapsed();
+    while wait() != Err(Errno::ECHILD) {}
+    took
 }
 
 fn tell(case: &str, took: Duration) {
