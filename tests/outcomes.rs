@@ -285,3 +285,42 @@ fn what_is_lost_is_a_defect_of_the_harness() {
         assert!(record.is_of_no_use(), "the exit code says so, too");
     });
 }
+
+const GONE: &str = "
+# A sender that goes with its gateway.
+#
+# Setup:   a router with a gateway, an instance.
+# Change:  the gateway is cleared.
+# Seen:    the namespace that translated sends nothing any more.
+# Mirrors: nothing.
+";
+const CLEARED: &str = "instances:
+  vm1: { host: cmp1, network: red, address: 10.0.1.11 }
+outside:
+  web: { on: public, address: 203.0.113.2 }
+steps:
+  - expect: { net1/snat-r1 -> web: reaches web }
+  - clear_gateway: { router: r1 }
+    expect: { net1/snat-r1 -> web: unreachable, vm1 -> web: as 203.0.113.10 }
+";
+
+/// Nor is that a reason to judge nothing else.
+#[test]
+fn what_is_gone_sends_nothing_whatever_is_expected_of_it() {
+    if common::labs_are_skipped() {
+        return;
+    }
+    let record = common::record_of_text("gone.yaml", [GONE.trim_start(), common::ONE_ROUTER, CLEARED].concat());
+    let told: Vec<(FailureKind, &str)> =
+        record.failures().map(|(_, failure)| (failure.kind, failure.text.as_str())).collect();
+    let gone = "`net1/snat-r1 -> web: unreachable`: icmp tcp/80 udp/9000 net1/snat-r1 -> web: not sent: net1/snat-r1 is not there";
+    let [one, other] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*one, (FailureKind::Expectation, gone));
+    assert!(other.1.starts_with("`vm1 -> web: as 203.0.113.10`: "), "{other:?}");
+    let last = record.steps.iter().find(|step| step.number == 2).unwrap();
+    assert!(
+        last.probes.iter().all(|probe| probe.flow.from.host.is_none()) && !last.probes.is_empty(),
+        "{:?}",
+        last.probes
+    );
+}

@@ -143,7 +143,8 @@ impl FlowExpectation {
         for pair in &pairs {
             let name = title(pair);
             let Some(report) = by_flow.get(&pair.flow) else {
-                mismatches.push(Mismatch { sentence: format!("{name}: was not probed"), flow: None });
+                let sentence = format!("{name}: not sent: {} is not there", pair.flow.from);
+                mismatches.push(Mismatch { sentence, flow: Some(pair.flow.clone()) });
                 continue;
             };
             let told = match &self.outcome {
