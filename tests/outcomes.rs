@@ -313,7 +313,7 @@ fn what_is_gone_sends_nothing_whatever_is_expected_of_it() {
     let record = common::record_of_text("gone.yaml", [GONE.trim_start(), common::ONE_ROUTER, CLEARED].concat());
     let told: Vec<(FailureKind, &str)> =
         record.failures().map(|(_, failure)| (failure.kind, failure.text.as_str())).collect();
-    let gone = "`net1/snat-r1 -> web: unreachable`: icmp tcp/80 udp/9000 net1/snat-r1 -> web: not sent: net1/snat-r1 is not there";
+    let gone = "`net1/snat-r1 -> web: unreachable`: icmp tcp/80 udp/9000 net1/snat-r1 -> web: was not probed: net1/snat-r1 is not there";
     let [one, other] = &told[..] else { panic!("{told:?}") };
     assert_eq!(*one, (FailureKind::Expectation, gone));
     assert!(other.1.starts_with("`vm1 -> web: as 203.0.113.10`: "), "{other:?}");

@@ -325,10 +325,11 @@ impl<'a> Driver<'a> {
             let mine: Vec<ProbeReport> =
                 wanted.iter().filter_map(|flow| reports.iter().find(|report| report.flow == *flow)).cloned().collect();
             for found in why::folded(expected.judge(&mine, &self.intent)) {
-                let text = format!("`{}`: {}", expectation.text, found.sentence);
+                let gone = found.flows.iter().map(|flow| &flow.from).find(|sender| !self.is_there(sender));
+                let reason = gone.map(|sender| format!(": {sender} is not there")).unwrap_or_default();
+                let text = format!("`{}`: {}{reason}", expectation.text, found.sentence);
                 let mut failure = failure(FailureKind::Expectation, Some(expectation.line), text);
-                let sent = found.flows.first().is_some_and(|flow| self.is_there(&flow.from));
-                if sent && explained < why::EXPLAINED {
+                if gone.is_none() && !found.flows.is_empty() && explained < why::EXPLAINED {
                     failure.details = self.explained(&found.flows);
                     explained += 1;
                 }

@@ -143,7 +143,7 @@ impl FlowExpectation {
         for pair in &pairs {
             let name = title(pair);
             let Some(report) = by_flow.get(&pair.flow) else {
-                let sentence = format!("{name}: not sent: {} is not there", pair.flow.from);
+                let sentence = format!("{name}: was not probed");
                 mismatches.push(Mismatch { sentence, flow: Some(pair.flow.clone()) });
                 continue;
             };

@@ -331,7 +331,7 @@ fn failures_are_judged() {
         assert_eq!(told.join("\n"), expected, "{line}");
     }
     let (flow, intent) = flow_line("vm1 -> web icmp: unreachable");
-    assert_eq!(flow.judge(&[], &intent)[0].sentence, "icmp vm1 -> web: not sent: vm1 is not there");
+    assert_eq!(flow.judge(&[], &intent)[0].sentence, "icmp vm1 -> web: was not probed");
 }
 
 #[test]
