@@ -8,7 +8,7 @@ use dvrlab::net::Mac;
 use tokio::runtime::{Builder, Runtime};
 
 /// Far more than a lab takes.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// The index of the device that tells.
 const MARK: u32 = 1000;
 /// The kernel reaps batch after batch. A socket of the last lab may be closed a little after the rest, and its namespace comes
