@@ -3,6 +3,7 @@
 //! In: scenarios that failed, one by one. Out: `DIR/run-N/<scenario>/`, and `DIR/latest`. Never: a file of a run in which
 //! all was well, nor of a scenario that was.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -68,8 +69,13 @@ impl Bundle {
 /// Makes the next run's directory and has the link lead there.
 fn begin(root: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(root)?;
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("run-")?.parse::<u32>().ok();
-    let mut next = fs::read_dir(root)?.filter_map(|entry| number(entry.ok()?)).max().unwrap_or(0) + 1;
+    // What has another name is not ours.
+    let number = |name: &OsStr| name.to_str()?.strip_prefix("run-")?.parse::<u32>().ok();
+    let mut next: u64 = 1;
+    for entry in fs::read_dir(root)? {
+        let taken = number(&entry?.file_name()).map_or(0, u64::from);
+        next = next.max(taken + 1);
+    }
     let name = loop {
         let name = format!("run-{next}");
         match fs::create_dir(root.join(&name)) {

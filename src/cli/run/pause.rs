@@ -207,7 +207,7 @@ fn back(scenario: &Scenario, here: &StepRecord, rest: &str) -> Result<usize, Str
 fn program(word: &str, rest: &str, scenario: &Scenario, terminal: bool) -> Result<Ask, String> {
     let mut words = rest.split_whitespace().map(str::to_owned);
     let first = scenario.intent.host_order.first().map(ToString::to_string);
-    let place = words.next().or(first).unwrap_or_default();
+    let place = words.next().or(first).ok_or_else(|| format!("write `{word} PLACE`: the scenario has no host"))?;
     if word == "shell" {
         if !terminal {
             return Err("a shell needs a terminal; `run PLACE CMD...` runs a program without one".to_owned());
