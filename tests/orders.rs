@@ -6,6 +6,7 @@ mod common;
 
 use std::process::Command;
 
+use dvrlab::{record, report};
 use rstest::rstest;
 
 /// Exit code, and what was printed.
@@ -62,4 +63,17 @@ fn an_order_that_ends_otherwise_is_told() {
         line.find("cmp2 hears r1 removed") < line.find("cmp2 hears r1 updated")
     };
     assert_eq!((order("- as asked"), order("+ this time")), (true, false), "{text}");
+}
+
+/// Whichever of two runs is the shorter one.
+#[test]
+fn a_step_that_one_run_alone_has_is_a_difference() {
+    let text = std::fs::read_to_string(common::project("tests/records/format-1.json")).expect("a record");
+    let whole = record::read(&text).expect("a record").remove(0);
+    let mut shorter = whole.clone();
+    shorter.steps.pop();
+    let told = |base, with| report::reordered(base, with).map(|found| found.lines);
+    assert_eq!(told(&whole, &whole), None);
+    assert_eq!(told(&shorter, &whole), Some(vec!["+ the step".to_owned()]));
+    assert_eq!(told(&whole, &shorter), Some(vec!["- the step".to_owned()]));
 }

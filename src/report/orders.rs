@@ -26,10 +26,10 @@ pub struct Reordered {
 
 /// The first step that does not end alike.
 pub fn reordered(base: &Record, with: &Record) -> Option<Reordered> {
-    let missing = with.steps.get(base.steps.len()..).unwrap_or_default().iter();
-    let alone = missing.map(|step| (step, vec!["+ the step".to_owned()]));
+    let came = with.steps.iter().skip(base.steps.len()).map(|step| (step, vec!["+ the step".to_owned()]));
+    let went = base.steps.iter().skip(with.steps.len()).map(|step| (step, vec!["- the step".to_owned()]));
     let pairs = base.steps.iter().zip(&with.steps).map(|(one, other)| (other, unlike(&end(one), &end(other))));
-    let (step, lines) = pairs.chain(alone).find(|(_, lines)| !lines.is_empty())?;
+    let (step, lines) = pairs.chain(came).chain(went).find(|(_, lines)| !lines.is_empty())?;
     let order = step.delivery.iter().flat_map(|delivery| delivery.order.clone()).collect();
     Some(Reordered { step: step_title(step), order, lines })
 }

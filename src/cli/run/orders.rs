@@ -65,10 +65,25 @@ pub(super) fn all(orders: Orders, base: &Record, run: &dyn Fn(Delivery) -> Resul
     Outcome::Alike(count)
 }
 
-/// How a difference is told, a line each.
+/// How a difference is told, a line each. A step in which nobody is told of anything may end otherwise by what came before.
 pub(super) fn told(usual: &[String], other: &Reordered) -> Vec<String> {
-    let order = |name: &str, order: &[String]| format!("{name}: {}", order.join("; "));
-    let mut lines = vec![order("- as asked", usual), order("+ this time", &other.order)];
-    lines.extend(other.lines.iter().cloned());
-    lines
+    let order = |name: &str, order: &[String]| (!order.is_empty()).then(|| format!("{name}: {}", order.join("; ")));
+    let orders = [order("- as asked", usual), order("+ this time", &other.order)];
+    orders.into_iter().flatten().chain(other.lines.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_without_notifications_has_no_order_to_tell() {
+        let other = |order: &[&str]| Reordered {
+            step: "step 2".to_owned(),
+            order: order.iter().map(ToString::to_string).collect(),
+            lines: vec!["- a".to_owned()],
+        };
+        assert_eq!(told(&[], &other(&[])), ["- a"]);
+        assert_eq!(told(&["one".to_owned()], &other(&["two"])), ["- as asked: one", "+ this time: two", "- a"]);
+    }
 }
