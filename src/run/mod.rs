@@ -52,7 +52,7 @@ use crate::topology::Topology;
 use agents::Agents;
 use check::undesirable;
 
-pub use proof::{Proved, prove};
+pub use proof::{Proved, copies, prove};
 pub use scene::planned_scene;
 
 /// What a run does besides.

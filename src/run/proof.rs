@@ -9,6 +9,9 @@ use crate::watch::{self, Captured, Class, Count, Proof};
 
 /// How often is looked for a frame. It has come by the time that it is sent, but for a machine that defers work.
 const LOOKS: u32 = 200;
+/// How many frames are sent of what is no violation. Such are counted and not captured, and routers send some by themselves, one or
+/// a few at a time (group membership when a timer says so, ARP): those alone must not prove a rule that does not stand.
+const COPIES: u32 = 16;
 
 /// What came of a proof.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,8 +22,8 @@ pub struct Proved {
     pub unproved: Vec<String>,
 }
 
-/// Sends one frame for everything that the watch tells apart, from every host's end of every provider segment. Each must
-/// raise its own counter, no counter of a violation besides, and leave its own evidence if it is one.
+/// Sends a frame, or several of what is no violation ([`copies`]), for everything that the watch tells apart, from every host's end of every
+/// provider segment. Each must raise its own counter, no counter of a violation besides, and leave its own evidence if it is one.
 ///
 /// # Errors
 /// [`DataplaneError`] if a frame could not be sent or the watch not be read.
@@ -30,9 +33,11 @@ pub fn prove(dataplane: &dyn Dataplane, intent: &Intent) -> Result<Proved, Datap
     dataplane.caught()?;
     dataplane.counted()?;
     for proof in watch::proofs(intent) {
-        dataplane.inject(&proof.network, &proof.host, &proof.frame)?;
+        for _ in 0..copies(proof.class) {
+            dataplane.inject(&proof.network, &proof.host, &proof.frame)?;
+        }
         let (counts, caught) = look(dataplane, &proof)?;
-        proved.frames = proved.frames.saturating_add(1);
+        proved.frames = proved.frames.saturating_add(copies(proof.class));
         if let Some(text) = wrong(&proof, &counts, &caught) {
             let what = watch::decode(&proof.frame).map_or_else(
                 || "a frame without addresses".to_owned(),
@@ -45,11 +50,17 @@ pub fn prove(dataplane: &dyn Dataplane, intent: &Intent) -> Result<Proved, Datap
     Ok(proved)
 }
 
+/// How many frames of a class are sent.
+pub fn copies(class: Class) -> u32 {
+    if class.is_violation() { 1 } else { COPIES }
+}
+
 fn look(dataplane: &dyn Dataplane, proof: &Proof) -> Result<(Vec<Count>, Vec<Captured>), DataplaneError> {
     let mut counts = Vec::new();
     for _ in 0..LOOKS {
         counts.extend(dataplane.counted()?);
-        if counts.iter().any(|count| own(count, proof) || count.class.is_violation()) {
+        if frames(&counts, proof) >= copies(proof.class).into() || counts.iter().any(|count| count.class.is_violation())
+        {
             break;
         }
     }
@@ -60,6 +71,11 @@ fn own(count: &Count, proof: &Proof) -> bool {
     (&count.network, &count.host, count.class) == (&proof.network, &proof.host, proof.class)
 }
 
+/// How many frames were counted as what it is.
+fn frames(counts: &[Count], proof: &Proof) -> u64 {
+    counts.iter().filter(|count| own(count, proof)).map(|count| count.frames).sum()
+}
+
 /// What is wrong with what was seen of a frame. What routers send meanwhile by themselves (ARP, group membership) may be
 /// counted beside it, but is never a violation.
 fn wrong(proof: &Proof, counts: &[Count], caught: &[Captured]) -> Option<String> {
@@ -67,10 +83,10 @@ fn wrong(proof: &Proof, counts: &[Count], caught: &[Captured]) -> Option<String>
     if let Some(other) = other {
         return Some(format!("counted as {} of {} on {}", other.class, other.host, other.network));
     }
-    let frames: u64 = counts.iter().filter(|count| own(count, proof)).map(|count| count.frames).sum();
+    let (frames, sent) = (frames(counts, proof), u64::from(copies(proof.class)));
     let violation = proof.class.is_violation();
-    if frames == 0 || (violation && frames > 1) {
-        return Some(format!("counted {frames} times"));
+    if frames < sent || (violation && frames > sent) {
+        return Some(format!("counted {frames} times of {sent}"));
     }
     let evidence = |one: &Captured| {
         let place: (_, _, Class) = (&one.network, &one.host, one.class);
