@@ -286,8 +286,7 @@ fn what_is_lost_is_a_defect_of_the_harness() {
     });
 }
 
-const GONE: &str = "
-# A sender that goes with its gateway.
+const GONE: &str = "# A sender that goes with its gateway.
 #
 # Setup:   a router with a gateway, an instance.
 # Change:  the gateway is cleared.
@@ -310,7 +309,7 @@ fn what_is_gone_sends_nothing_whatever_is_expected_of_it() {
     if common::labs_are_skipped() {
         return;
     }
-    let record = common::record_of_text("gone.yaml", [GONE.trim_start(), common::ONE_ROUTER, CLEARED].concat());
+    let record = common::record_of_text("gone.yaml", [GONE, common::ONE_ROUTER, CLEARED].concat());
     let told: Vec<(FailureKind, &str)> =
         record.failures().map(|(_, failure)| (failure.kind, failure.text.as_str())).collect();
     let gone = "`net1/snat-r1 -> web: unreachable`: icmp tcp/80 udp/9000 net1/snat-r1 -> web: was not probed: net1/snat-r1 is not there";

@@ -22,8 +22,9 @@ pub struct Proved {
     pub unproved: Vec<String>,
 }
 
-/// Sends a frame, or several of what is no violation ([`copies`]), for everything that the watch tells apart, from every host's end of every
-/// provider segment. Each must raise its own counter, no counter of a violation besides, and leave its own evidence if it is one.
+/// Sends a frame, or several of what is no violation ([`copies`]), for everything that the watch tells apart, from every host's
+/// end of every provider segment. Each must raise its own counter, no counter of a violation besides, and leave its own evidence
+/// if it is one.
 ///
 /// # Errors
 /// [`DataplaneError`] if a frame could not be sent or the watch not be read.
